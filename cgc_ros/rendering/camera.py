@@ -1,0 +1,38 @@
+"""The camera both rasterisers take: pixel centres at +0.5, as in gsplat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgc_ros.frame import Intrinsics
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole view. `camera_from_world` may require gradients (pose refinement)."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float  # pixels, centre of the first pixel at (0.5, 0.5)
+    cy: float
+    camera_from_world: Tensor  # [4, 4] float32, OpenCV optical frame
+
+    @staticmethod
+    def from_intrinsics(intrinsics: Intrinsics, world_from_camera: np.ndarray, device: str | torch.device = "cpu") -> Camera:
+        """A camera from OpenCV/ROS intrinsics (first pixel's centre at (0, 0)) and a [4, 4] pose, camera to world."""
+        camera_from_world = np.linalg.inv(np.asarray(world_from_camera, dtype=np.float64))
+        return Camera(
+            intrinsics.width, intrinsics.height, intrinsics.fx, intrinsics.fy, intrinsics.cx + 0.5, intrinsics.cy + 0.5,
+            torch.as_tensor(camera_from_world, dtype=torch.float32, device=device),
+        )
+
+    def scaled_to(self, width: int, height: int) -> Camera:
+        """The same view sampled on a grid of another size."""
+        sx, sy = width / self.width, height / self.height
+        return Camera(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world)
