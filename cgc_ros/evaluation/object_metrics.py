@@ -87,11 +87,15 @@ def object_average_precision(
 ) -> list[float | None]:
     """AP of the objects' clouds (background excluded, sorted by their `confidence`) against ground-truth points, per threshold."""
     candidates = [candidate for candidate in objects if not candidate.background]
-    predicted = [_Cloud.of(candidate.points, tolerance) for candidate in candidates]
-    truth = [_Cloud.of(points, tolerance) for points in truth_points.values()]
-    ious = np.array([[_voxelised_iou(p, t, tolerance) for t in truth] for p in predicted]).reshape(len(predicted), len(truth))
+    ious = _cloud_ious(candidates, truth_points, tolerance)
     confidences = np.array([candidate.confidence for candidate in candidates], dtype=np.float64)
     return [average_precision(ious, confidences, threshold) for threshold in thresholds]
+
+
+def object_match_ious(objects: Iterable[ObjectLike], truth_points: Mapping[int, np.ndarray], tolerance: float) -> dict[int, float]:
+    """Per ground-truth instance, the IoU of the object cloud (background excluded) that fits it best; 0 where none touches it."""
+    ious = _cloud_ious([candidate for candidate in objects if not candidate.background], truth_points, tolerance)
+    return {key: float(column.max(initial=0.0)) for key, column in zip(truth_points, ious.T, strict=True)}
 
 
 class StabilityCount(NamedTuple):
@@ -151,6 +155,13 @@ def _voxelised_iou(predicted: _Cloud, truth: _Cloud, tolerance: float) -> float:
     if precision == 0 or recall == 0:
         return 0.0
     return float(1 / (1 / precision + 1 / recall - 1))
+
+
+def _cloud_ious(candidates: list[ObjectLike], truth_points: Mapping[int, np.ndarray], tolerance: float) -> np.ndarray:
+    """IoU of every candidate's cloud with every true one, [P, G]."""
+    predicted = [_Cloud.of(candidate.points, tolerance) for candidate in candidates]
+    truth = [_Cloud.of(points, tolerance) for points in truth_points.values()]
+    return np.array([[_voxelised_iou(p, t, tolerance) for t in truth] for p in predicted]).reshape(len(predicted), len(truth))
 
 
 def _claim_instances(ious: np.ndarray, threshold: float) -> np.ndarray:

@@ -1,0 +1,113 @@
+"""Label images, depth and errors as pictures for people, and the files that programs read."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cgc_ros.frame import UNLABELLED
+
+_UNLABELLED_COLOR = (38, 38, 42)
+_TRUTH_MISSING_COLOR = (200, 60, 60)
+#: Colour error, as a share of full scale, that the error picture shows at its brightest.
+ERROR_CEILING = 0.25
+
+
+@lru_cache(maxsize=4096)
+def id_color(object_id: int) -> tuple[int, int, int]:
+    """A colour for an id, RGB 0..255: the same in every picture, neighbouring ids far apart (golden-ratio hues)."""
+    if object_id == UNLABELLED:
+        return _UNLABELLED_COLOR
+    hue = (object_id * 0.61803398875) % 1.0
+    lightness = (0.62, 0.48, 0.74)[object_id % 3]
+    return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.72))
+
+
+def label_picture(labels: np.ndarray) -> np.ndarray:
+    """Ids as colours. [H, W] -> [H, W, 3] uint8 RGB"""
+    ids, dense = np.unique(labels, return_inverse=True)
+    palette = np.array([id_color(int(object_id)) for object_id in ids], dtype=np.uint8)
+    return palette[dense.reshape(labels.shape)]
+
+
+def overlay_picture(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """The image tinted by its ids, with outlines between them; unlabelled pixels stay as they are. -> [H, W, 3] uint8 RGB"""
+    tint = cv2.addWeighted(image, 1 - opacity, label_picture(labels), opacity, 0)
+    picture = np.where((labels == UNLABELLED)[..., None], image, tint)
+    picture[_outlines(labels)] = 255
+    return picture
+
+
+def depth_picture(depth: np.ndarray) -> np.ndarray:
+    """Depth in the turbo colour map between its 2nd and 98th percentile, unknown black. [H, W] metres -> [H, W, 3] uint8 RGB"""
+    known = np.isfinite(depth) & (depth > 0)
+    if not known.any():
+        return np.zeros((*depth.shape, 3), np.uint8)
+    low, high = np.percentile(depth[known], [2, 98])
+    scaled = np.clip((np.where(known, depth, low) - low) / max(high - low, 1e-9), 0, 1)
+    picture = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(known[..., None], picture, 0).astype(np.uint8)
+
+
+def error_picture(rendered: np.ndarray, recorded: np.ndarray) -> np.ndarray:
+    """Mean absolute colour error per pixel in the inferno colour map, brightest at 25% of full scale. -> [H, W, 3] uint8 RGB"""
+    error = np.abs(rendered.astype(np.float32) - recorded.astype(np.float32)).mean(axis=2) / 255
+    return cv2.applyColorMap((np.clip(error / ERROR_CEILING, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+
+
+def label_error_picture(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, matched: dict[int, int | None]) -> np.ndarray:
+    """Pixels of true instances whose predicted id is not the one matched to them, in red over a grey image.
+
+    matched: truth id -> predicted id. -> [H, W, 3] uint8 RGB
+    """
+    ids, dense = np.unique(truth, return_inverse=True)
+    expected = np.array([-1 if matched.get(int(i)) is None else matched[int(i)] for i in ids])[dense.reshape(truth.shape)]
+    wrong = (truth != 0) & (predicted.astype(np.int64) != expected)
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2 + 64
+    grey[wrong] = _TRUTH_MISSING_COLOR
+    return grey
+
+
+def side_by_side(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
+    """Pictures of one height in a row on white."""
+    spacer = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
+    row = [pictures[0]]
+    for picture in pictures[1:]:
+        row += [spacer, picture]
+    return np.hstack(row)
+
+
+def jpeg_uri(picture: np.ndarray, width: int, quality: int = 82) -> str:
+    """A picture as a data URI, scaled down to at most `width` pixels across."""
+    if picture.shape[1] > width:
+        picture = cv2.resize(picture, (width, round(picture.shape[0] * width / picture.shape[1])), interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write 8-bit RGB [H, W, 3] or 16-bit [H, W] as PNG; OSError where the file system refuses."""
+    path = Path(path)
+    encoded = cv2.imencode(".png", picture[..., ::-1] if picture.ndim == 3 else picture)[1]
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(encoded.tobytes())
+    os.replace(temporary, path)
+
+
+def depth_millimetres(depth: np.ndarray) -> np.ndarray:
+    """Depth as 16-bit millimetres, 0 unknown; what lies beyond 65.535 m is unknown too. [H, W] metres -> [H, W] uint16"""
+    millimetres = np.nan_to_num(depth.astype(np.float64) * 1000, nan=0.0, posinf=0.0, neginf=0.0).round()
+    return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
+
+
+def _outlines(labels: np.ndarray) -> np.ndarray:
+    edges = np.zeros(labels.shape, dtype=bool)
+    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edges[1:, :] |= labels[1:, :] != labels[:-1, :]
+    return edges
