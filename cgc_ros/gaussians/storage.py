@@ -1,0 +1,76 @@
+"""Map files: safetensors with a JSON header. Nothing in them can run code, and a damaged one is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+FORMAT = "cgc-map"
+VERSION = 1
+
+
+class MapFileError(ValueError):
+    """A map file that cannot be read or written; the message names the file, what is wrong, and the remedy."""
+
+
+def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> None:
+    """Write `arrays` and the JSON-able `info` atomically: a temporary file beside `path`, then a rename."""
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    metadata = {"format": FORMAT, "version": str(VERSION), "sha256": _digest(arrays), "info": json.dumps(info)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(save(arrays, metadata=metadata))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MapFileError(f"cannot write {path}: {error.strerror or error}; free space or choose a writable folder") from error
+
+
+def read_map(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays and info of a map file; raises MapFileError where it is missing, foreign, damaged or of a newer version."""
+    path = Path(path)
+    if not path.is_file():
+        raise MapFileError(f"no map file at {path}: check the path, or save a map first")
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            metadata = stream.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise MapFileError(f"{path} is not a map of this program (format {metadata.get('format')!r})")
+            if metadata.get("version") != str(VERSION):
+                raise MapFileError(
+                    f"{path} has map version {metadata.get('version')}, this program reads {VERSION}: update the program")
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}
+    except (SafetensorError, OSError) as error:
+        raise MapFileError(f"{path} is damaged or not a map file ({error}): restore it from a copy") from error
+    if _digest(arrays) != metadata.get("sha256"):
+        raise MapFileError(f"{path} is damaged (its checksum does not match): restore it from a copy")
+    try:
+        info = json.loads(metadata.get("info", ""))
+    except json.JSONDecodeError as error:
+        raise MapFileError(f"{path} is damaged (its header is not JSON: {error}): restore it from a copy") from error
+    return arrays, info
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        value = arrays[name]
+        digest.update(f"{name}:{value.dtype.str}:{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""Every number that steers mapping, in one place; ROS parameters and command-line flags are made from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class KeyframeConfig:
+    """When a frame becomes a keyframe, and how many are held."""
+
+    max_keyframes: int = 150  # held in memory; beyond it the most redundant one leaves
+    min_translation: float = 0.03  # of the median scene depth: camera motion that makes a keyframe
+    min_rotation_deg: float = 3.0
+    min_unexplained: float = 0.05  # share of pixels that the map does not cover yet
+    max_jump: float = 0.0  # metres; a larger jump of the pose between frames is refused (0: never)
+
+
+@dataclass(frozen=True)
+class SeedingConfig:
+    """Where new Gaussians are put, and how many."""
+
+    max_per_keyframe: int = 12_000
+    min_density: float = 0.012  # Gaussians per pixel on plain surfaces
+    max_density: float = 0.12  # Gaussians per pixel on the finest detail
+    covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
+    opacity: float = 0.6  # of a new Gaussian
+    flatness: float = 0.25  # thickness of a new Gaussian along its surface's normal, relative to its radius
+    relative_depth_error: float = 0.06  # the rendered depth lies farther behind the measured one: not covered
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Photometric training."""
+
+    image_scale: float = 0.5  # of the input's size, for most steps
+    full_scale_every: int = 4  # every n-th step runs at the input's own size (0: never)
+    ssim_weight: float = 0.2
+    depth_weight: float = 0.15  # of the relative depth error, where the frame has depth
+    opacity_weight: float = 0.002  # pulls towards fewer, more opaque Gaussians
+    anisotropy_weight: float = 0.02  # penalises needles: longest over middle axis beyond `max_anisotropy`
+    max_anisotropy: float = 6.0
+    newest_share: float = 0.2  # share of steps spent on the newest keyframes
+    newest_count: int = 3
+    means_rate: float = 1.6e-4  # of the scene's median depth
+    quats_rate: float = 1e-3
+    scales_rate: float = 5e-3
+    opacities_rate: float = 2.5e-2
+    colors_rate: float = 2.5e-3
+    exposure_rate: float = 1e-3
+    pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
+    settle_steps: int = 800  # steps after the last new keyframe over which rates fall to `settled_rate`
+    settled_rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class DensityConfig:
+    """Removing and refining Gaussians under a hard cap."""
+
+    max_gaussians: int = 80_000
+    prune_every: int = 100  # steps
+    min_opacity: float = 0.04
+    min_age: int = 100  # steps before a Gaussian may be removed
+    max_radius: float = 0.25  # of the scene's median depth: larger Gaussians are removed
+    make_room: float = 0.05  # share of the cap that the least important Gaussians free when a keyframe finds it full
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """From masks to objects."""
+
+    contrastive_every: int = 4  # steps
+    contrastive_pixels: int = 2048  # sampled per step
+    contrastive_rate: float = 1e-2
+    spatial_every: int = 25
+    spatial_sample: int = 400
+    cluster_every: int = 40  # steps between two associations
+    min_mask_pixels: int = 100  # at the input's own size, as in the paper
+    vote_scale: float = 0.5  # image scale at which masks vote
+    consensus: float = 0.5  # share of the views that see two masks which must agree that they are one object
+    containment: float = 0.7  # a mask lies inside another one from this share of its weight on
+    min_views: int = 2  # keyframes that must support an object
+    min_gaussians: int = 20
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    backend: str = "auto"  # auto | gsplat | cpu
+    device: str = "auto"  # auto | cpu | cuda
+    seed: int = 0
+    sh_degree: int = 1
+    recipe: str = "default"  # default | paper
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)  # vertical of the map frame (REP-103: z up)
+    keyframes: KeyframeConfig = field(default_factory=KeyframeConfig)
+    seeding: SeedingConfig = field(default_factory=SeedingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    density: DensityConfig = field(default_factory=DensityConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)

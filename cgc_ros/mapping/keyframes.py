@@ -1,0 +1,120 @@
+"""Keyframes: which frames are kept, which leave, and which one is trained on next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
+from cgc_ros.mapping.corrections import KeyframeCorrections
+from cgc_ros.rendering import Camera
+
+
+@dataclass
+class Keyframe:
+    """A frame held for replay. Images stay 8 bit and depth half precision: a keyframe of 640x480 takes 1.6 MB."""
+
+    id: int
+    stamp_ns: int
+    name: str
+    intrinsics: Intrinsics
+    world_from_camera: np.ndarray  # [4, 4] as given
+    image: np.ndarray  # [H, W, 3] uint8 RGB
+    depth: np.ndarray | None  # [H, W] float16, metres, 0 = invalid
+    median_depth: float  # metres
+    corrections: KeyframeCorrections
+    masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask
+    steps: int = 0  # training steps spent on it
+    loss: float = float("nan")  # running mean of its photometric loss
+
+    def camera(self, scale: float, device: torch.device) -> Camera:
+        camera = Camera.from_intrinsics(self.intrinsics, self.world_from_camera, device)
+        if scale == 1.0:
+            return camera
+        return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+    def target(self, camera: Camera, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Colour [h, w, 3] in 0..1 and depth [h, w] (0 invalid, None without) at the camera's size."""
+        image, depth = self.image, self.depth
+        size = (camera.width, camera.height)
+        if (image.shape[1], image.shape[0]) != size:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            depth = None if depth is None else cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+        color = torch.from_numpy(image).to(device).float().div_(255)
+        return color, None if depth is None else torch.from_numpy(depth.astype(np.float32)).to(device)
+
+
+class KeyframeStore:
+    """The keyframes in memory, in order of arrival, at most `config.max_keyframes`."""
+
+    def __init__(self, config: KeyframeConfig, training: TrainingConfig):
+        self.config, self.training = config, training
+        self.keyframes: dict[int, Keyframe] = {}
+        self.next_id = 0
+
+    def __len__(self) -> int:
+        return len(self.keyframes)
+
+    def __iter__(self):
+        return iter(self.keyframes.values())
+
+    def add(self, frame: Frame, median_depth: float) -> Keyframe:
+        """Hold `frame`; the caller evicts first where the store is full."""
+        depth = None if frame.depth is None else frame.depth.astype(np.float16)
+        keyframe = Keyframe(
+            self.next_id, frame.stamp_ns, frame.name, frame.intrinsics, frame.world_from_camera, frame.image, depth,
+            median_depth, KeyframeCorrections(self.training), frame.masks,
+        )
+        self.keyframes[keyframe.id] = keyframe
+        self.next_id += 1
+        return keyframe
+
+    def newest(self) -> Keyframe | None:
+        return next(reversed(self.keyframes.values()), None)
+
+    def adds_view(self, frame: Frame, depth: float) -> bool:
+        """True where no keyframe looks from nearly the same place: what `frame` would add is parallax."""
+        if not self.keyframes:
+            return True
+        translation, rotation = self._distances(frame.world_from_camera)
+        near = (translation < self.config.min_translation * depth) & (rotation < np.deg2rad(self.config.min_rotation_deg))
+        return not near.any()
+
+    def evict_redundant(self) -> Keyframe | None:
+        """Drop the keyframe whose view the others cover best, once the store is full; the newest quarter always stays."""
+        if len(self) < self.config.max_keyframes:
+            return None
+        keyframes = list(self.keyframes.values())
+        candidates = keyframes[: max(1, len(keyframes) * 3 // 4)]
+        gaps = [self._gap(keyframe) for keyframe in candidates]
+        return self.keyframes.pop(candidates[int(np.argmin(gaps))].id)
+
+    def _gap(self, keyframe: Keyframe) -> float:
+        """How far, in multiples of the keyframe thresholds, the two nearest other keyframes are."""
+        translation, rotation = self._distances(keyframe.world_from_camera)
+        scaled = translation / (self.config.min_translation * keyframe.median_depth)
+        scaled = scaled + rotation / np.deg2rad(self.config.min_rotation_deg)
+        return float(np.sort(scaled)[1:3].sum())
+
+    def _distances(self, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Translation (metres) and rotation (radians) from a pose to every keyframe, [K] each."""
+        poses = np.stack([keyframe.world_from_camera for keyframe in self])
+        translation = np.linalg.norm(poses[:, :3, 3] - world_from_camera[:3, 3], axis=1)
+        trace = np.einsum("kij,ij->k", poses[:, :3, :3], world_from_camera[:3, :3])
+        return translation, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+    def sample(self, rng: np.random.Generator, newest_share: float, newest_count: int) -> Keyframe:
+        """The keyframe to train on: often one of the newest, else history, those trained least and worst first."""
+        keyframes = list(self.keyframes.values())
+        if rng.random() < newest_share:
+            return keyframes[-1 - int(rng.integers(min(newest_count, len(keyframes))))]
+        steps = np.array([keyframe.steps for keyframe in keyframes], dtype=np.float64)
+        losses = np.array([keyframe.loss for keyframe in keyframes])
+        losses = np.where(np.isfinite(losses), losses, np.nanmax(losses, initial=0.1))
+        weight = (0.3 + losses / max(losses.mean(), 1e-9)) / (steps - steps.min() + 3.0)
+        return keyframes[int(rng.choice(len(keyframes), p=weight / weight.sum()))]

@@ -1,0 +1,149 @@
+"""A mapper to and from a map file: Gaussians, keyframes for replay, objects and their lasting ids."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from cgc_ros.frame import FrameError, Intrinsics, check_rigid
+from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
+from cgc_ros.mapping.corrections import KeyframeCorrections
+from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping.mapper import Mapper
+
+JPEG_QUALITY = 95  # of keyframe images in the file
+ROW_ARRAYS = ("uids", "born_step", "importance")
+
+
+def save_mapper(mapper: Mapper, path: str | Path) -> None:
+    """Write everything that mapping needs to go on; raises MapFileError."""
+    model, layer = mapper.model, mapper.segmenter.layer
+    arrays = {f"gaussians/{name}": value.detach().cpu().numpy() for name, value in model.parameters.items()}
+    arrays |= {f"rows/{name}": getattr(model, name).cpu().numpy() for name in ROW_ARRAYS}
+    arrays |= {"objects/uids": layer.state.uids, "objects/ids": layer.state.ids, "objects/confidence": layer.state.confidence}
+    for object_id, members in layer.registry.members.items():
+        arrays[f"members/{object_id}"] = members
+    keyframes = []
+    for keyframe in mapper.keyframes:
+        keyframes.append(_keyframe_info(keyframe))
+        arrays |= {f"keyframes/{keyframe.id}/{name}": value for name, value in _keyframe_arrays(keyframe).items()}
+    info = {
+        "sh_degree": model.sh_degree, "next_uid": model.next_uid, "steps": mapper.steps, "scene_depth": mapper.scene_depth,
+        "stamp_ns": mapper.stamp_ns, "next_keyframe_id": mapper.keyframes.next_id, "keyframes": keyframes,
+        "next_object_id": layer.registry.next_id, "missing": layer.registry.missing, "first_seen": layer.first_seen,
+        "objects": [asdict(record) for record in layer.state.records.values()],
+        "names": mapper.names, "up": list(mapper.config.up),
+    }
+    write_map(path, arrays, info)
+
+
+def load_mapper(mapper: Mapper, path: str | Path) -> None:
+    """Replace a mapper's map by a file's; on MapFileError the mapper is unchanged."""
+    arrays, info = read_map(path)
+    try:
+        keyframes = [_read_keyframe(entry, arrays, mapper) for entry in info["keyframes"]]
+        parameters = {name: arrays[f"gaussians/{name}"] for name in mapper.model.parameters}
+        rows = {name: arrays[f"rows/{name}"] for name in ROW_ARRAYS}
+        _check_gaussians(path, parameters, rows, info, mapper)
+        records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
+        state = ObjectState(arrays["objects/uids"], arrays["objects/ids"], arrays["objects/confidence"], records)
+        numbers = {name: info[name] for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")}
+        names = {int(key): (str(name), float(confidence)) for key, (name, confidence) in info["names"].items()}
+        missing = {int(key): int(value) for key, value in info["missing"].items()}
+        first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
+    except (KeyError, TypeError, ValueError, FrameError, cv2.error) as error:
+        raise MapFileError(f"{path} lacks or garbles part of the map ({error}): restore it from a copy") from error
+
+    mapper.reset()
+    model, layer = mapper.model, mapper.segmenter.layer
+    model.parameters = {name: torch.from_numpy(value.copy()).to(model.device) for name, value in parameters.items()}
+    model.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()}
+    for name, value in rows.items():
+        setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
+    model.next_uid = int(numbers["next_uid"])
+    layer.state, layer.first_seen = state, first_seen
+    layer.registry.next_id, layer.registry.missing = int(numbers["next_object_id"]), missing
+    layer.registry.members = {int(key.split("/")[1]): value for key, value in arrays.items() if key.startswith("members/")}
+    mapper.steps, mapper.scene_depth = int(numbers["steps"]), float(numbers["scene_depth"])
+    mapper.stamp_ns, mapper.names = int(numbers["stamp_ns"]), names
+    for keyframe, masks in keyframes:
+        mapper.keyframes.keyframes[keyframe.id] = keyframe
+        if masks is not None:
+            mapper.segmenter.add_masks(keyframe, masks)
+    mapper.keyframes.next_id = int(numbers["next_keyframe_id"])
+    mapper.steps_since_keyframe = mapper.config.training.settle_steps
+
+
+def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict, mapper: Mapper) -> None:
+    if info["sh_degree"] != mapper.config.sh_degree:
+        raise MapFileError(
+            f"{path} has spherical harmonics of degree {info['sh_degree']}, this mapper is set to {mapper.config.sh_degree}: "
+            f"set sh_degree to {info['sh_degree']}")
+    count = len(rows["uids"])
+    if count > mapper.config.density.max_gaussians:
+        raise MapFileError(f"{path} has {count} Gaussians, above max_gaussians={mapper.config.density.max_gaussians}: raise the cap")
+    for name, shape in mapper.model.row_shapes().items():
+        if parameters[name].shape != (count, *shape) or not np.isfinite(parameters[name]).all():
+            raise ValueError(f"{name} has shape {parameters[name].shape}, wanted {(count, *shape)} of finite numbers")
+    if any(len(value) != count for value in rows.values()) or (np.diff(rows["uids"]) <= 0).any():
+        raise ValueError("Gaussian ids are not unique and sorted")
+
+
+def _keyframe_info(keyframe: Keyframe) -> dict:
+    return {
+        "id": keyframe.id, "stamp_ns": keyframe.stamp_ns, "name": keyframe.name, "intrinsics": asdict(keyframe.intrinsics),
+        "median_depth": keyframe.median_depth, "steps": keyframe.steps, "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
+    }
+
+
+def _keyframe_arrays(keyframe: Keyframe) -> dict[str, np.ndarray]:
+    ok, jpeg = cv2.imencode(".jpg", keyframe.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not ok:
+        raise MapFileError(f"keyframe {keyframe.name} could not be encoded")
+    corrections = keyframe.corrections
+    arrays = {
+        "image": jpeg.ravel(), "pose": keyframe.world_from_camera,
+        "corrections": torch.cat([corrections.log_gain, corrections.offset, corrections.twist]).detach().numpy(),
+    }
+    if keyframe.depth is not None:
+        arrays["depth"] = keyframe.depth
+    if keyframe.masks is not None:
+        arrays["masks"] = cv2.imencode(".png", keyframe.masks.astype(np.uint16))[1].ravel()
+    return arrays
+
+
+def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -> tuple[Keyframe, np.ndarray | None]:
+    prefix = f"keyframes/{entry['id']}/"
+    intrinsics = Intrinsics(**(entry["intrinsics"] | {"distortion": tuple(entry["intrinsics"]["distortion"])}))
+    image = cv2.imdecode(arrays[prefix + "image"], cv2.IMREAD_COLOR)
+    size = (intrinsics.height, intrinsics.width)
+    if image is None or image.shape[:2] != size:
+        raise ValueError(f"image of keyframe {entry['id']} is unreadable or not {intrinsics.width}x{intrinsics.height}")
+    pose = arrays[prefix + "pose"]
+    check_rigid(pose)
+    depth = arrays.get(prefix + "depth")
+    masks = None
+    if prefix + "masks" in arrays:
+        masks = cv2.imdecode(arrays[prefix + "masks"], cv2.IMREAD_UNCHANGED)
+        if masks is None or masks.shape != size:
+            raise ValueError(f"masks of keyframe {entry['id']} are unreadable or of another size")
+    corrections = KeyframeCorrections(mapper.config.training)
+    values = torch.from_numpy(arrays[prefix + "corrections"].astype(np.float32))
+    with torch.no_grad():
+        corrections.log_gain.copy_(values[:3])
+        corrections.offset.copy_(values[3:6])
+        corrections.twist.copy_(values[6:12])
+    keyframe = Keyframe(
+        int(entry["id"]), int(entry["stamp_ns"]), str(entry["name"]), intrinsics, pose, np.ascontiguousarray(image[..., ::-1]),
+        depth, float(entry["median_depth"]), corrections, steps=int(entry["steps"]),
+        loss=float("nan") if entry["loss"] is None else float(entry["loss"]),
+    )
+    return keyframe, None if masks is None else masks.astype(np.int32)

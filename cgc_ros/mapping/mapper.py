@@ -1,0 +1,210 @@
+"""The incremental mapper: frames in, a trained and segmented Gaussian map out. One thread owns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cgc_ros.frame import Frame, FrameError
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.mapping.config import MapperConfig
+from cgc_ros.mapping.density import make_room, prune
+from cgc_ros.mapping.depth_source import DepthSource
+from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.map_file import load_mapper, save_mapper
+from cgc_ros.mapping.seeding import seed_density, seed_gaussians
+from cgc_ros.mapping.segmenter import MapSegmenter
+from cgc_ros.mapping.snapshot import MapSnapshot
+from cgc_ros.mapping.training import PhotometricTrainer, StepReport
+from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
+
+LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
+PSNR_MEMORY = 0.98  # of the running training PSNR
+
+
+@dataclass(frozen=True)
+class FrameOutcome:
+    kind: str  # keyframe | tracked | rejected
+    reason: str = ""
+    keyframe_id: int | None = None
+
+
+class Mapper:
+    """Trains a map on keyframes chosen from a stream of posed frames; see MapperConfig for every number."""
+
+    def __init__(self, config: MapperConfig | None = None):
+        self.config = config or MapperConfig()
+        self.backend = choose_backend(self.config.backend)
+        self.device = torch.device("cuda" if self.backend == "gsplat" else "cpu")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: an empty map, as after construction."""
+        config = self.config
+        self.model = GaussianModel(config.sh_degree, self.device)
+        self.keyframes = KeyframeStore(config.keyframes, config.training)
+        self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
+        self.segmenter = MapSegmenter(self.model, config.segmentation, self.backend, config.seed)
+        self.depth_source = DepthSource()
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.steps = 0
+        self.steps_since_keyframe = 0
+        self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
+        self.train_psnr = float("nan")
+        self.stamp_ns = 0
+        self.version = 0
+        self.names: dict[int, tuple[str, float]] = {}
+
+    def add_frame(self, frame: Frame) -> FrameOutcome:
+        """Take a frame in. Frames that add a view or show something new become keyframes and seed Gaussians.
+
+        A frame that cannot be mapped is rejected by FrameError, and the map stays as it was.
+        """
+        frame.check()
+        look = self._look(frame)
+        self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
+        median_depth = self._median_depth(frame, look)
+        new_view = self.keyframes.adds_view(frame, median_depth or 1.0)
+        if not new_view and look.unexplained < self.config.keyframes.min_unexplained:
+            return FrameOutcome("tracked")
+        self._evict()
+        keyframe = self.keyframes.add(frame, median_depth or 1.0)
+        self._seed(keyframe)
+        self.steps_since_keyframe = 0
+        if frame.masks is not None:
+            self.segmenter.add_masks(keyframe, frame.masks)
+        return FrameOutcome("keyframe", keyframe_id=keyframe.id)
+
+    def add_masks(self, keyframe_id: int, masks: np.ndarray) -> bool:
+        """Masks of a keyframe ([H, W] int32, 0 = no mask), at any later time; False where the keyframe has left."""
+        keyframe = self.keyframes.keyframes.get(keyframe_id)
+        if keyframe is None:
+            return False
+        if masks.shape != keyframe.image.shape[:2]:
+            raise FrameError("masks_mismatch", f"masks are {masks.shape}, keyframe {keyframe.name} is {keyframe.image.shape[:2]}")
+        self.segmenter.add_masks(keyframe, masks)
+        return True
+
+    def step(self) -> StepReport | None:
+        """One training step; None while there is nothing to train on."""
+        if len(self.keyframes) == 0 or len(self.model) == 0:
+            return None
+        training, density = self.config.training, self.config.density
+        keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
+        full = training.full_scale_every > 0 and self.steps % training.full_scale_every == training.full_scale_every - 1
+        report = self.trainer.step(keyframe, 1.0 if full else training.image_scale, self.scene_depth, self._rate_factor())
+        self.steps += 1
+        self.steps_since_keyframe += 1
+        self.train_psnr = report.psnr if np.isnan(self.train_psnr) else PSNR_MEMORY * self.train_psnr + (1 - PSNR_MEMORY) * report.psnr
+        if self.steps % density.prune_every == 0:
+            prune(self.model, density, self.steps, self.scene_depth)
+        self.segmenter.step(self.keyframes, self.steps)
+        return report
+
+    def snapshot(self) -> MapSnapshot:
+        """An immutable copy of the map as it is now."""
+        self.version += 1
+        model = self.model.frozen()
+        state = self.segmenter.layer.state
+        uids = model.uids.cpu().numpy()
+        return MapSnapshot(
+            self.version, self.stamp_ns, model, torch.from_numpy(state.ids_of(uids)).to(self.device), state.records,
+            dict(self.names), np.asarray(self.config.up, dtype=np.float64), self.backend,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the map to a file, whole or not at all; raises MapFileError."""
+        save_mapper(self, path)
+
+    def restore(self, path: str | Path) -> None:
+        """Replace this map by a file's and be ready to go on mapping; raises MapFileError and then stays as it was."""
+        load_mapper(self, path)
+
+    @staticmethod
+    def load(path: str | Path, config: MapperConfig | None = None) -> Mapper:
+        """A mapper with the map of a file."""
+        mapper = Mapper(config)
+        mapper.restore(path)
+        return mapper
+
+    def _rate_factor(self) -> float:
+        """Learning rates are full while keyframes come and fall once the stream rests."""
+        training = self.config.training
+        progress = min(1.0, self.steps_since_keyframe / training.settle_steps)
+        return training.settled_rate**progress
+
+    def _look(self, frame: Frame) -> _Look:
+        """Quick small render of the map from the frame's pose."""
+        if len(self.model) == 0:
+            return _Look(1.0, 0.0)
+        scale = LOOK_WIDTH / frame.intrinsics.width
+        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, self.device)
+        camera = camera.scaled_to(LOOK_WIDTH, max(1, round(camera.height * scale)))
+        render = self._render_plain(camera)
+        alpha = render.alpha
+        covered = alpha > self.config.seeding.covered_alpha
+        depths = render.depth[covered]
+        return _Look(1.0 - float(covered.float().mean()), float(depths.median()) if len(depths) else 0.0)
+
+    @torch.no_grad()
+    def _render_plain(self, camera: Camera) -> Render:
+        model = self.model
+        return rasterize(
+            model.means, model.quats, model.scales, model.opacities, camera, colors=model.sh, sh_degree=model.sh_degree,
+            depth=True, backend=self.backend,
+        )
+
+    def _median_depth(self, frame: Frame, look: _Look) -> float:
+        """Typical distance of what the frame sees, metres; 0 while nothing is known."""
+        if frame.depth is not None and (frame.depth > 0).any():
+            depth = float(np.median(frame.depth[frame.depth > 0]))
+        else:
+            depth = look.median_depth
+        if depth > 0:
+            self.scene_depth = depth if self.scene_depth == 0 else 0.9 * self.scene_depth + 0.1 * depth
+        return depth or self.scene_depth
+
+    def _seed(self, keyframe: Keyframe) -> None:
+        """New Gaussians for what the map does not explain of a keyframe."""
+        config = self.config
+        room = config.density.max_gaussians - len(self.model)
+        for source, depth in self.depth_source.depths_for(keyframe, self.keyframes):
+            self._note_depth(source, depth)
+            rendered = None
+            if len(self.model):
+                camera = source.camera(1.0, self.device)
+                view = self._render_plain(camera)
+                behind = (view.depth.cpu().numpy() - depth) > config.seeding.relative_depth_error * depth
+                covered = (view.alpha.cpu().numpy() > config.seeding.covered_alpha) & ~(behind & (depth > 0))
+                rendered = (view.color.clamp(0, 1).cpu().numpy(), covered)
+            wanted = seed_density(source.image, depth > 0, rendered, config.seeding)
+            seeds = seed_gaussians(
+                source.image, depth, source.intrinsics, source.world_from_camera, wanted, config.seeding, self.rng)
+            if len(seeds) > room:
+                room += make_room(self.model, config.density, self.steps, len(seeds) - room)
+            if len(seeds) > room:
+                seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
+            self.model.append(seeds, self.steps, self.generator)
+            room -= len(seeds)
+
+    def _note_depth(self, keyframe: Keyframe, depth: np.ndarray) -> None:
+        valid = depth[depth > 0]
+        if len(valid):
+            keyframe.median_depth = float(np.median(valid))
+            if self.scene_depth == 0:
+                self.scene_depth = keyframe.median_depth
+
+    def _evict(self) -> None:
+        evicted = self.keyframes.evict_redundant()
+        if evicted is not None:
+            self.segmenter.drop_keyframe(evicted.id)
+
+
+@dataclass(frozen=True)
+class _Look:
+    unexplained: float  # share of the view that the map does not cover
+    median_depth: float  # metres, of what it covers; 0 where nothing is

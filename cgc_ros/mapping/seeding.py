@@ -1,0 +1,98 @@
+"""New Gaussians from a keyframe: only where the map does not explain the image, and as dense as its detail asks for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from cgc_ros.frame import Intrinsics
+from cgc_ros.gaussians.model import GaussianSeeds
+from cgc_ros.mapping.config import SeedingConfig
+
+DETAIL_SIGMA = 1.0  # pixels: blur before the Laplacian, so that sensor noise does not count as detail
+DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0..1)
+
+
+def detail(image: np.ndarray) -> np.ndarray:
+    """Fine structure of an image ([H, W, 3] uint8 or 0..1 float): absolute Laplacian of the blurred grey image, [H, W]."""
+    grey = cv2.cvtColor(image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0), cv2.COLOR_RGB2GRAY)
+    return np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), cv2.CV_32F))
+
+
+def seed_density(
+    image: np.ndarray,  # [H, W, 3] uint8
+    usable: np.ndarray,  # [H, W] bool: pixels with a depth to seed at
+    rendered: tuple[np.ndarray, np.ndarray] | None,  # colour [H, W, 3] 0..1 and covered [H, W] bool of the map in this view
+    config: SeedingConfig,
+) -> np.ndarray:
+    """Wanted new Gaussians per pixel, [H, W]: the image's detail where nothing is, the detail the render lacks elsewhere.
+
+    The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for Large-Scale
+    Novel View Synthesis from Unposed Images (2025), section 4.
+    """
+    wanted = np.clip(config.min_density + DETAIL_GAIN * detail(image), config.min_density, config.max_density)
+    if rendered is not None:
+        color, covered = rendered
+        present = np.clip(config.min_density + DETAIL_GAIN * detail(color), config.min_density, config.max_density)
+        lacking = np.clip(wanted - present, 0.0, None)
+        wanted = np.where(covered, lacking, wanted)
+    wanted = np.where(usable, wanted, 0.0)
+    return wanted * min(1.0, config.max_per_keyframe / max(wanted.sum(), 1e-9))
+
+
+def backproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
+    """Points [H, W, 3] in the optical frame, metres, of a depth image [H, W]."""
+    u, v = np.meshgrid(np.arange(intrinsics.width, dtype=np.float32), np.arange(intrinsics.height, dtype=np.float32))
+    return np.stack([(u - intrinsics.cx) / intrinsics.fx * depth, (v - intrinsics.cy) / intrinsics.fy * depth, depth], axis=-1)
+
+
+def surface_normals(points: np.ndarray) -> np.ndarray:
+    """Unit normals [H, W, 3] towards the camera, from back-projected points smoothed over 5x5 pixels."""
+    smooth = cv2.blur(points, (5, 5))
+    dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
+    dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    normals = np.cross(dx, dy)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12
+    away = (normals * points).sum(-1, keepdims=True) > 0
+    return np.where(away, -normals, normals)
+
+
+def quats_facing(normals: np.ndarray) -> np.ndarray:
+    """Quaternions [M, 4] (w x y z) that turn the z axis onto `normals` [M, 3]."""
+    w = 1.0 + normals[:, 2]
+    quats = np.stack([w, -normals[:, 1], normals[:, 0], np.zeros_like(w)], axis=1)
+    quats[w < 1e-6] = (0.0, 1.0, 0.0, 0.0)  # half a turn about x
+    return quats / np.linalg.norm(quats, axis=1, keepdims=True)
+
+
+def seed_gaussians(
+    image: np.ndarray,  # [H, W, 3] uint8
+    depth: np.ndarray,  # [H, W] float32 metres, 0 = invalid
+    intrinsics: Intrinsics,
+    world_from_camera: np.ndarray,  # [4, 4]
+    density: np.ndarray,  # [H, W] from seed_density
+    config: SeedingConfig,
+    rng: np.random.Generator,
+) -> GaussianSeeds:
+    """Flat Gaussians on the surface, one per drawn pixel, as wide as the gap to their neighbours."""
+    rows, columns = np.nonzero(rng.random(density.shape) < density)
+    points = backproject(depth, intrinsics)
+    normals = surface_normals(points)[rows, columns]
+    chosen = points[rows, columns]
+    # Points of density p per pixel are 1 / (2 sqrt(p)) pixels apart from their nearest neighbour on average.
+    spacing = 0.5 / np.sqrt(np.maximum(density[rows, columns], 1e-4))
+    radius = chosen[:, 2] / intrinsics.fx * np.minimum(spacing, 8.0)
+    scales = np.stack([radius, radius, radius * config.flatness], axis=1)
+    rotation = world_from_camera[:3, :3]
+    return GaussianSeeds(
+        means=_tensor(chosen @ rotation.T + world_from_camera[:3, 3]),
+        quats=_tensor(quats_facing(normals @ rotation.T)),
+        scales=_tensor(scales),
+        opacities=torch.full((len(rows),), config.opacity),
+        colors=_tensor(image[rows, columns] / 255.0),
+    )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

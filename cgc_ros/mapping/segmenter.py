@@ -1,0 +1,136 @@
+"""Segmentation beside training: votes of keyframes' masks, association, and the contrastive feature field."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.mapping.config import SegmentationConfig
+from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.rendering import blend_weights, mask_votes
+from cgc_ros.segmentation import (
+    AssociationConfig, ObjectLayer, collect_votes, compact_masks, contrastive_clustering_loss, spatial_similarity_loss,
+)
+
+
+@dataclass
+class _KeyframeMasks:
+    keyframe_id: int
+    masks: np.ndarray  # [h, w] int32 at vote scale, 0..count
+    count: int
+    voted_step: int = -1
+
+
+class MapSegmenter:
+    """Keeps the object layer and the feature field of a map up to date, a little at every training step."""
+
+    def __init__(self, model: GaussianModel, config: SegmentationConfig, backend: str, seed: int):
+        self.model, self.config, self.backend = model, config, backend
+        self.layer = ObjectLayer(
+            AssociationConfig(consensus=config.consensus, containment=config.containment),
+            min_views=config.min_views, min_gaussians=config.min_gaussians,
+        )
+        self.optimizer = GaussianAdam(model)
+        self.rng = np.random.default_rng(seed)
+        self.masks: dict[int, _KeyframeMasks] = {}
+        self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
+        self.clustered_step = 0
+        self.feature_loss = float("nan")
+
+    def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
+        """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps."""
+        scale = self.config.vote_scale
+        compact, _ = compact_masks(masks, self.config.min_mask_pixels)
+        size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
+        small, count = compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1)
+        keyframe.masks = masks
+        self.masks[keyframe.id] = _KeyframeMasks(keyframe.id, small, count)
+        self.waiting.append(keyframe.id)
+
+    def drop_keyframe(self, keyframe_id: int) -> None:
+        self.masks.pop(keyframe_id, None)
+        self.layer.drop_keyframe(keyframe_id)
+
+    def step(self, keyframes: KeyframeStore, step: int) -> None:
+        """Do what is due at this training step."""
+        config = self.config
+        if not self.masks or len(self.model) == 0:
+            return
+        self._vote_next(keyframes, step)
+        if step % config.contrastive_every == 0:
+            self._train_features(keyframes, step)
+        if step - self.clustered_step >= config.cluster_every:
+            self.update_objects(step)
+
+    def update_objects(self, step: int) -> None:
+        """Associate all masks and label every Gaussian anew."""
+        self.clustered_step = step
+        self.layer.update(self.model.uids.cpu().numpy())
+
+    def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
+        """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
+        if self.waiting:
+            keyframe_id = self.waiting.popleft()
+        elif step % 4 == 0:
+            keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
+        else:
+            return
+        entry, keyframe = self.masks.get(keyframe_id), keyframes.keyframes.get(keyframe_id)
+        if entry is None or keyframe is None:
+            return
+        entry.voted_step = step
+        with torch.no_grad():
+            votes = mask_votes(
+                *self._geometry(), self._camera(keyframe, entry), torch.from_numpy(entry.masks).to(self.model.device),
+                entry.count + 1, backend=self.backend)
+        self.layer.set_votes(collect_votes(keyframe_id, keyframe.stamp_ns, self.model.uids, votes, entry.masks))
+
+    def _train_features(self, keyframes: KeyframeStore, step: int) -> None:
+        """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial loss."""
+        config = self.config
+        entry = self.masks[list(self.masks)[int(self.rng.integers(len(self.masks)))]]
+        keyframe = keyframes.keyframes.get(entry.keyframe_id)
+        inside = np.flatnonzero(entry.masks)
+        if keyframe is None or len(inside) < 2:
+            return
+        pixels = np.sort(self.rng.choice(inside, min(config.contrastive_pixels, len(inside)), replace=False))
+        device = self.model.device
+        features = self.model.parameters["features"].detach().requires_grad_(True)
+        with torch.no_grad():
+            weights = blend_weights(
+                *self._geometry(), self._camera(keyframe, entry), torch.from_numpy(pixels).to(device), backend=self.backend)
+        targets, prototypes = self._targets(entry, entry.masks.ravel()[pixels])
+        loss = contrastive_clustering_loss(weights.blend(features), targets.to(device), prototypes)
+        if step % config.spatial_every < config.contrastive_every:
+            sample = torch.from_numpy(self.rng.choice(len(features), min(config.spatial_sample, len(features)), replace=False))
+            loss = loss + spatial_similarity_loss(features[sample.to(device)], self.model.means[sample.to(device)])
+        loss.backward()
+        touched = features.grad.abs().sum(dim=1) > 0
+        self.optimizer.step({"features": features.grad}, {"features": config.contrastive_rate}, touched)
+        self.feature_loss = float(loss.detach())
+
+    def _targets(self, entry: _KeyframeMasks, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Class of each sampled pixel: its mask in this view."""
+        return torch.from_numpy(masks.astype(np.int64)), None
+
+    def _geometry(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        model = self.model
+        return model.means.detach(), model.quats.detach(), model.scales.detach(), model.opacities.detach()
+
+    def _camera(self, keyframe: Keyframe, entry: _KeyframeMasks):
+        height, width = entry.masks.shape
+        return keyframe.camera(1.0, self.model.device).scaled_to(width, height)
+
+
+def object_prototypes(features: Tensor, ids: Tensor, object_ids: list[int]) -> Tensor:
+    """Unit mean feature of each object's Gaussians, [O, F]."""
+    unit = F.normalize(features, dim=1)
+    return F.normalize(torch.stack([unit[ids == object_id].mean(dim=0) for object_id in object_ids]), dim=1)

@@ -1,0 +1,86 @@
+"""One training step: render a keyframe, compare, move the Gaussians."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.mapping.config import TrainingConfig
+from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.rendering import photometric_loss, rasterize
+
+LOSS_MEMORY = 0.7  # of a keyframe's running loss
+
+
+@dataclass(frozen=True)
+class StepReport:
+    keyframe_id: int
+    loss: float
+    psnr: float  # dB, of this step's render against its keyframe
+
+
+class PhotometricTrainer:
+    """Trains geometry and colour of a map on keyframes (colour, and depth where there is some)."""
+
+    def __init__(self, model: GaussianModel, config: TrainingConfig, backend: str):
+        self.model, self.config, self.backend = model, config, backend
+        self.optimizer = GaussianAdam(model)
+
+    def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
+        """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) sets the unit of motion."""
+        model, config = self.model, self.config
+        corrections = keyframe.corrections
+        camera = corrections.place(keyframe.camera(scale, model.device), scene_depth)
+        color, depth = keyframe.target(camera, model.device)
+        names = ("means", "quats", "log_scales", "logit_opacities", "sh")
+        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in names}
+        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
+        render = rasterize(
+            leaves["means"], leaves["quats"], scales, opacities, camera, colors=leaves["sh"], sh_degree=model.sh_degree,
+            depth=depth is not None, backend=self.backend,
+        )
+        exposed = corrections.expose(render.color)
+        loss = photometric_loss(exposed, color, ssim_weight=config.ssim_weight)
+        photometric = loss.detach()
+        if depth is not None:
+            loss = loss + config.depth_weight * relative_depth_loss(render.depth, render.alpha, depth)
+        loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
+        loss.backward()
+        visible = render.visible
+        self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, self._rates(scene_depth, rate_factor), visible)
+        with torch.no_grad():
+            mse = (exposed - color).square().mean()
+        corrections.step()
+        keyframe.steps += 1
+        value = float(photometric)
+        keyframe.loss = value if math.isnan(keyframe.loss) else LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * value
+        return StepReport(keyframe.id, value, float(-10 * torch.log10(mse.clamp_min(1e-10))))
+
+    def _rates(self, scene_depth: float, factor: float) -> dict[str, float]:
+        config = self.config
+        return {
+            "means": config.means_rate * scene_depth * factor,
+            "quats": config.quats_rate * factor,
+            "log_scales": config.scales_rate * factor,
+            "logit_opacities": config.opacities_rate * factor,
+            "sh": config.colors_rate * max(factor, 0.3),
+        }
+
+    def _regularisers(self, log_scales: Tensor, opacities: Tensor, visible: Tensor) -> Tensor:
+        config = self.config
+        opacity = (opacities * visible).sum() / visible.sum().clamp_min(1)
+        ordered = log_scales.sort(dim=1).values
+        needle = (ordered[:, 2] - ordered[:, 1] - math.log(config.max_anisotropy)).clamp_min(0)
+        return config.opacity_weight * opacity + config.anisotropy_weight * (needle * visible).mean()
+
+
+def relative_depth_loss(rendered: Tensor, alpha: Tensor, depth: Tensor) -> Tensor:
+    """Mean |rendered - measured| / measured over pixels ([H, W], metres) that have both; errors beyond 50% count as 50%."""
+    valid = (depth > 0) & (alpha.detach() > 0.3)
+    error = (rendered - depth).abs() / depth.clamp_min(1e-6)
+    return (error.clamp_max(0.5) * valid).sum() / valid.sum().clamp_min(1)

@@ -1,0 +1,107 @@
+"""From associated masks to one object per Gaussian, with ids that last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+
+from cgc_ros.segmentation.association import MaskTable
+
+MAX_OBJECT_ID = 65534  # 65535 is the label image's "unlabelled"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """The best-supported cluster of every Gaussian."""
+
+    clusters: np.ndarray  # [N] int64, -1 = none
+    confidence: np.ndarray  # [N] float32, the cluster's share of the Gaussian's votes
+
+
+def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.4) -> Labelling:
+    """Majority vote: each keyframe gives a Gaussian's weight to the cluster of its mask; [N] labels over `uids`.
+
+    Views that have no mask there do not vote; masks that cover several objects (cluster -1) do not vote either.
+    """
+    count = len(uids)
+    num_clusters = int(mask_clusters.max(initial=-1)) + 1
+    if num_clusters == 0 or count == 0:
+        return Labelling(np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.float32))
+    rows, columns, weights = [], [], []
+    for k, votes in enumerate(table.votes):
+        at = np.searchsorted(uids, votes.uids).clip(max=count - 1)
+        valid = (uids[at] == votes.uids) & (votes.masks > 0)
+        clusters = mask_clusters[table.offsets[k] + votes.masks[valid] - 1]
+        voting = clusters >= 0
+        rows.append(at[valid][voting])
+        columns.append(clusters[voting])
+        # Near views would outvote all others by their pixel count: a view's voice grows with the square root only.
+        weights.append(np.sqrt(votes.weights[valid][voting]))
+    histogram = sparse.csr_matrix(
+        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(count, num_clusters))
+    total = np.asarray(histogram.sum(axis=1)).ravel()
+    best = np.asarray(histogram.argmax(axis=1)).ravel()
+    share = histogram.max(axis=1).toarray().ravel() / np.maximum(total, 1e-9)
+    return Labelling(np.where((total > 0) & (share >= min_share), best, -1), share.astype(np.float32))
+
+
+@dataclass
+class IdRegistry:
+    """Gives clusters their lasting ids: the part that keeps most of an object's Gaussians keeps its id.
+
+    An object that vanishes is remembered for `memory` further updates and gets its id back when its Gaussians return.
+    """
+
+    next_id: int = 1
+    memory: int = 50
+    members: dict[int, np.ndarray] = field(default_factory=dict)  # id -> sorted uids when last seen
+    missing: dict[int, int] = field(default_factory=dict)  # id -> updates since it vanished
+
+    def assign(self, clusters: np.ndarray, uids: np.ndarray) -> np.ndarray:
+        """Lasting id of each cluster 0..C-1, [C] int64, given each Gaussian's cluster ([N], -1 none) and uid ([N], sorted)."""
+        count = int(clusters.max(initial=-1)) + 1
+        ids = np.zeros(count, dtype=np.int64)
+        known = list(self.members)
+        if known and count:
+            overlap = self._overlap(known, clusters, uids, count)
+            old, new = linear_sum_assignment(-overlap)
+            for i, c in zip(old, new, strict=True):
+                if overlap[i, c] > 0:
+                    ids[c] = known[i]
+        for c in np.nonzero(ids == 0)[0]:
+            ids[c] = self._fresh()
+        self._remember(ids, clusters, uids)
+        return ids
+
+    def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
+        overlap = np.zeros((len(known), count))
+        for i, object_id in enumerate(known):
+            member_uids = self.members[object_id]
+            at = np.searchsorted(uids, member_uids).clip(max=len(uids) - 1)
+            found = clusters[at[uids[at] == member_uids]]
+            overlap[i] = np.bincount(found[found >= 0], minlength=count)
+            if object_id in self.missing:  # a living object's claim goes before a remembered one's
+                overlap[i] *= 0.5
+        return overlap
+
+    def _fresh(self) -> int:
+        if self.next_id > MAX_OBJECT_ID:
+            raise OverflowError(f"all {MAX_OBJECT_ID} object ids are used up: reset the map")
+        self.next_id += 1
+        return self.next_id - 1
+
+    def _remember(self, ids: np.ndarray, clusters: np.ndarray, uids: np.ndarray) -> None:
+        seen = set(ids.tolist())
+        for object_id in list(self.members):
+            if object_id not in seen:
+                self.missing[object_id] = self.missing.get(object_id, 0) + 1
+                if self.missing[object_id] > self.memory:
+                    del self.members[object_id], self.missing[object_id]
+        order = np.argsort(clusters, kind="stable")
+        edges = np.searchsorted(clusters[order], np.arange(len(ids) + 1))
+        for c, object_id in enumerate(ids.tolist()):
+            self.members[object_id] = uids[order[edges[c] : edges[c + 1]]]
+            self.missing.pop(object_id, None)

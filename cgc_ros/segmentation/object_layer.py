@@ -1,0 +1,144 @@
+"""The object layer of a map: keyframes' mask votes in, a lasting object id for every Gaussian out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
+from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.votes import MaskVotes
+
+ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """What is known of an object beside its Gaussians."""
+
+    id: int
+    background: bool
+    confidence: float  # mean share of its Gaussians' votes that agree
+    num_views: int
+    first_seen_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """One consistent state of the layer; replaced as a whole by each update."""
+
+    uids: np.ndarray  # [N] int64 sorted, Gaussians that were labelled
+    ids: np.ndarray  # [N] int32 object id, -1 = none
+    confidence: np.ndarray  # [N] float32
+    records: dict[int, ObjectRecord]
+
+    def ids_of(self, uids: np.ndarray) -> np.ndarray:
+        """Object id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
+        if len(self.uids) == 0:
+            return np.full(len(uids), -1, dtype=np.int32)
+        at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
+        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
+
+
+def _empty_state() -> ObjectState:
+    return ObjectState(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), {})
+
+
+@dataclass
+class ObjectLayer:
+    """Collects votes and turns them into objects; `mask_objects` tells the feature field which object each mask is."""
+
+    association: AssociationConfig = field(default_factory=AssociationConfig)
+    min_views: int = 2
+    min_gaussians: int = 20
+    votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
+    registry: IdRegistry = field(default_factory=IdRegistry)
+    state: ObjectState = field(default_factory=_empty_state)
+    mask_objects: dict[int, np.ndarray] = field(default_factory=dict)  # keyframe id -> [num_masks + 1] object id, -1 none
+    first_seen: dict[int, int] = field(default_factory=dict)
+
+    def set_votes(self, votes: MaskVotes) -> None:
+        """Add a keyframe's votes, or replace them with newer ones."""
+        self.votes[votes.keyframe_id] = votes
+
+    def drop_keyframe(self, keyframe_id: int) -> None:
+        self.votes.pop(keyframe_id, None)
+        self.mask_objects.pop(keyframe_id, None)
+
+    def update(self, uids: np.ndarray) -> ObjectState:
+        """Associate all masks anew and label the living Gaussians (`uids` [N], sorted)."""
+        if not self.votes or len(uids) == 0:
+            return self.state
+        table = MaskTable.of(list(self.votes.values()))
+        mask_clusters = associate(table, self._sample(uids), self.association)
+        mask_clusters = self._supported(table, mask_clusters)
+        labelling = label_gaussians(table, mask_clusters, uids)
+        sizes = np.bincount(labelling.clusters[labelling.clusters >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1)
+        mask_clusters, clusters = _renumber(mask_clusters, labelling.clusters, sizes >= self.min_gaussians)
+        lasting = self.registry.assign(clusters, uids)
+        ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
+        records = self._records(table, mask_clusters, lasting, ids, labelling.confidence)
+        self._remember_masks(table, mask_clusters, lasting)
+        self.state = ObjectState(uids.copy(), ids, labelling.confidence, records)
+        return self.state
+
+    def _sample(self, uids: np.ndarray) -> np.ndarray:
+        """A fixed pseudo-random sample of Gaussians, the same ones at every update."""
+        if len(uids) <= ASSOCIATION_SAMPLE:
+            return uids
+        scattered = (uids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        return uids[np.sort(np.argpartition(scattered, ASSOCIATION_SAMPLE)[:ASSOCIATION_SAMPLE])]
+
+    def _supported(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
+        """Clusters that enough keyframes support; with few keyframes so far, as many as there are."""
+        needed = min(self.min_views, len(table.votes))
+        pairs = np.unique(np.stack([mask_clusters, table.frame_of]), axis=1)
+        views = np.bincount(pairs[0][pairs[0] >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1)
+        keep = views >= needed
+        return np.where((mask_clusters >= 0) & keep[mask_clusters], mask_clusters, -1)
+
+    def _records(
+        self, table: MaskTable, mask_clusters: np.ndarray, lasting: np.ndarray, ids: np.ndarray, confidence: np.ndarray
+    ) -> dict[int, ObjectRecord]:
+        border = np.concatenate([v.touches_border[1:] for v in table.votes])
+        area = np.concatenate([v.area_share[1:] for v in table.votes])
+        stamps = np.array([v.stamp_ns for v in table.votes])
+        records = {}
+        for cluster, object_id in enumerate(lasting.tolist()):
+            masks = np.nonzero(mask_clusters == cluster)[0]
+            frames = np.unique(table.frame_of[masks])
+            first = min(self.first_seen.get(object_id, int(stamps[frames].min())), int(stamps[frames].min()))
+            self.first_seen[object_id] = first
+            records[object_id] = ObjectRecord(
+                object_id,
+                background=_is_background(border[masks], area[masks]),
+                confidence=float(confidence[ids == object_id].mean()),
+                num_views=len(frames),
+                first_seen_ns=first,
+                last_seen_ns=int(stamps[frames].max()),
+            )
+        return records
+
+    def _remember_masks(self, table: MaskTable, mask_clusters: np.ndarray, lasting: np.ndarray) -> None:
+        objects = np.where(mask_clusters >= 0, lasting[mask_clusters] if len(lasting) else -1, -1)
+        self.mask_objects = {
+            votes.keyframe_id: np.concatenate([[-1], objects[table.offsets[k] : table.offsets[k + 1]]])
+            for k, votes in enumerate(table.votes)
+        }
+
+
+def _is_background(touches_border: np.ndarray, area_share: np.ndarray) -> bool:
+    """A thing is seen whole in most views that show it; a floor, wall or table top is cut by the image's border or fills it."""
+    cut = touches_border.mean()
+    return bool(area_share.max() > 0.5 or (cut > 0.6 and np.median(area_share) > 0.02) or cut > 0.85)
+
+
+def _renumber(mask_clusters: np.ndarray, clusters: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Close the gaps that dropped clusters leave in both numberings."""
+    if len(keep) == 0:
+        return mask_clusters, clusters
+    numbers = np.where(keep, np.cumsum(keep) - 1, -1)
+    return np.where(mask_clusters >= 0, numbers[mask_clusters], -1), np.where(clusters >= 0, numbers[clusters], -1)

@@ -1,0 +1,60 @@
+"""Objects of the map as users see them: cloud, oriented box, confidence, background or thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+@dataclass(frozen=True)
+class OrientedBox:
+    center: np.ndarray  # [3] map frame, metres
+    rotation: np.ndarray  # [3, 3] map_from_box, right-handed
+    size: np.ndarray  # [3] full size along the box's axes, metres
+
+
+@dataclass(frozen=True)
+class MapObject:
+    id: int  # lasting, 1..65534
+    label: str  # name, empty while unknown
+    label_confidence: float  # 0..1
+    confidence: float  # 0..1, mean share of votes that agree
+    background: bool  # floor, wall, table top
+    box: OrientedBox
+    points: np.ndarray  # [P, 3] float32, map frame, metres
+    colors: np.ndarray  # [P, 3] uint8
+    num_views: int  # keyframes whose masks support it
+    first_seen_ns: int
+    last_seen_ns: int
+
+
+def without_floaters(points: np.ndarray, neighbours: int = 8, ratio: float = 3.0) -> np.ndarray:
+    """Mask [P] of points whose mean distance to their nearest neighbours is not far above the median's."""
+    if len(points) <= neighbours:
+        return np.ones(len(points), dtype=bool)
+    distances = cKDTree(points).query(points, k=neighbours + 1)[0][:, 1:].mean(axis=1)
+    return distances <= ratio * np.median(distances)
+
+
+def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:
+    """Smallest box with one axis along `up` ([3] unit) around points [P, 3]: things on tables stand upright.
+
+    The two other axes are those of the smallest rectangle around the points' shadow (rotating calipers over its hull).
+    """
+    import cv2
+
+    helper = np.array([1.0, 0.0, 0.0]) if abs(up[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    x_axis = np.cross(helper, up)
+    x_axis /= np.linalg.norm(x_axis)
+    y_axis = np.cross(up, x_axis)
+    shadow = np.stack([points @ x_axis, points @ y_axis], axis=1).astype(np.float32)
+    corners = cv2.boxPoints(cv2.minAreaRect(shadow)).astype(np.float64)
+    edge = corners[1] - corners[0] if np.linalg.norm(corners[1] - corners[0]) > 1e-9 else corners[2] - corners[1]
+    direction = edge / max(np.linalg.norm(edge), 1e-12) if np.linalg.norm(edge) > 1e-9 else np.array([1.0, 0.0])
+    first = direction[0] * x_axis + direction[1] * y_axis
+    rotation = np.stack([first, np.cross(up, first), up], axis=1)
+    local = points @ rotation
+    low, high = local.min(axis=0), local.max(axis=0)
+    return OrientedBox(rotation @ ((low + high) / 2), rotation, high - low)
