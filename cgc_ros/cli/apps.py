@@ -1,0 +1,45 @@
+"""`cgc view` and `cgc demo`: programs with a room of their own, started from here."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from cgc_ros.cli.console import positive_int
+
+
+class NotInstalledError(ValueError):
+    """A part of the product that is not on this machine; the message says how to get it."""
+
+
+def add_parsers(subparsers) -> None:
+    view = subparsers.add_parser("view", help="look at a saved map in a browser", description="Serve a saved map as a web page.")
+    view.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
+    view.add_argument("--port", type=positive_int, default=8080, help="of the web page (default: 8080)")
+    view.set_defaults(run=run_view)
+    demo = subparsers.add_parser(
+        "demo", help="play the product's own recording through the ROS 2 node", description="What `make demo` runs.")
+    demo.set_defaults(run=run_demo)
+
+
+def run_view(arguments: argparse.Namespace) -> int:
+    from cgc_ros.evaluation.run_files import map_path
+
+    path = map_path(arguments.run_dir)
+    return int(_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, port=arguments.port) or 0)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    return int(_part("cgc_ros.demo", "run_demo", "the demo")() or 0)
+
+
+def _part(module: str, name: str, what: str):
+    """A function of a part that may be missing, or whose own dependencies may be."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        remedy = "" if str(error.name).startswith("cgc_ros") else f": pip install {error.name}"
+        raise NotInstalledError(f"{what} cannot start: {error}{remedy}") from error
+    except AttributeError:
+        raise NotInstalledError(f"{what} is not part of this version ({module}.{name} does not exist)") from None

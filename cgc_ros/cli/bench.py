@@ -1,0 +1,80 @@
+"""`cgc bench`: how fast this machine rasterises and maps."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cgc_ros.cli.console import add_backend, note, positive, print_json, progress_bar
+
+_DESCRIPTION = """\
+raster: the rasteriser alone, forward, backward and training steps, against peers that are installed.
+pipeline: a short mapping run, of a synthetic scene unless SEQ is given: keyframes/s, steps/s, label image latency.
+"""
+
+
+def add_parsers(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "bench", help="measure speed", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("raster", "pipeline"), nargs="?", default="raster", help="(default: raster)")
+    parser.add_argument("sequence", metavar="SEQ", type=Path, nargs="?", help="pipeline: a recording to map")
+    parser.add_argument("--budget", metavar="SECONDS", type=positive, default=30.0, help="pipeline: seconds to map (default: 30)")
+    parser.add_argument("--json", metavar="FILE", dest="json_file", help="write the figures here; - prints them on stdout")
+    add_backend(parser)
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print a table, write JSON where asked."""
+    if arguments.what == "raster" and arguments.sequence:
+        arguments.usage_error(f"raster takes no recording ({arguments.sequence}): did you mean `cgc bench pipeline SEQ`?")
+    figures = _raster(arguments) if arguments.what == "raster" else _pipeline(arguments)
+    if arguments.json_file == "-":
+        print_json(figures)
+        return 0
+    _print_table(figures)
+    if arguments.json_file:
+        from cgc_ros.evaluation.figures import write_json
+
+        Path(arguments.json_file).parent.mkdir(parents=True, exist_ok=True)
+        write_json(Path(arguments.json_file), figures)
+        print(f"written to {arguments.json_file}")
+    return 0
+
+
+def _raster(arguments: argparse.Namespace) -> dict:
+    from cgc_ros.evaluation.raster_bench import run_raster_bench
+
+    return run_raster_bench()
+
+
+def _pipeline(arguments: argparse.Namespace) -> dict:
+    from cgc_ros.evaluation.pipeline_bench import run_pipeline_bench
+
+    sequence = None
+    if arguments.sequence:
+        from cgc_ros.sequences import open_sequence
+
+        sequence = open_sequence(arguments.sequence)
+    else:
+        note("mapping a synthetic scene; give a recording to measure yours: cgc bench pipeline SEQ")
+    with progress_bar("mapping") as update:
+        return run_pipeline_bench(
+            sequence, backend=arguments.backend, budget=arguments.budget, on_progress=lambda state: update(state.seconds, state.budget, ""))
+
+
+def _print_table(figures: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from cgc_ros.evaluation.machine import summarise_machine
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for key, value in figures.items():
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            table.add_row(key, f"{value:,.3f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+    if isinstance(figures.get("machine"), dict):
+        print(f"on {summarise_machine(figures['machine'])}")

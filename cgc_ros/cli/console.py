@@ -1,0 +1,141 @@
+"""What every command shares: errors in one line, machine-readable output, tables, progress bars."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def fail(command: str, message: object) -> None:
+    """One line on stderr."""
+    print(f"cgc {command}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """For people, on stderr, so that stdout stays machine-readable."""
+    print(message, file=sys.stderr)
+
+
+def is_user_error(error: Exception) -> bool:
+    """Whether an error is one that its message lets the user mend: this package's own kinds, and what the file system refuses."""
+    own = any(kind.__module__.startswith("cgc_ros.") for kind in type(error).__mro__)
+    return own or isinstance(error, OSError)
+
+
+def print_json(value: object) -> None:
+    """The one thing `--json` writes to stdout."""
+    from cgc_ros.evaluation.figures import finite
+
+    print(json.dumps(finite(value), indent=1))
+
+
+def print_figures(metrics: dict, title: str) -> None:
+    """The known figures of metrics.json as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cgc_ros.evaluation.figures import FIGURES
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    for figure in FIGURES:
+        if metrics.get(figure.key) is not None:
+            table.add_row(figure.title, figure.text(metrics[figure.key]))
+    Console().print(table)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[float, float, str], None]]:
+    """A progress bar with an ETA on stderr; yields `update(done, total, detail)`. Without a terminal: a line every few seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_progress(description)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(elapsed_when_finished=True), TextColumn("[dim]{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=console, transient=False, expand=True) as progress:
+        task = progress.add_task(description, total=None, detail="")
+        yield lambda done, total, detail="": progress.update(task, completed=done, total=total, detail=detail)
+
+
+def _plain_progress(description: str, period: float = 5.0) -> Callable[[float, float, str], None]:
+    import time
+
+    start = time.monotonic()
+    last = [start - period]
+
+    def update(done: float, total: float, detail: str = "") -> None:
+        now = time.monotonic()
+        if now - last[0] >= period or (done >= total and last[0] != float("inf")):
+            elapsed = now - start
+            left = f", eta {elapsed * (total - done) / done:.0f} s" if 0 < done < total else ""
+            note(f"{description} {100 * done / max(total, 1e-9):.0f}%, {elapsed:.0f} s{left}{', ' + detail if detail else ''}")
+            last[0] = now if done < total else float("inf")
+
+    return update
+
+
+def positive(text: str) -> float:
+    """A number above zero, for argparse."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    value = _number(text)
+    if value != int(value) or value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above zero")
+    return int(value)
+
+
+def numbers(count: int, names: str) -> Callable[[str], tuple[float, ...]]:
+    """`count` finite numbers separated by commas, for argparse."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        values = tuple(_number(part) for part in text.split(","))
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} has {len(values)} numbers, wanted {count}: {names}")
+        return values
+
+    return parse
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend", choices=("auto", "gsplat", "cpu"), default="auto",
+        help="rasteriser: gsplat needs CUDA, cpu runs anywhere (default: gsplat where it works, else cpu)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
+
+
+def existing(path: Path | str) -> Path:
+    """A path that exists; FileNotFoundError with a remedy otherwise."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: check the path")
+    return path
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if value != value or value in (float("inf"), float("-inf")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value

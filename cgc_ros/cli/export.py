@@ -1,0 +1,52 @@
+"""`cgc export`: a map for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cgc_ros.cli.console import add_json, print_json
+
+
+def add_parsers(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "export", help="write a map as .ply",
+        description="Write a map for other programs: its Gaussians as a standard 3DGS .ply, its objects as one point cloud each.")
+    parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
+    parser.add_argument("--ply", metavar="FILE", type=Path, help="Gaussians, in the layout that splat viewers read")
+    parser.add_argument("--objects", metavar="DIR2", type=Path, help="one point cloud per object, labelled by its id, and objects.json")
+    parser.add_argument("--background", action="store_true", help="with --objects: floor, walls and table tops too")
+    add_json(parser)
+    parser.set_defaults(run=run, usage_error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write what was asked for."""
+    if not arguments.ply and not arguments.objects:
+        arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2, or both")
+
+    from cgc_ros.evaluation.figures import write_json
+    from cgc_ros.evaluation.mapping_run import object_record
+    from cgc_ros.evaluation.ply import write_gaussian_ply, write_object_clouds
+    from cgc_ros.evaluation.saved_map import open_map
+
+    mapper = open_map(arguments.run_dir)
+    written: dict[str, object] = {}
+    if arguments.ply:
+        arguments.ply.parent.mkdir(parents=True, exist_ok=True)
+        write_gaussian_ply(arguments.ply, mapper.model)
+        written |= {"ply": str(arguments.ply), "num_gaussians": len(mapper.model)}
+    if arguments.objects:
+        objects = [candidate for candidate in mapper.snapshot().objects if arguments.background or not candidate.background]
+        paths = write_object_clouds(arguments.objects, objects)
+        records = [object_record(candidate) | {"file": path.name} for candidate, path in zip(objects, paths, strict=True)]
+        write_json(arguments.objects / "objects.json", {"objects": records})
+        written |= {"objects": [str(path) for path in paths]}
+    if arguments.json:
+        print_json(written)
+        return 0
+    if arguments.ply:
+        print(f"{arguments.ply}: {written['num_gaussians']:,} Gaussians")
+    if arguments.objects:
+        print(f"{arguments.objects}: {len(written['objects'])} objects")
+    return 0

@@ -1,0 +1,178 @@
+"""`cgc map`: stream a recording through the mapper that the node uses."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from cgc_ros.cli.console import (
+    add_backend, add_json, note, positive, positive_int, print_figures, print_json, progress_bar,
+)
+
+_DESCRIPTION = """\
+Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
+Writes DIR/map.cgc, DIR/objects.json, DIR/metrics.json, DIR/history.json and DIR/previews/. Ctrl-C saves what there is.
+"""
+
+
+def add_parsers(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "map", help="map a recorded sequence", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sequence", metavar="SEQ", type=Path, help="a recording: folder, bag, COLMAP model or transforms.json")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to, made where it does not exist")
+    add_backend(parser)
+    masks = parser.add_argument_group("2D masks")
+    masks.add_argument(
+        "--masks", choices=("auto", "graph", "sam", "given"), default="auto",
+        help="graph: built in, no weights; sam: segment-anything; given: the recording's own "
+        "(default: given where the recording has masks, else sam where a checkpoint is named, else graph)")
+    masks.add_argument("--sam-checkpoint", metavar="FILE", type=Path, help="weights of segment-anything, a .pth file")
+    masks.add_argument("--sam-model-type", choices=("vit_h", "vit_l", "vit_b"), help="model of that checkpoint (default: by its file name)")
+    stream = parser.add_argument_group("the stream")
+    stream.add_argument("--depth", choices=("auto", "off"), default="auto", help="off: withhold the recording's depth")
+    stream.add_argument(
+        "--rate", metavar="HZ", type=positive,
+        help="feed frames in real time at this rate, dropping what comes too fast, as a camera would "
+        "(default: as the mapper takes them, none dropped, spread over half the budget)")
+    stream.add_argument(
+        "--budget", metavar="SECONDS", type=positive,
+        help="seconds from the first frame to the end of training (default: length of the recording and 60)")
+    mapper = parser.add_argument_group("the mapper")
+    mapper.add_argument("--recipe", choices=("default", "paper"), default="default", help="paper: the schedule and losses of arXiv 2404.12784")
+    mapper.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    mapper.add_argument("--max-gaussians", metavar="N", type=positive_int, help="hard cap on the map's size")
+    mapper.add_argument("--config", metavar="FILE", type=Path, help="YAML or JSON with any setting of MapperConfig")
+    mapper.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, e.g. training.ssim_weight=0.3")
+    mapper.add_argument("--print-config", action="store_true", help="print every setting with its value, and stop")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Map, save, and print the figures."""
+    config = mapper_config(arguments)
+    if arguments.print_config:
+        return _print_config(config, arguments.json)
+
+    from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream, write_run
+    from cgc_ros.mapping import Mapper, MappingSession
+    from cgc_ros.sequences import open_sequence
+
+    sequence = open_sequence(arguments.sequence)
+    for warning in sequence.warnings:
+        note(f"{sequence.name}: {warning}")
+    masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint)
+    source = mask_source(masks, arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    mapper = Mapper(config)
+    session = MappingSession(mapper, source)
+    budget = arguments.budget or default_budget(sequence, arguments.rate)
+    use_depth = arguments.depth == "auto" and sequence.has_depth
+    options = StreamOptions(budget=budget, rate_hz=arguments.rate, use_depth=use_depth, use_masks=masks == "given")
+    session.start()
+    try:
+        with progress_bar("mapping") as update:
+            outcome = stream(session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state)))
+        if outcome.interrupted:
+            note("interrupted: saving what there is (Ctrl-C again to give up)")
+        described = {
+            "backend": mapper.backend, "masks": masks, "depth": "used" if use_depth else "off" if sequence.has_depth else "none",
+            "recipe": config.recipe, "budget": budget, "rate_hz": arguments.rate, "seed": config.seed,
+            "settings": dict(_changed(config)),
+        }
+        metrics = write_run(arguments.out, session, sequence, outcome, described)
+    finally:
+        session.stop()
+    _report(arguments, metrics, outcome)
+    return 130 if outcome.interrupted else 0
+
+
+def mapper_config(arguments: argparse.Namespace):
+    """MapperConfig from --config, then --set, then the flags; SettingError names what does not fit."""
+    from cgc_ros.cli.settings import override, parse_assignments, read_settings
+    from cgc_ros.mapping import MapperConfig
+
+    config = MapperConfig()
+    if arguments.config:
+        config = override(config, read_settings(arguments.config))
+    config = override(config, parse_assignments(arguments.set))
+    flags = {name: value for name in ("backend", "recipe", "seed") if (value := getattr(arguments, name)) != _DEFAULTS[name]}
+    config = override(config, flags)
+    if arguments.max_gaussians:
+        config = replace(config, density=replace(config.density, max_gaussians=arguments.max_gaussians))
+    return config
+
+
+_DEFAULTS = {"backend": "auto", "recipe": "default", "seed": 0}  # a flag left at its default does not undo --config or --set
+
+
+def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str:
+    """The mask source that `auto` stands for here; SettingError where the recording lacks the masks asked for."""
+    if kind == "given" and not has_masks:
+        from cgc_ros.cli.settings import SettingError
+
+        raise SettingError("--masks given: the recording has no masks/ folder or mask topic: use --masks graph, or sam with a checkpoint")
+    if kind != "auto":
+        return kind
+    return "given" if has_masks else "sam" if sam_checkpoint else "graph"
+
+
+def mask_source(kind: str, arguments: argparse.Namespace):
+    """The session's mask source; None where frames carry their masks."""
+    if kind == "given":
+        return None
+    from cgc_ros.masks import create_mask_source
+
+    options = {}
+    if kind == "sam":
+        options = {"checkpoint": arguments.sam_checkpoint, "model_type": arguments.sam_model_type}
+    return create_mask_source(kind, **{name: value for name, value in options.items() if value is not None})
+
+
+def _detail(state) -> str:
+    status = state.status
+    psnr = "" if status.train_psnr != status.train_psnr else f", psnr {status.train_psnr:.1f}"
+    return (
+        f"frame {state.frames_submitted}/{state.frames_total}, {status.keyframes} keyframes, {status.gaussians:,} Gaussians, "
+        f"{status.objects} objects, {status.steps_per_second:.1f} steps/s{psnr}")
+
+
+def _changed(config) -> list[tuple[str, str]]:
+    from cgc_ros.cli.settings import describe
+
+    default = dict(describe(type(config)()))
+    return [(name, value) for name, value in describe(config) if default[name] != value]
+
+
+def _print_config(config, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from cgc_ros.cli.settings import describe
+
+    if as_json:
+        print_json(asdict(config))
+    else:
+        rows = describe(config)
+        width = max(len(name) for name, _ in rows)
+        print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    return 0
+
+
+def _report(arguments: argparse.Namespace, metrics: dict, outcome) -> None:
+    for message in outcome.unreadable[:3]:
+        note(f"left out: {message}")
+    if len(outcome.unreadable) > 3:
+        note(f"left out: {len(outcome.unreadable) - 3} more frames that could not be read")
+    if outcome.not_submitted:
+        note(f"{outcome.not_submitted} frames were not mapped, the budget ended first: raise --budget")
+    dropped = metrics["frames"]["dropped"]
+    if dropped:
+        note("dropped frames: " + ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())))
+    if arguments.json:
+        print_json(metrics)
+        return
+    print_figures(metrics, f"{metrics['sequence']}: mapped")
+    print(f"\n{arguments.out}/map.cgc, objects.json, metrics.json, history.json, previews/")
+    print(f"score it: cgc eval {arguments.out} {arguments.sequence}")

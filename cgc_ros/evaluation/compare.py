@@ -1,0 +1,107 @@
+"""Several runs in one table, as text, JSON and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from cgc_ros.evaluation import page
+from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES, Figure, read_json, read_metrics
+from cgc_ros.evaluation.held_out import SCORES_FILE
+from cgc_ros.evaluation.machine import summarise_machine
+from cgc_ros.evaluation.plots import history_plots
+from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder as read."""
+
+    name: str
+    metrics: dict
+    history: list[dict]  # records over time, empty where the run kept none
+    instances: list[dict]  # of eval/scores.json, empty before `cgc eval`
+
+
+def load_run(run_dir: Path, name: str) -> Run:
+    """Read a run's folder; RunError where it holds no metrics.json."""
+    run_dir = Path(run_dir)
+    metrics = read_metrics(run_dir, required=True)
+    history_path, scores_path = run_dir / HISTORY_FILE, run_dir / EVAL_FOLDER / SCORES_FILE
+    history = read_json(history_path).get("records", []) if history_path.exists() else []
+    instances = read_json(scores_path).get("instances", []) if scores_path.exists() else []
+    return Run(name, metrics, history, instances)
+
+
+def load_runs(run_dirs: Sequence[Path]) -> list[Run]:
+    """Read several folders, named by the shortest tails of their paths that tell them apart."""
+    paths = [Path(run_dir).resolve() for run_dir in run_dirs]
+    depth = 1
+    while depth < max(len(path.parts) for path in paths) and len({path.parts[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return [load_run(path, str(Path(*path.parts[-depth:]))) for path in paths]
+
+
+def best_runs(figure: Figure, runs: Sequence[Run]) -> set[int]:
+    """Indices of the runs with the best value of a figure; empty where none is better than another."""
+    values = {index: run.metrics.get(figure.key) for index, run in enumerate(runs)}
+    known = {index: value for index, value in values.items() if isinstance(value, (int, float))}
+    if not figure.better or len(known) < 2:
+        return set()
+    texts = {index: figure.text(value) for index, value in known.items()}  # runs that read alike are equally good
+    best = (max if figure.better == "higher" else min)(known, key=lambda index: known[index])
+    winners = {index for index, text in texts.items() if text == texts[best]}
+    return set() if len(winners) == len(known) else winners
+
+
+def shown_figures(runs: Sequence[Run]) -> list[tuple[str, list[Figure]]]:
+    """Groups of figures of which at least one run has one."""
+    groups = [(title, [f for f in figures if any(run.metrics.get(f.key) is not None for run in runs)]) for title, figures in FIGURE_GROUPS]
+    return [(title, figures) for title, figures in groups if figures]
+
+
+def comparison_json(runs: Sequence[Run]) -> dict:
+    """Figure keys to one value per run, beside the runs' names."""
+    return {
+        "runs": [run.name for run in runs],
+        "figures": {figure.key: [run.metrics.get(figure.key) for run in runs] for figure in FIGURES},
+    }
+
+
+def write_comparison(path: Path, runs: Sequence[Run]) -> None:
+    """Write the page: the table of figures, curves over time on shared axes, IoU per instance."""
+    body = [page.section("Figures", _figure_table(runs))]
+    curves = history_plots({run.name: run.history for run in runs if run.history})
+    if curves:
+        body.append(page.section("Over time", page.plots(curves)))
+    if any(run.instances for run in runs):
+        body.append(page.section("IoU per instance", _instance_table(runs)))
+    machines = {summarise_machine(run.metrics["machine"]) for run in runs if run.metrics.get("machine")}
+    footer = "Mapped on " + "; ".join(sorted(machines)) + "." if machines else "Machine not recorded."
+    sequences = sorted({str(run.metrics.get("sequence", "unknown recording")) for run in runs})
+    Path(path).write_text(page.page(f"{len(runs)} runs compared", ", ".join(sequences), body, footer))
+
+
+def _figure_table(runs: Sequence[Run]) -> str:
+    rows = []
+    for title, figures in shown_figures(runs):
+        rows.append(f'<tr class="group"><td colspan="{len(runs) + 1}">{title}</td></tr>')
+        for figure in figures:
+            best = best_runs(figure, runs)
+            cells = "".join(
+                f'<td class="n{" best" if index in best else ""}">{escape(figure.text(run.metrics.get(figure.key)))}</td>'
+                for index, run in enumerate(runs))
+            rows.append(f"<tr><td>{escape(figure.title)}</td>{cells}</tr>")
+    return page.table((("Figure", False), *((run.name, True) for run in runs)), rows)
+
+
+def _instance_table(runs: Sequence[Run]) -> str:
+    names = {(item["id"], item["name"]): item["kind"] for run in runs for item in run.instances}
+    by_run = [{(item["id"], item["name"]): item["iou"] for item in run.instances} for run in runs]
+    rows = []
+    for key, kind in sorted(names.items(), key=lambda entry: (entry[1] != "object", entry[0])):
+        cells = "".join(f'<td class="n">{ious[key]:.3f}</td>' if key in ious else '<td class="n">–</td>' for ious in by_run)
+        rows.append(f'<tr><td>{escape(key[1])}</td><td class="soft">{escape(kind)}</td>{cells}</tr>')
+    return page.table((("Instance", False), ("Kind", False), *((run.name, True) for run in runs)), rows)

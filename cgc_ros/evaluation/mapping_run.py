@@ -1,0 +1,247 @@
+"""Stream a recording through a MappingSession, as a camera would, and keep what comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from cgc_ros.evaluation.figures import METRICS_FILE, RunError, write_json
+from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.evaluation.pictures import label_picture, overlay_picture, side_by_side, write_png
+from cgc_ros.evaluation.run_files import HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.evaluation.run_record import RunRecorder
+from cgc_ros.frame import Frame
+from cgc_ros.mapping import MappingSession, MapSnapshot, SessionStatus
+from cgc_ros.rendering import Camera
+from cgc_ros.sequences import Sequence, SequenceError
+
+DEFAULT_TAIL = 60.0  # seconds of training after the last frame, where no budget is given
+FEED_SHARE = 0.5  # of the budget over which frames are spread, where no rate is given
+NUM_PREVIEWS = 4
+TICK = 0.02  # seconds
+SAVE_TIMEOUT = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a recording is fed."""
+
+    budget: float | None = None  # wall seconds from the first frame to the end; None: the stream's length and 60 s
+    rate_hz: float | None = None  # frames per second in real time; None: as the mapper takes them, spread over half the budget
+    use_depth: bool = True  # False: the recording's depth is withheld
+    use_masks: bool = True  # False: the recording's masks are withheld
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """For progress bars."""
+
+    seconds: float  # since the first frame
+    budget: float
+    frames_submitted: int
+    frames_total: int
+    status: SessionStatus
+
+
+@dataclass
+class RunOutcome:
+    """How a run went."""
+
+    seconds: float = 0.0  # first frame to the end of training
+    stream_seconds: float = 0.0  # first frame until the last one was taken
+    interrupted: bool = False
+    frames_submitted: int = 0
+    unreadable: list[str] = field(default_factory=list)  # one message per frame that could not be read
+    not_submitted: int = 0  # frames that the budget left no time for
+    recorder: RunRecorder = field(default_factory=RunRecorder)
+
+
+def held_in(sequence: Sequence) -> list[int]:
+    """Indices of the frames that a mapper may see."""
+    return [index for index in range(len(sequence)) if not sequence.is_held_out(index)]
+
+
+def stream_seconds(sequence: Sequence, rate_hz: float | None) -> float:
+    """Length of the recording when played at `rate_hz`, or by its own stamps."""
+    if rate_hz:
+        return len(sequence) / rate_hz
+    return max(0.0, (sequence.frames[-1].stamp_ns - sequence.frames[0].stamp_ns) / 1e9)
+
+
+def default_budget(sequence: Sequence, rate_hz: float | None) -> float:
+    """Seconds a run takes where none are given."""
+    return stream_seconds(sequence, rate_hz) + DEFAULT_TAIL
+
+
+def feed_times(sequence: Sequence, budget: float, rate_hz: float | None) -> np.ndarray:
+    """When every frame of the recording is due, seconds since the first; held-out frames keep their slots."""
+    period = 1 / rate_hz if rate_hz else FEED_SHARE * budget / len(sequence)
+    return np.arange(len(sequence)) * period
+
+
+def stream(
+    session: MappingSession, sequence: Sequence, options: StreamOptions,
+    on_progress: Callable[[RunProgress], None] = lambda progress: None,
+) -> RunOutcome:
+    """Feed the recording's held-in frames to a started session and let it train until the budget is spent.
+
+    A frame that cannot be read is left out and named in the outcome; SequenceError where that is every frame. Ctrl-C ends the
+    run early and is noted in the outcome. The session is left running.
+    """
+    feeder = _Feeder(session, sequence, options, on_progress)
+    try:
+        feeder.feed()
+        feeder.train_out()
+    except KeyboardInterrupt:
+        feeder.outcome.interrupted = True
+    return feeder.finish()
+
+
+class _Feeder:
+    def __init__(self, session: MappingSession, sequence: Sequence, options: StreamOptions, on_progress):
+        self.session, self.sequence, self.options, self.on_progress = session, sequence, options, on_progress
+        self.indices = held_in(sequence)
+        if not self.indices:
+            raise RunError(f"{sequence.name}: every frame is held out, none is left to map: shorten heldout.txt")
+        self.budget = options.budget if options.budget is not None else default_budget(sequence, options.rate_hz)
+        self.due = feed_times(sequence, self.budget, options.rate_hz)
+        self.outcome = RunOutcome()
+        self.newest: Frame | None = None
+        self.start: float | None = None  # time.monotonic() of the first frame
+
+    @property
+    def seconds(self) -> float:
+        return 0.0 if self.start is None else time.monotonic() - self.start
+
+    @property
+    def spent(self) -> bool:
+        return self.seconds >= self.budget
+
+    def feed(self) -> None:
+        for position, index in enumerate(self.indices):
+            if self.spent:
+                self.outcome.not_submitted = len(self.indices) - position
+                break
+            frame = self._read(index)
+            if frame is None:
+                continue
+            if self.start is None:
+                self.start = time.monotonic() - float(self.due[index])
+            self._wait_until(lambda due=self.due[index]: self.seconds >= due)
+            if not self.options.rate_hz:
+                self._wait_until(lambda: self.session.waiting_frames == 0)
+            self.session.submit(frame)
+            self.newest = frame
+            self.outcome.frames_submitted += 1
+        if self.newest is None:
+            first = self.outcome.unreadable[0] if self.outcome.unreadable else "no time"
+            raise SequenceError("unreadable", f"{self.sequence.name}: no frame could be read; first: {first}")
+        self._wait_until(lambda: self.session.waiting_frames == 0)
+        self.outcome.stream_seconds = self.seconds
+
+    def train_out(self) -> None:
+        self._wait_until(lambda: False)
+
+    def finish(self) -> RunOutcome:
+        self.outcome.seconds = self.seconds
+        self.outcome.stream_seconds = self.outcome.stream_seconds or self.outcome.seconds
+        self._sample(force=True)
+        return self.outcome
+
+    def _read(self, index: int) -> Frame | None:
+        try:
+            frame = self.sequence[index]
+        except SequenceError as error:
+            self.outcome.unreadable.append(str(error))
+            return None
+        if not self.options.use_depth:
+            frame = replace(frame, depth=None)
+        return frame if self.options.use_masks else replace(frame, masks=None)
+
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
+        """Sleep, sampling and reporting on the way, until `ready()` or the budget is spent."""
+        while not ready() and not self.spent:
+            time.sleep(TICK)
+            self._sample()
+
+    def _sample(self, force: bool = False) -> None:
+        share = self.outcome.frames_submitted / len(self.indices)
+        self.outcome.recorder.sample(self.seconds, self.session, self.newest, share, force)
+        self.on_progress(RunProgress(
+            self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), self.session.status()))
+
+
+def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:
+    """Save the map and everything that describes the run; the metrics as written.
+
+    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up. The
+    session is stopped on the way.
+    """
+    session.pause(True)
+    keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
+    session.call(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
+    status = session.status()
+    session.stop()
+    snapshot = session.snapshot
+
+    write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
+    write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
+    metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
+    metrics |= {"sequence": sequence.name, "run": run | {"interrupted": outcome.interrupted}, "machine": describe_machine()}
+    write_json(out_dir / METRICS_FILE, metrics)
+    write_previews(out_dir / PREVIEWS_FOLDER, snapshot, sequence)
+    return metrics
+
+
+def run_metrics(outcome: RunOutcome, status: SessionStatus, snapshot: MapSnapshot, keyframes_taken: int) -> dict:
+    """The figures of metrics.json that mapping itself tells."""
+    seconds = max(outcome.seconds, 1e-9)
+    return {
+        "seconds_mapping": round(outcome.seconds, 3),
+        "steps": status.steps,
+        "steps_per_second": status.steps / seconds,
+        "keyframes_per_second": keyframes_taken / max(outcome.stream_seconds, 1e-9),
+        "num_objects": sum(not candidate.background for candidate in snapshot.objects),
+        "num_gaussians": int(snapshot.num_gaussians),
+        "num_keyframes": status.keyframes,
+        "frames": {
+            "submitted": outcome.frames_submitted, "used": status.frames_used, "dropped": status.dropped,
+            "unreadable": len(outcome.unreadable), "not_submitted": outcome.not_submitted,
+        },
+        **outcome.recorder.figures(),
+    }
+
+
+def object_record(candidate) -> dict:
+    """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds)."""
+    box = candidate.box
+    return {
+        "id": candidate.id, "label": candidate.label, "label_confidence": candidate.label_confidence,
+        "confidence": candidate.confidence, "background": candidate.background,
+        "box": {"center": box.center, "rotation": box.rotation, "size": box.size},
+        "num_points": len(candidate.points), "num_views": candidate.num_views,
+        "first_seen_ns": candidate.first_seen_ns, "last_seen_ns": candidate.last_seen_ns,
+    }
+
+
+def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> list[Path]:
+    """A few held-in views, evenly spaced: input, render, labels and overlay in one PNG each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    indices = held_in(sequence)
+    paths = []
+    for index in sorted({indices[round(place)] for place in np.linspace(0, len(indices) - 1, NUM_PREVIEWS)}):
+        try:
+            frame = sequence[index]
+        except SequenceError:
+            continue  # named and counted when it was to be mapped
+        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+        labels = snapshot.segment(camera)
+        picture = side_by_side([
+            frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)])
+        paths.append(folder / f"{index:05d}.png")
+        write_png(paths[-1], picture)
+    return paths

@@ -1,0 +1,70 @@
+"""Write maps and objects as .ply for other programs."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from cgc_ros.evaluation.figures import RunError
+from cgc_ros.gaussians.model import GaussianModel
+
+#: Viewers expect coefficients of degree 3, whatever the map has; the missing ones are written as zeros.
+PLY_SH_COEFFICIENTS = 16
+
+
+def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
+    """Write Gaussians in the layout of the original 3D Gaussian Splatting code (Kerbl et al. 2023), binary little endian.
+
+    x y z, nx ny nz (zero), f_dc_0..2, f_rest_0..44 (all of red, then green, then blue), opacity (logit), scale_0..2 (log),
+    rot_0..3 (w x y z, unit).
+    """
+    parameters = {name: value.detach().cpu().numpy() for name, value in model.parameters.items()}
+    count = len(model)
+    sh = np.zeros((count, PLY_SH_COEFFICIENTS, 3), np.float32)
+    sh[:, : parameters["sh"].shape[1]] = parameters["sh"]
+    quats = parameters["quats"] / np.maximum(np.linalg.norm(parameters["quats"], axis=1, keepdims=True), 1e-12)
+    columns = np.concatenate([
+        parameters["means"], np.zeros((count, 3)), sh[:, 0], sh[:, 1:].transpose(0, 2, 1).reshape(count, -1),
+        parameters["logit_opacities"][:, None], parameters["log_scales"], quats,
+    ], axis=1).astype("<f4")
+    names = [
+        "x", "y", "z", "nx", "ny", "nz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(3 * (PLY_SH_COEFFICIENTS - 1))),
+        "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)),
+    ]
+    properties = "".join(f"property float {name}\n" for name in names)
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as stream:
+        stream.write(header.encode())
+        stream.write(columns.tobytes())
+    os.replace(temporary, path)
+
+
+def write_object_clouds(folder: Path, objects) -> list[Path]:
+    """One cloud per object: positions (map frame, metres), colours, and its id as `label` on every point. Paths as written.
+
+    Files are named by id and, where the object has one, by name.
+    """
+    try:
+        import open3d
+    except ImportError as error:
+        raise RunError(f"object clouds are written by open3d, which cannot be imported ({error}): pip install open3d") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for candidate in objects:
+        cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(np.ascontiguousarray(candidate.points, np.float32)))
+        cloud.point.colors = open3d.core.Tensor(np.ascontiguousarray(candidate.colors, np.uint8))
+        cloud.point.label = open3d.core.Tensor(np.full((len(candidate.points), 1), candidate.id, np.int32))
+        paths.append(folder / f"{object_file_stem(candidate.id, candidate.label)}.ply")
+        if not open3d.t.io.write_point_cloud(str(paths[-1]), cloud):
+            raise OSError(f"cannot write {paths[-1]}: free space or choose a writable folder")
+    return paths
+
+
+def object_file_stem(object_id: int, label: str) -> str:
+    """`0007` or `0007_red_mug`: safe as a file name whatever the label holds."""
+    safe = re.sub(r"[^\w-]+", "_", label, flags=re.ASCII).strip("_")[:60]
+    return f"{object_id:04d}" + (f"_{safe}" if safe else "")
