@@ -77,8 +77,8 @@ class SegmentationConfig:
     cluster_every: int = 40  # steps between two associations
     min_mask_pixels: int = 100  # at the input's own size, as in the paper
     vote_scale: float = 0.5  # image scale at which masks vote
-    consensus: float = 0.5  # share of the views that see two masks which must agree that they are one object
-    containment: float = 0.7  # a mask lies inside another one from this share of its weight on
+    consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object
+    purity: float = 0.65  # a mask that other views scatter more than this covers several objects and is left out
     min_views: int = 2  # keyframes that must support an object
     min_gaussians: int = 20
 

@@ -35,7 +35,7 @@ class MapSegmenter:
     def __init__(self, model: GaussianModel, config: SegmentationConfig, backend: str, seed: int):
         self.model, self.config, self.backend = model, config, backend
         self.layer = ObjectLayer(
-            AssociationConfig(consensus=config.consensus, containment=config.containment),
+            AssociationConfig(consensus=config.consensus, purity=config.purity),
             min_views=config.min_views, min_gaussians=config.min_gaussians,
         )
         self.optimizer = GaussianAdam(model)

@@ -1,8 +1,9 @@
 """Masks of many keyframes that show the same object, found by how the views agree on what belongs together.
 
-Two masks show one object where most views that see both put them inside one and the same mask: the view consensus rate of
-Yan et al., MaskClustering (CVPR 2024), here with masks carried by Gaussians and with merged, cut and missing masks expected
-in every view. Association runs in both directions and over all keyframes at once, so it does not depend on their order.
+For every view, a mask is the distribution of its Gaussians over that view's own masks. Two masks show one object where these
+distributions agree in most views that see both: a soft form of the view consensus rate of Yan et al., MaskClustering (CVPR
+2024), with no threshold on containment, so that cut, merged, missing and ragged masks in any one view cost little. All
+keyframes are associated at once and in both directions, so the result does not depend on their order.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from scipy.sparse.csgraph import connected_components
 
 from cgc_ros.segmentation.votes import MaskVotes
 
+SURE_LEVELS = (0.95, 0.9)  # agreement from which pairs are joined without further weighing
+SURE_OBSERVERS = 3  # views
+PRIOR_OBSERVERS = 0.5  # views that are assumed to disagree: one view's word alone is not enough
+
 
 @dataclass(frozen=True)
 class AssociationConfig:
     """Thresholds of the mask graph; every one is a share of 0..1."""
 
-    consensus: float = 0.5  # of the views that see two masks, how many must hold them in one mask
-    containment: float = 0.7  # a mask lies inside another from this share of its Gaussians on
+    consensus: float = 0.5  # mean agreement over the views that see two masks, from which on they are one object
+    purity: float = 0.65  # a mask that the other views scatter over several masks more than this covers several objects
     visibility: float = 0.3  # a view sees a mask from this share of its Gaussians on
-    max_divided: float = 0.5  # a mask that more views than this divide covers several objects and is left out
 
 
 @dataclass(frozen=True)
@@ -71,85 +75,76 @@ def associate(table: MaskTable, uids: np.ndarray, config: AssociationConfig) -> 
     if len(table) == 0 or len(uids) == 0:
         return clusters
     in_mask, seen_by = incidence(table, uids)
-    relation = _relate(table, in_mask, seen_by, config)
-    usable = relation.sizes > 0
-    divided = relation.divided_by / np.maximum(relation.observed.sum(1), 1) > config.max_divided
-    kept = np.nonzero(usable & ~divided)[0]
+    shares, observed = _mask_shares(table, in_mask, seen_by, config)
+    views = np.asarray(observed.sum(axis=1)).ravel()
+    # Every mask is pure in its own view: only what the others say counts.
+    purity = _reduce_frames(np.maximum, shares, table).sum(axis=1) - 1.0
+    kept = np.nonzero((views > 0) & (purity >= config.purity * (views - 1)))[0]
     if len(kept) == 0:
         return clusters
-    support, observers = _consensus_counts(relation, kept)
-    clusters[kept] = _average_linkage(support, observers, config.consensus)
+    agreement, observers = _agreement(table, shares, observed, kept)
+    clusters[kept] = _average_linkage(agreement, observers, config.consensus)
     return clusters
 
 
-@dataclass(frozen=True)
-class _Relation:
-    sizes: np.ndarray  # [M] Gaussians in each mask
-    observed: np.ndarray  # [M, K] bool: keyframe k sees mask m and has masks there
-    container: np.ndarray  # [M, K] number of the mask of keyframe k that holds mask m, -1 where none does
-    divided_by: np.ndarray  # [M] views that observe the mask but hold it in no single mask
-
-
-def _relate(table: MaskTable, in_mask: sparse.csr_matrix, seen_by: sparse.csr_matrix, config: AssociationConfig) -> _Relation:
+def _mask_shares(
+    table: MaskTable, in_mask: sparse.csr_matrix, seen_by: sparse.csr_matrix, config: AssociationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """How each mask's Gaussians spread over the masks of every view, [M, M] rows summing to 1 per view that observes the
+    mask and 0 elsewhere; and which views observe it, [M, K] bool."""
     sizes = np.asarray(in_mask.sum(axis=0)).ravel()
     overlap = (in_mask.T @ in_mask).toarray()  # [M, M] Gaussians in common
-    seen = (in_mask.T @ seen_by).toarray()  # [M, K] Gaussians of mask m that keyframe k sees
-    starts = table.offsets[:-1]
-    total, keyframes = len(table), len(table.votes)
-    best = np.zeros((total, keyframes))
-    container = np.full((total, keyframes), -1, dtype=np.int64)
-    masked = np.zeros((total, keyframes))
-    for k in range(keyframes):
-        block = overlap[:, starts[k] : table.offsets[k + 1]]
-        if block.shape[1]:
-            container[:, k] = starts[k] + block.argmax(axis=1)
-            best[:, k] = block.max(axis=1)
-            masked[:, k] = block.sum(axis=1)
+    seen = (in_mask.T @ seen_by).toarray()  # [M, K] Gaussians of mask m that view k sees
+    masked = _reduce_frames(np.add, overlap, table)
     # A view in which the object's mask is missing says nothing about it: it observes only what it has masks for.
     observed = (seen >= np.maximum(config.visibility * sizes[:, None], 1)) & (masked >= 0.5 * np.maximum(seen, 1))
-    contained = observed & (best >= config.containment * np.maximum(masked, 1))
-    container[~contained] = -1
-    return _Relation(sizes, observed, container, (observed & ~contained).sum(axis=1))
+    scale = np.where(observed, 1.0 / np.maximum(masked, 1.0), 0.0).astype(np.float32)
+    return overlap * scale[:, table.frame_of], observed
 
 
-def _consensus_counts(relation: _Relation, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every pair of kept masks: views that hold both in one mask, and views that observe both; [L, L] float32."""
-    observed = relation.observed[kept].astype(np.float32)
-    container = relation.container[kept]
-    rows, frames = np.nonzero(container >= 0)
-    holds = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, container[rows, frames])), shape=(len(kept), len(relation.sizes)))
-    return (holds @ holds.T).toarray(), observed @ observed.T
+def _reduce_frames(reduce: np.ufunc, values: np.ndarray, table: MaskTable) -> np.ndarray:
+    """Reduce the columns [.., M] of each view, [.., K]; views without masks give 0."""
+    result = np.zeros((values.shape[0], len(table.votes)), dtype=values.dtype)
+    filled = np.flatnonzero(np.diff(table.offsets))
+    result[:, filled] = reduce.reduceat(values, table.offsets[:-1][filled], axis=1)
+    return result
 
 
-def _average_linkage(support: np.ndarray, observers: np.ndarray, threshold: float) -> np.ndarray:
+def _agreement(table: MaskTable, shares: np.ndarray, observed: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every pair of kept masks: cosine of their distributions summed over views, and views that observe both; [L, L]."""
+    shares = shares[kept]
+    norms = np.sqrt(_reduce_frames(np.add, shares * shares, table))
+    unit = sparse.csr_matrix(shares / np.maximum(norms, 1e-9)[:, table.frame_of])
+    seen = observed[kept].astype(np.float32)
+    return (unit @ unit.T).toarray(), seen @ seen.T
+
+
+def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: float) -> np.ndarray:
     """Merge masks, then groups, while their pooled consensus exceeds `threshold`, the strongest first; [L] int64.
 
     Pairs whose views agree almost without exception are joined at once; the few groups that are left are merged greedily
-    by pooled counts (support summed over pairs by observers summed over pairs).
+    by pooled counts (agreement summed over pairs by observers summed over pairs).
     """
-    groups = np.arange(len(support))
-    for level in (0.95, 0.85):
-        sure = (support >= level * observers) & (observers >= 3)
+    groups = np.arange(len(agreement))
+    for level in SURE_LEVELS:
+        sure = (agreement >= level * observers) & (observers >= SURE_OBSERVERS)
         labels = connected_components(sparse.csr_matrix(sure), directed=False)[1]
         groups = labels[groups]
-        support, observers = _pool(support, labels), _pool(observers, labels)
-    labels = np.arange(len(support))
-    # A pair needs more than one view's word unless hardly anything has been seen yet.
-    prior = 0.5
-    while len(support) > 1:
-        rate = support / (observers + prior)
+        agreement, observers = _pool(agreement, labels), _pool(observers, labels)
+    labels = np.arange(len(agreement))
+    while len(agreement) > 1:
+        rate = agreement / (observers + PRIOR_OBSERVERS)
         np.fill_diagonal(rate, 0.0)
         a, b = np.unravel_index(int(rate.argmax()), rate.shape)
         if rate[a, b] <= threshold:
             break
-        a, b = min(a, b), max(a, b)
-        for counts in (support, observers):
+        for counts in (agreement, observers):
             counts[a] += counts[b]
             counts[:, a] += counts[:, b]
             counts[b] = 0.0
             counts[:, b] = 0.0
         labels[labels == b] = a
-    return labels[groups]
+    return np.unique(labels[groups], return_inverse=True)[1]
 
 
 def _pool(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -21,17 +21,19 @@ def contrastive_clustering_loss(
     pixels are means here, so that the weight of a mask does not depend on its size.
     """
     features = F.normalize(features, dim=1)
-    masks, counts = _compact(masks, prototypes)
-    total = len(counts)
-    sums = torch.zeros((total, features.shape[1]), dtype=features.dtype, device=features.device).index_add(0, masks, features)
-    centroids = sums / counts[:, None]
+    if prototypes is None:
+        _, masks, counts = torch.unique(masks, return_inverse=True, return_counts=True)
+    else:
+        counts = torch.bincount(masks, minlength=len(prototypes))
+    present = counts > 0
+    counts = counts.to(features.dtype).clamp_min(1)
+    sums = torch.zeros((len(counts), features.shape[1]), dtype=features.dtype, device=features.device)
+    centroids = sums.index_add(0, masks, features) / counts[:, None]
     temperatures = mask_temperatures(features.detach(), masks, centroids.detach(), counts)
-    present = counts >= 1
-    anchors = centroids if prototypes is None else prototypes
     temperatures = torch.where(present, temperatures, temperatures[present].mean())  # of prototypes not in this view
-    logits = features @ anchors.T / temperatures
+    logits = features @ (centroids if prototypes is None else prototypes).T / temperatures
     losses = F.cross_entropy(logits, masks, reduction="none")
-    per_mask = torch.zeros(total, dtype=features.dtype, device=features.device).index_add(0, masks, losses) / counts
+    per_mask = torch.zeros_like(counts).index_add(0, masks, losses) / counts
     return per_mask[present].mean()
 
 
@@ -40,15 +42,6 @@ def mask_temperatures(features: Tensor, masks: Tensor, centroids: Tensor, counts
     distances = (features - centroids[masks]).norm(dim=1)
     sums = torch.zeros_like(counts).index_add(0, masks, distances)
     return (10.0 * sums / (counts * torch.log(counts + 100.0))).clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
-
-
-def _compact(masks: Tensor, prototypes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mask indices and their pixel counts; gaps closed unless prototypes fix the numbering."""
-    if prototypes is None:
-        _, masks, counts = torch.unique(masks, return_inverse=True, return_counts=True)
-        return masks, counts.float()
-    counts = torch.bincount(masks, minlength=len(prototypes)).float()
-    return masks, counts.clamp_min(1e-6)
 
 
 def spatial_similarity_loss(

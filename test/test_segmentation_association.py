@@ -1,0 +1,126 @@
+"""Association of masks that are cut, merged, missing and renumbered at random in every view."""
+
+import numpy as np
+import pytest
+
+from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
+from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.object_layer import ObjectLayer
+from cgc_ros.segmentation.votes import MaskVotes, compact_masks
+
+OBJECTS, PER_OBJECT = 8, 60
+
+
+def corrupted_view(view: int, truth: np.ndarray, rng: np.random.Generator, drop=0.2, cut=0.2, merge=0.1) -> MaskVotes:
+    """Masks of Gaussians on a line: objects dropped, cut in two, merged with the next one, 5% of members wrong, ids shuffled."""
+    uids = np.flatnonzero(rng.random(len(truth)) < 0.8)  # the rest is hidden in this view
+    masks = truth[uids] + 1
+    number = OBJECTS + 1
+    for obj in range(OBJECTS):
+        mine = np.flatnonzero(truth[uids] == obj)
+        fate = rng.random()
+        if fate < drop:
+            masks[mine] = 0
+        elif fate < drop + cut:
+            masks[mine[: rng.integers(len(mine) // 4, 3 * len(mine) // 4)]] = number
+            number += 1
+        elif fate < drop + cut + merge and obj + 1 < OBJECTS:
+            masks[mine] = obj + 2
+    wrong = rng.random(len(masks)) < 0.05
+    masks[wrong] = rng.permutation(masks)[wrong]
+    ids = np.unique(masks[masks > 0])
+    numbers = np.zeros(masks.max() + 1, dtype=np.int64)
+    numbers[ids] = rng.permutation(len(ids)) + 1
+    count = len(ids)
+    return MaskVotes(
+        view, view * 10**9, uids.astype(np.int64), numbers[masks].astype(np.int32), np.ones(len(uids), np.float32), count,
+        np.zeros(count + 1, dtype=bool), np.full(count + 1, 0.05, np.float32),
+    )
+
+
+@pytest.fixture
+def truth():
+    return np.repeat(np.arange(OBJECTS), PER_OBJECT)
+
+
+def test_objects_are_recovered_from_corrupted_views(truth):
+    """Of 80 objects in ten scenes at most two are lost: in 15 views chance may merge the same two objects again and again."""
+    recovered = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        table = MaskTable.of([corrupted_view(k, truth, rng) for k in range(15)])
+        uids = np.arange(len(truth))
+        labels = label_gaussians(table, associate(table, uids, AssociationConfig()), uids).clusters
+        for obj in range(OBJECTS):
+            cluster = np.bincount(labels[(truth == obj) & (labels >= 0)]).argmax()
+            both, either = ((truth == obj) & (labels == cluster)).sum(), ((truth == obj) | (labels == cluster)).sum()
+            recovered += both / either >= 0.9
+    assert recovered >= 78
+
+
+def test_association_does_not_depend_on_the_order_of_views(truth):
+    rng = np.random.default_rng(7)
+    views = [corrupted_view(k, truth, rng) for k in range(10)]
+    uids = np.arange(len(truth))
+
+    def partition(order):
+        table = MaskTable.of([views[k] for k in order])
+        labels = label_gaussians(table, associate(table, uids, AssociationConfig()), uids).clusters
+        return labels[:, None] == labels[None]
+
+    assert (partition(range(10)) == partition(range(9, -1, -1))).mean() > 0.999
+
+
+def test_views_without_any_mask_and_unknown_gaussians_are_harmless(truth):
+    rng = np.random.default_rng(3)
+    empty = MaskVotes(99, 0, np.arange(5), np.zeros(5, np.int32), np.ones(5, np.float32), 0, np.zeros(1, bool), np.ones(1, np.float32))
+    views = [empty] + [corrupted_view(k, truth, rng) for k in range(8)] + [empty]
+    table = MaskTable.of(views)
+    uids = np.arange(30, len(truth))  # the first 30 Gaussians are gone by now
+    clusters = associate(table, uids, AssociationConfig())
+    assert len(clusters) == sum(view.num_masks for view in views)
+    assert (label_gaussians(table, clusters, uids).clusters >= 0).mean() > 0.9
+    assert len(associate(MaskTable.of([empty]), uids, AssociationConfig())) == 0
+
+
+def test_ids_last_over_updates_merges_and_splits():
+    uids = np.arange(100)
+    registry = IdRegistry()
+    two = np.where(uids < 60, 0, 1)
+    big, small = registry.assign(two, uids)
+    assert registry.assign(1 - two, uids).tolist() == [small, big]  # clusters renumbered, ids unchanged
+    merged = registry.assign(np.zeros(100, dtype=int), uids)
+    assert merged.tolist() == [big]  # the larger part keeps its id
+    assert registry.assign(two, uids).tolist() == [big, small]  # the smaller one returns under its own
+    split = registry.assign(np.where(uids < 20, 2, two), uids)
+    assert split.tolist()[:2] == [big, small] and split[2] not in (big, small)
+
+
+def test_a_forgotten_object_does_not_lend_its_id_to_a_stranger():
+    registry = IdRegistry(memory=1)
+    uids = np.arange(20)
+    first = registry.assign(np.where(uids < 10, 0, 1), uids)
+    for _ in range(3):
+        registry.assign(np.where(uids < 10, 0, -1), uids)
+    assert registry.assign(np.where(uids < 10, 0, 1), uids)[1] not in first
+
+
+def test_layer_gives_an_id_to_every_object_and_forgets_dropped_keyframes(truth):
+    rng = np.random.default_rng(5)
+    layer = ObjectLayer()
+    for k in range(10):
+        layer.set_votes(corrupted_view(k, truth, rng))
+        state = layer.update(np.arange(len(truth)))
+    assert len(state.records) == OBJECTS
+    before = state.ids_of(np.arange(len(truth)))
+    layer.drop_keyframe(0)
+    after = layer.update(np.arange(len(truth))).ids_of(np.arange(len(truth)))
+    assert (before == after).mean() > 0.98
+    assert state.ids_of(np.array([10**6])).tolist() == [-1]
+
+
+def test_compact_masks_closes_gaps_and_drops_small_ones():
+    masks = np.array([[0, 7, 7], [9, 7, 3], [0, 3, 3]], dtype=np.int32)
+    compact, count = compact_masks(masks, min_pixels=2)
+    assert count == 2
+    assert compact.tolist() == [[0, 2, 2], [0, 2, 1], [0, 1, 1]]
