@@ -69,13 +69,11 @@ class Undistorter:
             raise FrameError("bad_intrinsics", f"cannot undistort with {camera}: calibrate the camera, or publish its calibration")
         zoom = self._widest_zoom()
         self.intrinsics = replace(self.intrinsics, fx=camera.fx * zoom, fy=camera.fy * zoom)
-        rows, columns = np.mgrid[:camera.height, :camera.width]
-        sources = self._source_pixels(np.stack([columns.ravel(), rows.ravel()], axis=1), zoom)
-        sources = sources.reshape(camera.height, camera.width, 2)
-        self._map, self._weights = cv2.convertMaps(sources[..., 0].astype(np.float32), sources[..., 1].astype(np.float32), cv2.CV_16SC2)
-        limit = (camera.width - 1, camera.height - 1)
-        column, row = np.moveaxis(np.clip(np.rint(sources), 0, limit).astype(np.int64), -1, 0)
-        self._nearest = row * camera.width + column  # [H, W] flat index of each pixel's nearest source
+        columns, rows = self._source_maps()
+        self._map, self._weights = cv2.convertMaps(columns, rows, cv2.CV_16SC2)
+        nearest_column = np.clip(np.rint(columns), 0, camera.width - 1).astype(np.int64)
+        nearest_row = np.clip(np.rint(rows), 0, camera.height - 1).astype(np.int64)
+        self._nearest = nearest_row * camera.width + nearest_column  # [H, W] flat index of each pixel's nearest source
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """[H, W] or [H, W, C] uint8, resampled bilinearly."""
@@ -104,6 +102,12 @@ class Undistorter:
             raise FrameError(
                 "camera_info_mismatch", f"intrinsics are for {self.camera.width}x{self.camera.height}, got {array.shape[1]}x{array.shape[0]}: "
                 "use the calibration of this very stream")
+
+    def _source_maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Column and row in the distorted image of each pixel of the pinhole view, [H, W] float32 each."""
+        coefficients, size = np.array(self.camera.distortion or (0.0,) * 4), (self.camera.width, self.camera.height)
+        make = cv2.fisheye.initUndistortRectifyMap if self.model == "equidistant" else cv2.initUndistortRectifyMap
+        return make(self.camera.matrix(), coefficients, np.eye(3), self.intrinsics.matrix(), size, cv2.CV_32FC1)
 
     def _source_pixels(self, pixels: np.ndarray, zoom: float) -> np.ndarray:
         """Where pixels [P, 2] of a pinhole view with `zoom` times the focal length lie in the distorted image, [P, 2] float64."""

@@ -1,0 +1,134 @@
+"""What every reader of recorded frames hands out: a Sequence, loaded lazily and undistorted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.undistortion import undistorter_for
+
+#: Every eighth frame is held out for evaluation where a recording does not say which.
+HELD_OUT_PERIOD, HELD_OUT_REMAINDER = 8, 7
+
+
+class SequenceError(ValueError):
+    """A recording, or one frame of it, that cannot be read. The message names the value and the remedy, `reason` counts.
+
+    Raised by `open_sequence` for the recording as a whole, and by `sequence[i]` for that frame alone: the others still load.
+    """
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Truth for evaluation only; a mapper never sees it."""
+
+    labels: dict[int, tuple[str, str]]  # instance id -> (name, kind), kind is "object" or "background"
+    object_points: dict[int, np.ndarray] | None  # instance id -> [P, 3] float32 surface points, world frame, metres
+    instances: Callable[[int], np.ndarray | None]  # frame index -> [H, W] int32 ids that hold across frames, 0 = unlabelled
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """One frame before its pixels are loaded."""
+
+    name: str  # unique within the recording
+    stamp_ns: int
+    world_from_camera: np.ndarray  # [4, 4] float64, optical frame
+    intrinsics: Intrinsics  # of the stored image, lens distortion included
+    held_out: bool
+
+
+class Sequence:
+    """Posed frames of one recording. `sequence[i]` loads frame i from disk, undistorted; nothing else stays in memory.
+
+    A reader derives from this class and loads raw pixels (`load_*`). Raises SequenceError.
+    """
+
+    def __init__(
+        self, name: str, frames: list[FrameInfo], *, has_depth: bool = False, has_masks: bool = False,
+        metric_scale: bool | None = None, warnings: tuple[str, ...] = (),
+        labels: dict[int, tuple[str, str]] | None = None, object_points: dict[int, np.ndarray] | None = None,
+    ):
+        if not frames:
+            raise SequenceError("empty", f"{name}: no frame has both an image and a pose" + "".join(f"; {text}" for text in warnings))
+        self.name = name
+        self.frames = tuple(frames)
+        self.has_depth = has_depth
+        self.has_masks = has_masks
+        self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
+        self.warnings = warnings  # what was left out, and why, in words
+        self.truth = None if labels is None else GroundTruth(labels, object_points, self._instances)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Frame:
+        info = self.frames[range(len(self.frames))[index]]  # negative indices and IndexError as lists have them
+        index = index % len(self.frames)
+        frame = Frame(
+            stamp_ns=info.stamp_ns, image=self.load_image(index), world_from_camera=info.world_from_camera, intrinsics=info.intrinsics,
+            depth=self.load_depth(index) if self.has_depth else None,
+            masks=self.load_masks(index) if self.has_masks else None, name=info.name,
+        )
+        try:
+            frame.check()
+            return undistorter_for(info.intrinsics).frame(frame)
+        except FrameError as error:
+            raise SequenceError(error.reason, f"{self.name}, frame {info.name!r}: {error}") from error
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
+
+    def is_held_out(self, index: int) -> bool:
+        """Whether frame `index` is kept for evaluation and never shown to the mapper."""
+        return self.frames[index].held_out
+
+    def intrinsics(self, index: int) -> Intrinsics:
+        """Of the undistorted frame, without loading it."""
+        try:
+            return undistorter_for(self.frames[index].intrinsics).intrinsics
+        except FrameError as error:
+            raise SequenceError(error.reason, f"{self.name}, frame {self.frames[index].name!r}: {error}") from error
+
+    def load_image(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB as stored."""
+        raise NotImplementedError
+
+    def load_depth(self, index: int) -> np.ndarray | None:
+        """[H, W] float32 metres along z, 0 = invalid, as stored; None where this frame has none."""
+        return None
+
+    def load_masks(self, index: int) -> np.ndarray | None:
+        """[H, W] int32, 0 = no mask, as stored; None where this frame has none."""
+        return None
+
+    def load_instances(self, index: int) -> np.ndarray | None:
+        """[H, W] int32 ground truth, 0 = unlabelled, as stored; None where this frame has none."""
+        return None
+
+    def _instances(self, index: int) -> np.ndarray | None:
+        labels = self.load_instances(index)
+        if labels is None:
+            return None
+        info = self.frames[index]
+        try:
+            return undistorter_for(info.intrinsics).nearest(labels)
+        except FrameError as error:
+            raise SequenceError(error.reason, f"{self.name}, ground truth of frame {info.name!r}: {error}") from error
+
+
+def hold_out_every_eighth(frames: list[FrameInfo]) -> list[FrameInfo]:
+    """The default hold-out: frames 7, 15, 23, ... in order."""
+    return [replace(info, held_out=index % HELD_OUT_PERIOD == HELD_OUT_REMAINDER) for index, info in enumerate(frames)]
+
+
+def example_of(names: list[str]) -> str:
+    """"first" or "first and 4 more", for warnings."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
