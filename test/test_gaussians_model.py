@@ -1,0 +1,89 @@
+"""Rows of the map: what is appended, removed and looked up stays consistent everywhere."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
+from cgc_ros.gaussians.optimizer import GaussianAdam
+
+
+def seeds(count: int, value: float = 0.5) -> GaussianSeeds:
+    return GaussianSeeds(
+        means=torch.full((count, 3), value), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        scales=torch.full((count, 3), 0.1), opacities=torch.full((count,), 0.7), colors=torch.full((count, 3), 0.25),
+    )
+
+
+def test_seeds_come_back_in_natural_units():
+    model = GaussianModel(sh_degree=1)
+    model.append(seeds(4), step=3)
+    torch.testing.assert_close(model.scales, torch.full((4, 3), 0.1))
+    torch.testing.assert_close(model.opacities, torch.full((4,), 0.7))
+    torch.testing.assert_close(0.5 + 0.28209479 * model.sh[:, 0], torch.full((4, 3), 0.25))
+    assert model.sh.shape == (4, 4, 3) and (model.sh[:, 1:] == 0).all()
+    assert (model.born_step == 3).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**32 - 1)), min_size=1, max_size=8))
+def test_uids_name_rows_for_life(history):
+    """Through any sequence of growing and pruning, a uid finds its own row or -1, and rows keep their values."""
+    model = GaussianModel()
+    expected = {}
+    for count, seed in history:
+        first = model.next_uid
+        model.append(seeds(count), step=0)
+        for uid in range(first, model.next_uid):
+            row = int(model.rows_of(torch.tensor([uid]))[0])
+            model.parameters["means"][row] = float(uid)
+            expected[uid] = float(uid)
+        keep = torch.rand(len(model), generator=torch.Generator().manual_seed(seed)) < 0.7
+        for uid in model.uids[~keep].tolist():
+            del expected[uid]
+        model.keep(keep)
+    assert model.uids.tolist() == sorted(expected)
+    rows = model.rows_of(torch.arange(model.next_uid + 1))
+    for uid, row in enumerate(rows.tolist()):
+        assert (row == -1) == (uid not in expected)
+        if row >= 0:
+            assert model.means[row, 0] == expected[uid]
+
+
+def test_frozen_copy_does_not_follow_training():
+    model = GaussianModel()
+    model.append(seeds(3), step=0)
+    copy = model.frozen()
+    model.parameters["means"] += 1
+    assert (copy.means == 0.5).all()
+
+
+def test_adam_follows_the_published_update_on_visible_rows_only():
+    model = GaussianModel()
+    model.append(seeds(3), step=0)
+    optimizer, visible = GaussianAdam(model), torch.tensor([True, False, True])
+    reference = torch.full((3, 3), 0.5, dtype=torch.float64)
+    m, v = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    for step in range(5):
+        gradient = torch.full((3, 3), 0.1 * (step + 1), dtype=torch.float64)
+        m = torch.where(visible[:, None], 0.9 * m + 0.1 * gradient, m)
+        v = torch.where(visible[:, None], 0.999 * v + 0.001 * gradient**2, v)
+        reference -= visible[:, None] * 0.01 * m / (v.sqrt() + 1e-15)
+        optimizer.step({"means": gradient.float()}, {"means": 0.01}, visible)
+    torch.testing.assert_close(model.means.double(), reference, rtol=1e-5, atol=1e-6)
+    assert (model.means[1] == 0.5).all()
+
+
+def test_rows_removed_take_their_moments_along():
+    model = GaussianModel()
+    model.append(seeds(2), step=0)
+    GaussianAdam(model).step({"means": torch.tensor([[1.0] * 3, [2.0] * 3])}, {"means": 0.1})
+    model.keep(torch.tensor([False, True]))
+    torch.testing.assert_close(model.moments["means"][0], torch.full((1, 3), 0.2))
+
+
+@pytest.mark.parametrize("degree", [-1, 4])
+def test_unsupported_sh_degree_is_named(degree):
+    with pytest.raises(ValueError, match=str(degree)):
+        GaussianModel(sh_degree=degree)
