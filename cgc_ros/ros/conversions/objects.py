@@ -1,0 +1,134 @@
+"""Map objects as cgc_ros, vision_msgs and visualization_msgs messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Vector3
+from std_msgs.msg import ColorRGBA, Header
+from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
+from visualization_msgs.msg import Marker, MarkerArray
+
+from cgc_ros.msg import Object, ObjectArray
+from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, thin
+from cgc_ros.ros.conversions.geometry import pose_from_parts
+from cgc_ros.ros.conversions.palette import color_of
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MapObject
+
+_SECOND = 1_000_000_000
+_BOX_EDGES = [(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 3), (2, 6), (3, 7), (4, 5), (4, 6), (5, 7), (6, 7)]
+_BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+
+
+@dataclass(frozen=True)
+class ObjectsIn:
+    """How objects go into messages: the header they get and, where that is not the map's frame, the transform into it."""
+
+    header: Header
+    frame_from_map: np.ndarray | None = None  # [4, 4]; None: the map's own frame
+
+    def place(self, rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A pose of the map, as rotation [3, 3] and position [3] of the header's frame."""
+        if self.frame_from_map is None:
+            return rotation, position
+        turn = self.frame_from_map[:3, :3]
+        return turn @ rotation, turn @ position + self.frame_from_map[:3, 3]
+
+    def place_points(self, points: np.ndarray) -> np.ndarray:
+        """Points [P, 3] of the map in the header's frame."""
+        if self.frame_from_map is None:
+            return points
+        return (points @ self.frame_from_map[:3, :3].T + self.frame_from_map[:3, 3]).astype(np.float32)
+
+
+def time_message(stamp_ns: int) -> Time:
+    """Nanoseconds as builtin_interfaces/Time, exact; negative times do not exist in it and become zero."""
+    seconds, nanoseconds = divmod(max(0, int(stamp_ns)), _SECOND)
+    return Time(sec=min(seconds, 2**31 - 1), nanosec=nanoseconds)
+
+
+def stamp_of(time: Time) -> int:
+    """builtin_interfaces/Time as nanoseconds."""
+    return time.sec * _SECOND + time.nanosec
+
+
+def shown_name(map_object: MapObject) -> str:
+    """What people read: the label, or the id while there is none."""
+    return map_object.label or f"object {map_object.id}"
+
+
+def object_message(map_object: MapObject, frame: ObjectsIn, max_points: int = 0) -> Object:
+    """One object; at most `max_points` of its cloud (0: none)."""
+    return Object(
+        id=map_object.id, label=map_object.label, label_confidence=float(map_object.label_confidence),
+        confidence=float(map_object.confidence), background=bool(map_object.background), box=_box_message(map_object, frame),
+        cloud=object_cloud([map_object], frame, max_points), num_views=int(map_object.num_views),
+        first_seen=time_message(map_object.first_seen_ns), last_seen=time_message(map_object.last_seen_ns),
+    )
+
+
+def object_array(objects, frame: ObjectsIn, max_points: int = 0) -> ObjectArray:
+    """Objects in their order, each with at most `max_points` of its cloud."""
+    return ObjectArray(header=frame.header, objects=[object_message(each, frame, max_points) for each in objects])
+
+
+def object_cloud(objects, frame: ObjectsIn, max_points: int):
+    """One labelled PointCloud2 of all these objects, at most `max_points` of each."""
+    parts = []
+    for each in objects if max_points > 0 else ():
+        points, colors = thin(each.points, max_points), thin(each.colors, max_points)
+        parts.append(labelled_points(frame.place_points(points), colors, each.id, each.confidence))
+    return cloud_message(np.concatenate(parts) if parts else labelled_points(np.empty((0, 3)), np.empty((0, 3), np.uint8), 0, 0.0), frame.header)
+
+
+def detections(objects, frame: ObjectsIn) -> Detection3DArray:
+    """The same for planners that know vision_msgs: `id` is the lasting id, `class_id` the label (or "object" without one)."""
+    message = Detection3DArray(header=frame.header)
+    for each in objects:
+        box = _box_message(each, frame)
+        hypothesis = ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id = each.label or "object"
+        hypothesis.hypothesis.score = float(each.label_confidence if each.label else each.confidence)
+        hypothesis.pose.pose = box.center
+        message.detections.append(Detection3D(header=frame.header, results=[hypothesis], bbox=box, id=str(each.id)))
+    return message
+
+
+def label_info(objects, header: Header) -> LabelInfo:
+    """The names behind the label image's values."""
+    names = [VisionClass(class_id=each.id, class_name=shown_name(each)) for each in objects]
+    return LabelInfo(header=header, class_map=names, threshold=0.0)
+
+
+def markers(objects, frame: ObjectsIn) -> MarkerArray:
+    """Box edges and names for RViz; the first marker deletes those of the objects that are gone."""
+    array = MarkerArray(markers=[Marker(header=frame.header, action=Marker.DELETEALL)])
+    for each in objects:
+        red, green, blue = (float(channel) / 255.0 for channel in color_of(each.id))
+        color = ColorRGBA(r=red, g=green, b=blue, a=0.4 if each.background else 1.0)
+        rotation, center = frame.place(each.box.rotation, each.box.center)
+        pose = pose_from_parts(center, rotation)
+        corners = [Point(x=x, y=y, z=z) for x, y, z in (_BOX_CORNERS * each.box.size).tolist()]
+        edges = Marker(header=frame.header, ns="boxes", id=each.id, type=Marker.LINE_LIST, pose=pose, color=color)
+        edges.scale.x = 0.004
+        edges.points = [corners[index] for edge in _BOX_EDGES for index in edge]
+        array.markers.append(edges)
+        if not each.background:
+            above = pose_from_parts(center + np.array([0.0, 0.0, 0.6 * float(np.max(each.box.size)) + 0.02]), np.eye(3))
+            name = Marker(header=frame.header, ns="names", id=each.id, type=Marker.TEXT_VIEW_FACING, pose=above, color=color)
+            name.text, name.scale.z = shown_name(each), 0.04
+            array.markers.append(name)
+    return array
+
+
+def _box_message(map_object: MapObject, frame: ObjectsIn) -> BoundingBox3D:
+    rotation, center = frame.place(map_object.box.rotation, map_object.box.center)
+    x, y, z = (float(side) for side in map_object.box.size)
+    return BoundingBox3D(center=pose_from_parts(center, rotation), size=Vector3(x=x, y=y, z=z))
+
+

@@ -1,0 +1,130 @@
+"""The node's subscriptions: images raw or compressed, whichever is there; camera_info, depth, masks, poses, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
+
+_FIND_PERIOD_S = 0.25  # how often an `auto` transport looks for publishers
+_POLL_PERIOD_S = 0.01  # how often images that wait are looked at again
+_COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
+
+
+def sensor_qos(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
+    """For streams: the newest few, best effort matches every publisher."""
+    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=policy)
+
+
+class ImageInput:
+    """One image topic. `auto` subscribes to what is published: raw or compressed under this name, or its image_transport sibling."""
+
+    def __init__(self, node: Node, name: str, transport: str, qos: QoSProfile, callback: Callable, group: CallbackGroup):
+        self._node, self._qos, self._callback, self._group = node, qos, callback, group
+        self.topic = node.resolve_topic_name(name)
+        self._base = self.topic
+        self._subscription = None
+        self._timer = None
+        if transport == "raw":
+            self._subscribe(self._base, Image)
+        elif transport == "compressed":
+            is_named = self._base.endswith(_COMPRESSED_SUFFIXES)
+            self._subscribe(self._base if is_named else self._base + _COMPRESSED_SUFFIXES[0], CompressedImage)
+        elif not self._find():
+            self._timer = node.create_timer(_FIND_PERIOD_S, self._find, group, Clock(clock_type=ClockType.STEADY_TIME))
+
+    def count_publishers(self) -> int:
+        """Publishers of the topic subscribed to, or that would be."""
+        return self._node.count_publishers(self.topic)
+
+    def destroy(self) -> None:
+        """End the subscription."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._timer = self._subscription = None
+
+    def _find(self) -> bool:
+        if self._subscription is not None:
+            return True
+        candidates = [(self._base, Image), (self._base, CompressedImage), *((self._base + end, CompressedImage) for end in _COMPRESSED_SUFFIXES)]
+        for topic, message_type in candidates:
+            wanted = f"sensor_msgs/msg/{message_type.__name__}"
+            if any(publisher.topic_type == wanted for publisher in self._node.get_publishers_info_by_topic(topic)):
+                self._subscribe(topic, message_type)
+                if self._timer is not None:
+                    self._timer.cancel()
+                return True
+        return False
+
+    def _subscribe(self, topic: str, message_type: type) -> None:
+        self.topic = topic
+        self._subscription = self._node.create_subscription(message_type, topic, self._callback, self._qos, callback_group=self._group)
+        self._node.get_logger().info(f"subscribed to {topic} ({message_type.__name__})")
+
+
+class Inputs:
+    """All subscriptions of an active node, in one mutually exclusive group: the intake and the transforms have one caller."""
+
+    def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource, group: CallbackGroup):
+        self._node, self._intake = node, intake
+        qos = sensor_qos(parameters.image_reliability)
+        self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
+        self._images = [self.image]
+        if parameters.use_depth:
+            self._images.append(ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group))
+        if parameters.mask_source == "topic":
+            self._images.append(ImageInput(node, "masks", "auto", qos, self._then_poll(intake.on_masks), group))
+        self._subscriptions = [
+            self._subscribe(CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group),
+            self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group),
+            self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL), group),
+        ]
+        if parameters.pose_source != "tf":
+            def on_pose(message) -> None:
+                camera_frame = parameters.camera_frame or intake.image_frame
+                if camera_frame:  # known from the first image on
+                    transforms.on_pose(message, camera_frame, parameters.map_frame)
+
+            self._subscriptions.append(self._subscribe(POSE_TYPES[parameters.pose_source], "pose", on_pose, sensor_qos(depth=50), group))
+        self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer.cancel()
+
+    def destroy(self) -> None:
+        """End all subscriptions."""
+        self._node.destroy_timer(self._timer)
+        for image in self._images:
+            image.destroy()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._images, self._subscriptions = [], []
+
+    def _subscribe(self, message_type: type, name: str, callback: Callable, qos: QoSProfile, group: CallbackGroup):
+        return self._node.create_subscription(message_type, name, self._then_poll(callback), qos, callback_group=group)
+
+    def _then_poll(self, callback: Callable) -> Callable:
+        """After each message, look whether an image that waits is complete now; the timer runs only while one waits."""
+
+        def receive(message) -> None:
+            callback(message)
+            self._intake.poll()
+            if self._intake.is_waiting and self._timer.is_canceled():
+                self._timer.reset()
+
+        return receive
+
+    def _poll(self) -> None:
+        self._intake.poll()
+        if not self._intake.is_waiting:
+            self._timer.cancel()

@@ -1,0 +1,268 @@
+"""From sensor messages to posed frames: decode, join by stamp, find the pose, check, hand on. Called by one thread at a time.
+
+Messages go in by `on_image` and its like; `poll` hands on what has become complete.
+
+    image + camera_info ──> pose at the image's stamp ──> on_view (label image: never waits for depth or masks)
+                                                     └──> + depth + masks ──> checks ──> on_frame (the mapper)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
+from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
+from cgc_ros.ros.conversions.objects import stamp_of
+from cgc_ros.ros.faults import FAULTS, FaultBoard
+from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
+from cgc_ros.ros.pose_queue import PoseQueue
+from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
+from cgc_ros.transform_buffer import TransformError
+from cgc_ros.undistortion import undistorter_for
+
+_FOREIGN_CLOCK_NS = 10_000_000_000  # stamps farther than this from the node's clock belong to another clock
+
+#: TransformError.reason -> the fault it is.
+_TRANSFORM_FAULTS = {
+    "unknown_frame": "no_transform", "empty": "no_transform", "bad_frame": "no_transform", "disconnected": "broken_chain",
+    "extrapolation_future": "late_transform", "queue_full": "late_transform", "extrapolation_past": "old_transform", "loop": "transform_loop",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """An input image whose camera and pose are known: what a label image is made for."""
+
+    header: object  # std_msgs/Header of the input image, untouched
+    stamp_ns: int
+    image: np.ndarray  # [H, W, 3] uint8 RGB, as it came (distorted where the lens is)
+    camera: Intrinsics  # of `image`
+    map_from_camera: np.ndarray  # [4, 4]
+    arrived_ns: int  # monotonic
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """What of the node's parameters the intake needs; see parameters.py for their texts."""
+
+    camera_frame: str = ""
+    rectified: bool = False
+    depth_unit: float = 0.001
+    sync_tolerance: float = 0.02
+    sync_wait: float = 0.1
+    masks_wait: float = 1.0
+    use_masks: bool = False
+    transform_timeout: float = 0.3
+    clock_jump: float = 1.0
+    guard: GuardSettings = GuardSettings()
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    header: object
+    stamp_ns: int
+    image: np.ndarray
+    arrived_ns: int
+
+
+class Intake:
+    """`lookup(frame_id, stamp_ns)` is non-blocking (TransformError); `clock_ns` is the node's clock; `on_view`, `on_frame` must not block.
+
+    `received` counts images, `dropped` those that never reached the mapper, by reason.
+    """
+
+    def __init__(
+        self,
+        settings: IntakeSettings,
+        lookup: Callable[[str, int], np.ndarray],
+        faults: FaultBoard,
+        on_view: Callable[[View], None],
+        on_frame: Callable[[Frame], None],
+        clock_ns: Callable[[], int],
+    ):
+        self._faults, self._on_view, self._on_frame, self._clock_ns = faults, on_view, on_frame, clock_ns
+        self.received = 0
+        self.dropped: Counter[str] = Counter()
+        self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
+        self.image_frame = ""  # frame_id of the newest image
+        self._poses = PoseQueue(lookup, self._posed, self._pose_lost, max_wait_ns=0)
+        self._guard = FrameGuard(settings.guard)
+        self._newest_stamp = 0
+        self._format: tuple[str, tuple[int, ...]] | None = None
+        self._reported_lost: dict[str, int] = {}
+        self.configure(settings)
+
+    def configure(self, settings: IntakeSettings) -> None:
+        """Apply new settings; what waits for partners is forgotten."""
+        self._settings = settings
+        tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
+        self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
+        extras = {"depth": PartnerPolicy(tolerance, wait)}
+        if settings.use_masks:
+            extras["masks"] = PartnerPolicy(tolerance, round(settings.masks_wait * 1e9))
+        self._extras = StampSynchronizer(extras, queue_size=64)
+        self._poses.max_wait_ns = round(settings.transform_timeout * 1e9)
+        self._guard.settings = settings.guard
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Lost, late and approximate partners."""
+        return self._infos.counts + self._extras.counts
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether `poll` has anything to do."""
+        return bool(len(self._infos) or len(self._poses) or len(self._extras))
+
+    def clear(self) -> None:
+        """Forget everything that waits; counts stay."""
+        lost = len(self._infos) + self._poses.clear() + len(self._extras)
+        if lost:
+            self.dropped["cleared"] += lost
+        self._infos.clear()
+        self._extras.clear()
+        self._guard.clear()
+
+    def on_image(self, message) -> None:
+        """An Image or CompressedImage."""
+        now = time.monotonic_ns()
+        self.received += 1
+        self.last_image_ns = now
+        self.image_frame = message.header.frame_id
+        self._faults.clear("no_images")
+        stamp_ns = stamp_of(message.header.stamp)
+        try:
+            self._check_clock(stamp_ns)
+            image = decode_image(message)
+        except FrameError as error:
+            self._drop(error.reason, str(error))
+            return
+        self._watch_format(getattr(message, "encoding", None) or message.format, image.shape)
+        self._infos.add_primary(stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
+
+    def on_camera_info(self, message) -> None:
+        """A CameraInfo."""
+        try:
+            intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
+        except FrameError as error:
+            self._faults.report(error.reason, str(error))
+            return
+        self._faults.clear("no_camera_info", "bad_intrinsics", "bad_distortion", "unknown_distortion")
+        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, time.monotonic_ns())
+
+    def on_depth(self, message) -> None:
+        """A depth Image or CompressedImage."""
+        self._add_extra("depth", message, lambda: decode_depth(message, self._settings.depth_unit))
+
+    def on_masks(self, message) -> None:
+        """A mask Image."""
+        self._add_extra("masks", message, lambda: decode_masks(message))
+
+    def poll(self) -> None:
+        """Hand on what is complete or has waited long enough: call it after each message, and every few ms while `is_waiting`."""
+        now = time.monotonic_ns()
+        for _, arrival, partners in self._infos.poll(now):
+            self._join_camera(arrival, partners["camera_info"], now)
+        self._poses.poll(now)
+        for _, view, partners in self._extras.poll(now):
+            self._hand_on(view, partners["depth"], partners.get("masks"))
+
+    def _add_extra(self, name: str, message, decode: Callable[[], np.ndarray]) -> None:
+        try:
+            array = decode()
+        except FrameError as error:
+            self._faults.report(error.reason, f"{name}: {error}")
+            return
+        self._extras.add_partner(name, stamp_of(message.header.stamp), array, time.monotonic_ns())
+
+    def _check_clock(self, stamp_ns: int) -> None:
+        if stamp_ns == 0:
+            raise FrameError("zero_stamp", "the image's stamp is zero")
+        back_ns = self._newest_stamp - stamp_ns
+        if back_ns > self._settings.clock_jump * 1e9:
+            self._faults.report("clock_jump_back", f"image stamps jumped back by {back_ns * 1e-9:.1f} s")
+            self.clear()
+            self._newest_stamp = stamp_ns
+        self._newest_stamp = max(self._newest_stamp, stamp_ns)
+        offset_ns = stamp_ns - self._clock_ns()
+        if abs(offset_ns) > _FOREIGN_CLOCK_NS:
+            self._faults.report("foreign_clock", f"image stamps are {offset_ns * 1e-9:+.0f} s from the node's clock")
+
+    def _watch_format(self, encoding: str, shape: tuple[int, ...]) -> None:
+        if self._format is not None:
+            if encoding != self._format[0]:
+                self._faults.report("encoding_changed", f"the image's encoding changed from {self._format[0]!r} to {encoding[:40]!r}")
+            if shape != self._format[1]:
+                (old_height, old_width), (height, width) = self._format[1][:2], shape[:2]
+                self._faults.report("resolution_changed", f"the image changed from {old_width}x{old_height} to {width}x{height}")
+        self._format = (encoding, shape)
+
+    def _join_camera(self, arrival: _Arrival, camera: Intrinsics | None, now_ns: int) -> None:
+        if camera is None:
+            self._drop("no_camera_info", "images come, and no camera_info with them")
+            return
+        if not _fits(arrival, camera):
+            height, width = arrival.image.shape[:2]
+            self._drop("camera_info_mismatch", f"camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}")
+            return
+        frame_id = self._settings.camera_frame or arrival.header.frame_id
+        view = View(arrival.header, arrival.stamp_ns, arrival.image, camera, np.eye(4), arrival.arrived_ns)
+        self._poses.add(view, frame_id, arrival.stamp_ns, now_ns)
+
+    def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
+        view = replace(view, map_from_camera=map_from_camera)
+        self._on_view(view)
+        overflow = self._extras.counts["overflow"]
+        self._extras.add_primary(view.stamp_ns, view, time.monotonic_ns())
+        self.dropped["overflow"] += self._extras.counts["overflow"] - overflow
+
+    def _pose_lost(self, view: View, error: TransformError) -> None:
+        self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))
+
+    def _hand_on(self, view: View, depth: np.ndarray | None, masks: np.ndarray | None) -> None:
+        self._report_lost_partners()
+        depth = self._usable_depth(view, depth)
+        if masks is not None and masks.shape != view.image.shape[:2]:
+            self._faults.report("masks_mismatch", f"masks are {masks.shape[1]}x{masks.shape[0]}, the image {view.camera.width}x{view.camera.height}")
+            masks = None
+        frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks)
+        try:
+            frame.check()
+            self._guard.check(frame)
+            frame = undistorter_for(view.camera).frame(frame)
+        except FrameError as error:
+            self._drop(error.reason, str(error))
+            return
+        self._on_frame(frame)
+
+    def _usable_depth(self, view: View, depth: np.ndarray | None) -> np.ndarray | None:
+        if depth is None:
+            return None
+        try:
+            self._guard.check_depth(depth, view.image.shape[:2])
+        except FrameError as error:
+            self._faults.report(error.reason, str(error))
+            return None
+        return depth
+
+    def _report_lost_partners(self) -> None:
+        for name in ("depth", "masks"):
+            lost = self._extras.counts[f"{name}_lost"]
+            if lost > self._reported_lost.get(name, 0):
+                self._reported_lost[name] = lost
+                self._faults.report(f"{name}_lost", f"{lost} images so far got no {name} within their wait")
+
+    def _drop(self, reason: str, message: str) -> None:
+        self.dropped[reason] += 1
+        if reason in FAULTS:
+            self._faults.report(reason, message)
+
+
+def _fits(arrival: _Arrival, camera: Intrinsics) -> bool:
+    return arrival.image.shape[:2] == (camera.height, camera.width)

@@ -1,0 +1,160 @@
+"""What ~/query_objects and ~/render_view ask, checked and answered from a snapshot. No node in it: tests call it directly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from geometry_msgs.msg import Pose, Quaternion
+from std_msgs.msg import Header
+
+from cgc_ros.frame import UNLABELLED, FrameError, Intrinsics
+from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
+from cgc_ros.ros.conversions.geometry import matrix_from_pose
+from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_message, time_message
+from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.view_rendering import render_appearance, render_labels
+from cgc_ros.srv import QueryObjects, RenderView
+from cgc_ros.transform_buffer import TransformError
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MapObject, MapSnapshot
+    from cgc_ros.ros.label_worker import LabelledView
+
+_Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
+
+
+class RequestError(ValueError):
+    """A request that cannot be answered; the message says why, for the reply."""
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Answers from the newest snapshot. `lookup` gives newest transforms, `labelled` the newest view with its labels."""
+
+    snapshot: MapSnapshot | None
+    parameters: NodeParameters
+    lookup: _Lookup
+    labelled: Callable[[], LabelledView | None]
+
+    def query_objects(self, request: QueryObjects.Request, response: QueryObjects.Response) -> QueryObjects.Response:
+        """Fill the response; raises RequestError."""
+        snapshot = self._map()
+        frame = self._reply_frame(request.frame_id, snapshot)
+        objects = self._matching(request, frame, snapshot)
+        max_points = self._points_per_object(request, len(objects))
+        response.success, response.header = True, frame.header
+        response.objects = [object_message(each, frame, max_points) for each in objects]
+        response.message = f"{len(objects)} of {len(snapshot.objects)} objects"
+        return response
+
+    def render_view(self, request: RenderView.Request, response: RenderView.Response) -> RenderView.Response:
+        """Fill the response; raises RequestError."""
+        snapshot = self._map()
+        camera = self._requested_camera(request)
+        if camera.width * camera.height > self.parameters.max_render_pixels:
+            raise RequestError(f"a view of {camera.width}x{camera.height} has more than max_render_pixels={self.parameters.max_render_pixels} pixels")
+        frame_id = request.frame_id or self.parameters.map_frame
+        map_from_camera = self._map_from(frame_id) @ _matrix(request.pose, "pose")
+        color, depth = render_appearance(snapshot, camera, map_from_camera)
+        labels = render_labels(snapshot, camera, map_from_camera)
+        header = Header(frame_id=frame_id, stamp=time_message(snapshot.stamp_ns))
+        response.color, response.depth = encode_image(color, "rgb8", header), encode_image(depth, "32FC1", header)
+        response.labels = encode_image(labels, "mono16", header)
+        response.success, response.message = True, f"{camera.width}x{camera.height} from {snapshot.num_gaussians} Gaussians"
+        return response
+
+    def _map(self) -> MapSnapshot:
+        if self.snapshot is None:
+            raise RequestError("there is no map yet: wait for the first images, or load one")
+        return self.snapshot
+
+    def _matching(self, request: QueryObjects.Request, frame: ObjectsIn, snapshot: MapSnapshot) -> list[MapObject]:
+        objects = [each for each in snapshot.objects if request.include_background or not each.background]
+        if request.ids:
+            wanted = set(request.ids)
+            objects = [each for each in objects if each.id in wanted]
+        if request.label:
+            objects = [each for each in objects if each.label.casefold() == request.label.casefold()]
+        if request.region_type != QueryObjects.Request.REGION_NONE:
+            is_inside = _region(request)
+            objects = [each for each in objects if is_inside(frame.place_points(each.box.center[None])[0])]
+        if request.use_pixel:
+            found = self._id_at(request.pixel_u, request.pixel_v)
+            objects = [each for each in objects if each.id == found]
+        return objects
+
+    def _id_at(self, column: int, row: int) -> int | None:
+        labelled = self.labelled()
+        if labelled is None:
+            raise RequestError("there is no view yet whose pixel could be asked for: wait for the first image with a pose")
+        height, width = labelled.labels.shape
+        if not (0 <= column < width and 0 <= row < height):
+            raise RequestError(f"pixel ({column}, {row}) lies outside the {width}x{height} view")
+        found = int(labelled.labels[row, column])
+        return None if found == UNLABELLED else found
+
+    def _points_per_object(self, request: QueryObjects.Request, count: int) -> int:
+        if not request.include_clouds or count == 0:
+            return 0
+        cap = min(self.parameters.cloud_points, self.parameters.max_query_points // count)
+        return min(request.max_points, cap) if request.max_points else cap
+
+    def _reply_frame(self, frame_id: str, snapshot: MapSnapshot) -> ObjectsIn:
+        stamp = time_message(snapshot.stamp_ns)
+        if frame_id in ("", self.parameters.map_frame):
+            return ObjectsIn(Header(frame_id=self.parameters.map_frame, stamp=stamp))
+        return ObjectsIn(Header(frame_id=frame_id, stamp=stamp), np.linalg.inv(self._map_from(frame_id)))
+
+    def _map_from(self, frame_id: str) -> np.ndarray:
+        if frame_id == self.parameters.map_frame:
+            return np.eye(4)
+        try:
+            return self.lookup(self.parameters.map_frame, frame_id)
+        except TransformError as error:
+            raise RequestError(f"frame {frame_id[:80]!r} cannot be joined to {self.parameters.map_frame!r}: {error}") from error
+
+    def _requested_camera(self, request: RenderView.Request) -> Intrinsics:
+        if request.camera_info.width == 0:
+            labelled = self.labelled()
+            if labelled is None:
+                raise RequestError("there is no live camera yet: give camera_info with width, height and K")
+            return labelled.view.camera
+        try:
+            camera = intrinsics_from_camera_info(request.camera_info)
+        except FrameError as error:
+            raise RequestError(str(error)) from error
+        if not (0.01 <= camera.fx / camera.width <= 100.0 and 0.01 <= camera.fy / camera.height <= 100.0):
+            raise RequestError(f"focal lengths {camera.fx:g}, {camera.fy:g} do not belong to a {camera.width}x{camera.height} view")
+        return camera
+
+
+def _region(request: QueryObjects.Request) -> Callable[[np.ndarray], bool]:
+    """Whether a point [3] of the request's frame lies inside its region."""
+    center = _matrix(request.region_pose, "region_pose")
+    size = np.array([request.region_size.x, request.region_size.y, request.region_size.z])
+    kinds = QueryObjects.Request
+    if request.region_type == kinds.REGION_SPHERE:
+        radius = size[0] / 2.0
+        if not (math.isfinite(radius) and radius > 0):
+            raise RequestError(f"the sphere's diameter region_size.x must be positive, not {size[0]}")
+        return lambda point: bool(np.linalg.norm(point - center[:3, 3]) <= radius)
+    if request.region_type == kinds.REGION_BOX:
+        if not (np.isfinite(size).all() and (size > 0).all()):
+            raise RequestError(f"the box's region_size must be positive in x, y and z, not {size.tolist()}")
+        return lambda point: bool((np.abs(center[:3, :3].T @ (point - center[:3, 3])) <= size / 2.0).all())
+    raise RequestError(f"region_type {request.region_type} is unknown: 0 none, 1 box, 2 sphere")
+
+
+def _matrix(pose: Pose, what: str) -> np.ndarray:
+    q = pose.orientation
+    if q.x == q.y == q.z == q.w == 0.0:
+        pose = Pose(position=pose.position, orientation=Quaternion(w=1.0))
+    try:
+        return matrix_from_pose(pose, what)
+    except FrameError as error:
+        raise RequestError(str(error)) from error

@@ -1,0 +1,125 @@
+"""The node's services. Queries and changes of the map have a callback group each: a save never holds up a query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from std_srvs.srv import SetBool, Trigger
+
+from cgc_ros.gaussians.storage import MapFileError
+from cgc_ros.ros.faults import FaultBoard
+from cgc_ros.ros.map_storage import MapDirectory, MapNameError
+from cgc_ros.ros.queries import Answerer, RequestError
+from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MappingSession
+
+_CALL_TIMEOUT_S = 60.0
+
+
+class Services:
+    """`answerer()` gives the current one; `on_map_replaced()` is told after a load or a reset."""
+
+    def __init__(
+        self,
+        node: Node,
+        session: MappingSession,
+        directory: MapDirectory,
+        faults: FaultBoard,
+        answerer: Callable[[], Answerer],
+        on_map_replaced: Callable[[], None],
+    ):
+        self._node, self._session, self._directory = node, session, directory
+        self._faults, self._answerer, self._on_map_replaced = faults, answerer, on_map_replaced
+        queries, changes = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        self._services = [
+            node.create_service(service_type, name, callback, callback_group=group)
+            for service_type, name, callback, group in (
+                (QueryObjects, "~/query_objects", self._query_objects, queries),
+                (RenderView, "~/render_view", self._render_view, queries),
+                (SaveMap, "~/save_map", self._save_map, changes),
+                (LoadMap, "~/load_map", self._load_map, changes),
+                (Trigger, "~/reset", self._reset, changes),
+                (SetBool, "~/pause", self._pause, changes),
+            )
+        ]
+
+    def destroy(self) -> None:
+        """Take the services down."""
+        for service in self._services:
+            self._node.destroy_service(service)
+        self._services = []
+
+    def save(self, name: str) -> str:
+        """Save the map under a name; the file's path. Raises MapNameError, MapFileError, OSError, TimeoutError."""
+        path = self._directory.to_save(name)
+        self._session.call(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
+        self._faults.clear("save_failed")
+        return str(path)
+
+    def load(self, name: str) -> None:
+        """Replace the map by a saved one; errors as `save`, the map in memory is then unchanged."""
+        path = self._directory.to_load(name)
+        self._session.call(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
+        self._faults.clear("load_failed")
+        self._on_map_replaced()
+
+    def _query_objects(self, request, response):
+        return self._answer(response, lambda: self._answerer().query_objects(request, response))
+
+    def _render_view(self, request, response):
+        return self._answer(response, lambda: self._answerer().render_view(request, response))
+
+    def _save_map(self, request, response):
+        def save():
+            response.path = self.save(request.name)
+            response.success, response.message = True, f"saved to {response.path}"
+            return response
+
+        return self._answer(response, save, "save_failed")
+
+    def _load_map(self, request, response):
+        def load():
+            self.load(request.name)
+            status = self._session.status()
+            response.gaussians, response.objects = status.gaussians, status.objects
+            response.success, response.message = True, f"loaded {request.name}: {status.gaussians} Gaussians, {status.objects} objects"
+            return response
+
+        return self._answer(response, load, "load_failed")
+
+    def _reset(self, request, response):
+        def reset():
+            self._session.reset()
+            self._on_map_replaced()
+            response.success, response.message = True, "the map is empty"
+            return response
+
+        return self._answer(response, reset)
+
+    def _pause(self, request, response):
+        self._session.pause(request.data)
+        response.success, response.message = True, "paused" if request.data else "mapping"
+        return response
+
+    def _answer(self, response, answer: Callable, storage_fault: str = ""):
+        """Run `answer`; whatever goes wrong becomes the reply's message and a named fault, never a dead node."""
+        try:
+            return answer()
+        except (RequestError, MapNameError) as error:
+            fault, message = "bad_request", str(error)
+        except (MapFileError, OSError) as error:
+            fault, message = storage_fault or "bad_request", str(error)
+        except (TimeoutError, FutureTimeoutError):
+            fault, message = storage_fault or "bad_request", f"the mapper did not answer within {_CALL_TIMEOUT_S:.0f} s"
+        except Exception as error:  # a service must reply; what it was is in the log and in the diagnostics
+            self._node.get_logger().error(f"service failed: {type(error).__name__}: {error}")
+            fault, message = "request_failed", f"internal error: {type(error).__name__}: {error}"
+        self._faults.report(fault, message)
+        response.success, response.message = False, message
+        return response

@@ -1,0 +1,158 @@
+"""Where the camera is: one question, "map from this frame at this stamp", answered by tf2_ros, by our own buffer or by a pose topic.
+
+`/tf`, `/tf_static` and pose messages are checked and fed here, the same for every buffer; see `create_transform_source`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
+from nav_msgs.msg import Odometry
+from tf2_msgs.msg import TFMessage
+
+from cgc_ros.frame import FrameError
+from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, pose_from_matrix
+from cgc_ros.ros.conversions.objects import stamp_of, time_message
+from cgc_ros.transform_buffer import TransformBuffer, TransformError
+
+POSE_TYPES = {"pose": PoseStamped, "pose_with_covariance": PoseWithCovarianceStamped, "odometry": Odometry}
+
+
+class Buffer(Protocol):
+    """What stores transforms: TransformBuffer, or Tf2Buffer over tf2_ros. Both raise TransformError with the same reasons."""
+
+    def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None: ...
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray: ...
+    def clear(self) -> None: ...
+
+
+class Tf2Buffer:
+    """tf2_ros.Buffer behind our buffer's signature: the same answers, the same reasons of errors."""
+
+    def __init__(self, history_s: float = 10.0):
+        import tf2_ros
+        from rclpy.duration import Duration
+
+        self._tf2 = tf2_ros
+        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=history_s))
+
+    def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None:
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        if not parent or not child or parent == child:
+            raise TransformError("bad_frame", f"transform {parent!r} -> {child!r}: frame ids must be two different names")
+        message = TransformStamped(child_frame_id=child)
+        message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
+        pose = pose_from_matrix(matrix)
+        message.transform.rotation = pose.orientation
+        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[:3, 3].tolist()
+        (self._buffer.set_transform_static if static else self._buffer.set_transform)(message, "cgc_ros")
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
+        from rclpy.time import Time
+
+        target, source = target.lstrip("/"), source.lstrip("/")
+        if not target or not source:
+            raise TransformError("bad_frame", "a frame id is empty: set the frame_id of the header")
+        if stamp_ns == 0:  # tf2 takes it for "the newest", which would hand an unstamped image a wrong pose
+            raise TransformError("extrapolation_past", f"the stamp of {source!r} is zero: stamp the images where they are published")
+        try:
+            message = self._buffer.lookup_transform_core(target, source, Time(nanoseconds=stamp_ns or 0))
+        except self._tf2.ConnectivityException as error:
+            raise TransformError("disconnected", f"{error}: start the node that publishes the link between the two") from error
+        except self._tf2.LookupException as error:
+            raise TransformError("unknown_frame", f"{error} (frame {source!r} or {target!r} was never published)") from error
+        except self._tf2.ExtrapolationException as error:
+            reason = "extrapolation_future" if "future" in str(error) else "extrapolation_past"
+            raise TransformError(reason, f"{error}: check that its publisher runs and that clocks agree") from error
+        except self._tf2.TransformException as error:
+            raise TransformError("bad_frame", str(error)) from error
+        return matrix_from_transform(message.transform)
+
+    def clear(self) -> None:
+        self._buffer.clear()
+
+
+def has_tf2_ros() -> bool:
+    """Whether tf2_ros can be imported here."""
+    return importlib.util.find_spec("tf2_ros") is not None
+
+
+class TransformSource:
+    """Feeds a buffer from transform and pose messages and answers lookups. Not tied to a node: the node subscribes and calls `on_*`.
+
+    `clock_jump_ns`: a transform this much older than the newest of its edge means that the clock jumped back (a recording that
+    starts again); dynamic transforms are then forgotten.
+    `counts`: refused messages by reason (bad_pose, bad_transform, bad_frame, loop, old_data) and `clock_jump`.
+    """
+
+    def __init__(
+        self, buffer: Buffer, clock_jump_ns: int = 1_000_000_000, on_refused: Callable[[str, str], None] = lambda reason, message: None
+    ):
+        self._buffer = buffer
+        self._clock_jump_ns = clock_jump_ns
+        self._on_refused = on_refused
+        self._newest: dict[str, int] = {}
+        self._pose_child: str | None = None
+        self.counts: Counter[str] = Counter()
+
+    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
+        """target_from_source [4, 4] at a stamp (None: the newest). Never blocks; raises TransformError."""
+        return self._buffer.lookup(target, source, stamp_ns)
+
+    def on_tf(self, message: TFMessage) -> None:
+        """Of /tf."""
+        self._feed(message, static=False)
+
+    def on_tf_static(self, message: TFMessage) -> None:
+        """Of /tf_static."""
+        self._feed(message, static=True)
+
+    def on_pose(self, message, child_frame: str, default_parent: str) -> None:
+        """Of a pose topic: header.frame_id (default_parent where empty) from `child_frame`, at the header's stamp.
+
+        An Odometry names its child itself. Transforms of that child on /tf are ignored from then on: a frame has one parent.
+        """
+        child = getattr(message, "child_frame_id", "") or child_frame
+        pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
+        self._pose_child = child.lstrip("/")
+        what = f"pose of {child!r}"
+        self._store(lambda: matrix_from_pose(pose, what), message.header.frame_id or default_parent, child, stamp_of(message.header.stamp), False)
+
+    def _feed(self, message: TFMessage, static: bool) -> None:
+        for each in message.transforms:
+            parent, child = each.header.frame_id, each.child_frame_id
+            if child.lstrip("/") == self._pose_child:
+                continue
+            what = f"transform {parent!r} -> {child!r}"
+            self._store(lambda each=each, what=what: matrix_from_transform(each.transform, what), parent, child, stamp_of(each.header.stamp), static)
+
+    def _store(self, read: Callable[[], np.ndarray], parent: str, child: str, stamp_ns: int, static: bool) -> None:
+        try:
+            matrix = read()
+            if not static:
+                self._watch_clock(child, stamp_ns)
+            self._buffer.set_transform(parent, child, stamp_ns, matrix, static)
+        except (FrameError, TransformError) as error:
+            self.counts[error.reason] += 1
+            self._on_refused(error.reason, str(error))
+
+    def _watch_clock(self, child: str, stamp_ns: int) -> None:
+        newest = self._newest.get(child)
+        if newest is not None and stamp_ns < newest - self._clock_jump_ns:
+            self._buffer.clear()
+            self._newest.clear()
+            self.counts["clock_jump"] += 1
+            self._on_refused("clock_jump_back", f"transforms of {child!r} jumped back by {(newest - stamp_ns) * 1e-9:.1f} s")
+        self._newest[child] = max(stamp_ns, self._newest.get(child, stamp_ns))
+
+
+def create_buffer(kind: str = "auto", history_s: float = 10.0) -> Buffer:
+    """`tf2`: tf2_ros.Buffer; `buffer`: our own; `auto`: tf2_ros where it is installed."""
+    if kind == "tf2" and not has_tf2_ros():
+        raise ValueError("transform_buffer is 'tf2' and tf2_ros is not installed: install ros-jazzy-tf2-ros-py, or set it to 'auto' or 'buffer'")
+    return Tf2Buffer(history_s) if kind == "tf2" or (kind == "auto" and has_tf2_ros()) else TransformBuffer(history_s)

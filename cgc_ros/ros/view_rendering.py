@@ -1,0 +1,36 @@
+"""The map seen from an input image's camera, on that image's own pixels (distorted where the lens is)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cgc_ros.frame import UNLABELLED, Intrinsics
+from cgc_ros.rendering.camera import Camera
+from cgc_ros.ros.view_grid import grid_for
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MapSnapshot
+
+
+def render_labels(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray) -> np.ndarray:
+    """Lasting object ids, [H, W] uint16, 65535 unlabelled; all unlabelled while there is no map."""
+    if snapshot is None or snapshot.num_gaussians == 0:
+        return np.full((camera.height, camera.width), UNLABELLED, dtype=np.uint16)
+    grid = grid_for(camera)
+    return grid.to_image(snapshot.segment(_camera(snapshot, grid.intrinsics, map_from_camera)), UNLABELLED)
+
+
+def render_appearance(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colour [H, W, 3] uint8 RGB and depth [H, W] float32 in metres, NaN unknown; black and unknown while there is no map."""
+    if snapshot is None or snapshot.num_gaussians == 0:
+        shape = (camera.height, camera.width)
+        return np.zeros((*shape, 3), dtype=np.uint8), np.full(shape, np.nan, dtype=np.float32)
+    grid = grid_for(camera)
+    render = snapshot.render(_camera(snapshot, grid.intrinsics, map_from_camera))
+    return grid.to_image(render.color, 0), grid.to_image(render.depth, np.nan)
+
+
+def _camera(snapshot: MapSnapshot, intrinsics: Intrinsics, map_from_camera: np.ndarray) -> Camera:
+    return Camera.from_intrinsics(intrinsics, map_from_camera, "cuda" if snapshot.backend == "gsplat" else "cpu")
