@@ -1,4 +1,4 @@
-"""Makes the demo recording: models, textures and renders a tabletop, and writes it as a rosbag2 (see docs/recording.md).
+"""Makes the demo recording: models, textures and renders a tabletop, writes it as a rosbag2 (docs/recording.md).
 
-`render` needs Blender's Python package `bpy` in an environment of its own; everything after it needs only this project's.
+`render` needs Blender's Python package `bpy` in an environment of its own; all the rest runs in this project's.
 """

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+FRAME_RATE = 5.0  # images a second
+START_STAMP = 1_700_000_000  # seconds: the stamp of the first image
 CAMERA_LINK_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])  # REP-103
 BASE_FROM_CAMERA_LINK = np.array([  # camera 12 cm ahead of and 8 cm above the rig's origin, pitched down by 20 degrees
     [np.cos(np.radians(20)), 0, np.sin(np.radians(20)), 0.12],

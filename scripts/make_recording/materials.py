@@ -1,4 +1,4 @@
-"""Procedural materials: wood, ceramic, fabric, paint, skins, print on paper. Built of Cycles shader nodes, no image files."""
+"""Procedural materials: wood, ceramic, fabric, paint, skins, print on paper. Shader nodes, no image files."""
 from __future__ import annotations
 
 import bpy
@@ -62,8 +62,9 @@ def planks(name: str, dark: Color, light: Color) -> bpy.types.Material:
     """A floor of staggered boards, 12 cm by 90 cm, each of its own tone."""
     graph = _Graph(name)
     bricks = graph.node("ShaderNodeTexBrick")
+    dark_gray, light_gray, black = (0.05, 0.05, 0.05, 1), (0.95, 0.95, 0.95, 1), (0, 0, 0, 1)
     for socket, value in (("Scale", 1.0), ("Brick Width", 0.9), ("Row Height", 0.12), ("Mortar Size", 0.002),
-                          ("Color1", (0.05, 0.05, 0.05, 1)), ("Color2", (0.95, 0.95, 0.95, 1)), ("Mortar", (0, 0, 0, 1))):
+                          ("Color1", dark_gray), ("Color2", light_gray), ("Mortar", black)):
         bricks.inputs[socket].default_value = value
     graph.link(graph.coordinates("Object"), bricks.inputs["Vector"])
     grain = graph.noise(7.0, 5.0, source="Object", stretch=(1.0, 14.0, 1.0), distortion=0.6)
@@ -106,7 +107,8 @@ def sponge(name: str, color: Color, pore: Color) -> bpy.types.Material:
     cells = graph.node("ShaderNodeTexVoronoi")
     cells.inputs["Scale"].default_value = 170.0
     graph.link(graph.coordinates("Object"), cells.inputs["Vector"])
-    distance = graph.math("ADD", cells.outputs["Distance"], graph.math("MULTIPLY", graph.noise(60.0, 3.0, "Object"), 0.5))
+    unevenness = graph.math("MULTIPLY", graph.noise(60.0, 3.0, source="Object"), 0.5)
+    distance = graph.math("ADD", cells.outputs["Distance"], unevenness)
     tone = graph.ramp(distance, [(0.38, pore), (0.55, color)])
     return graph.finish(tone, 0.9, normal=graph.bump(distance, 0.6))
 
@@ -149,7 +151,7 @@ class _Graph:
     def math(self, operation: str, a, b=None):
         node = self.node("ShaderNodeMath")
         node.operation = operation
-        for socket, value in zip(node.inputs, (a, b)):
+        for socket, value in zip(node.inputs, (a, b), strict=False):
             if isinstance(value, bpy.types.NodeSocket):
                 self.link(value, socket)
             elif value is not None:

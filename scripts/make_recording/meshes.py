@@ -83,9 +83,14 @@ def curve(points: np.ndarray, samples: int = 8) -> np.ndarray:
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0, 1, samples, endpoint=False)[:, None]
     spans = []
-    for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:]):
+    for a, b, c, d in zip(padded[:-3], padded[1:-2], padded[2:-1], padded[3:], strict=True):
         spans.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
     return np.concatenate([*spans, points[-1:]])
+
+
+def mm(points: list[tuple[float, ...]]) -> np.ndarray:
+    """Points given in millimetres, in metres."""
+    return np.array(points, float) / 1000
 
 
 def _grid(name: str, points: np.ndarray, uv: np.ndarray, *, closed: bool) -> bpy.types.Object:

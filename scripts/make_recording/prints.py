@@ -1,4 +1,4 @@
-"""Artwork for printed things (packets, labels, book covers, a rug, pictures), drawn with OpenCV's shapes and stroke fonts.
+"""Artwork for printed things (packets, labels, book covers, a rug, pictures), drawn with OpenCV's shapes and fonts.
 
 Every function returns an [H, W, 3] uint8 RGB image, and is deterministic. Brands and titles are made up.
 """
@@ -20,11 +20,16 @@ def box_atlas(sides: list[np.ndarray], top: np.ndarray, tile: tuple[int, int] = 
     return np.vstack([upper, lower])
 
 
+def on_all_sides(art: np.ndarray, tile: tuple[int, int] = (640, 512)) -> np.ndarray:
+    """The same artwork on all six faces of a box."""
+    return box_atlas([art] * 4, art, tile)
+
+
 def cereal_box() -> np.ndarray:
     front = _blank(760, 520, MUSTARD)
     for k in range(26):  # sun rays behind the bowl
-        a, b = np.radians(360 / 26 * k), np.radians(360 / 26 * (k + 0.5))
-        ray = np.array([(260, 470), (260 + 900 * np.cos(a), 470 + 900 * np.sin(a)), (260 + 900 * np.cos(b), 470 + 900 * np.sin(b))])
+        rim = np.radians(360 / 26 * np.array([k, k + 0.5]))
+        ray = np.array([(0, 0), *zip(900 * np.cos(rim), 900 * np.sin(rim), strict=True)]) + (260, 470)
         cv2.fillPoly(front, [ray.astype(np.int32)], (240, 194, 84), cv2.LINE_AA)
     cv2.rectangle(front, (0, 40), (520, 235), RED, -1)
     _text(front, "ORBIT", (260, 108), 3.4, CREAM, 12)
@@ -35,8 +40,8 @@ def cereal_box() -> np.ndarray:
     for _ in range(120):
         x, y = 260 + rng.uniform(-160, 160), 528 + rng.uniform(-48, 40)
         if ((x - 260) / 175) ** 2 + ((y - 535) / 58) ** 2 < 1:
-            shade = rng.uniform(0.75, 1.1)
-            cv2.circle(front, (int(x), int(y)), 13, tuple(int(min(255, c * shade)) for c in (198, 140, 66)), 7, cv2.LINE_AA)
+            color = np.array([198, 140, 66]) * rng.uniform(0.75, 1.1)
+            cv2.circle(front, (int(x), int(y)), 13, tuple(np.minimum(255, color).astype(int).tolist()), 7, cv2.LINE_AA)
     _text(front, "whole grain rings", (260, 280), 1.0, INK, 2)
     _text(front, "375 g", (440, 725), 1.0, INK, 3)
     side = _blank(760, 260, (228, 172, 58))
@@ -57,7 +62,8 @@ def milk_carton() -> np.ndarray:
         rng = np.random.default_rng(seed)
         for _ in range(7):  # cow spots
             x, y = rng.uniform(0, 300), rng.uniform(330, 640)
-            blob = [(x + rng.uniform(24, 58) * np.cos(a), y + rng.uniform(18, 46) * np.sin(a)) for a in np.arange(0, 6.28, 0.5)]
+            blob = [(x + rng.uniform(24, 58) * np.cos(a), y + rng.uniform(18, 46) * np.sin(a))
+                    for a in np.arange(0, 6.28, 0.5)]
             cv2.fillPoly(art, [np.array(blob, np.int32)], INK, cv2.LINE_AA)
         cv2.rectangle(art, (0, 660), (300, 720), (96, 168, 84), -1)
         cv2.rectangle(art, (0, 0), (300, 90), (44, 98, 178), -1)
@@ -92,7 +98,8 @@ def bottle_label() -> np.ndarray:
         cv2.line(art, (0, y), (1200, y), (150, 112, 46), 4)
     for x in (300, 900):
         for k in range(5):  # a row of hills and a sun
-            cv2.ellipse(art, (x - 170 + 85 * k, 330), (74, 70 + 14 * (k % 3)), 0, 180, 360, (110 - 9 * k, 128, 84), -1, cv2.LINE_AA)
+            centre, axes, green = (x - 170 + 85 * k, 330), (74, 70 + 14 * (k % 3)), (110 - 9 * k, 128, 84)
+            cv2.ellipse(art, centre, axes, 0, 180, 360, green, -1, cv2.LINE_AA)
         cv2.circle(art, (x + 90, 214), 32, (206, 126, 44), -1, cv2.LINE_AA)
         _text(art, "Val di Gauss", (x, 100), 1.9, (98, 32, 38), 4, cv2.FONT_HERSHEY_TRIPLEX)
         _text(art, "extra virgin", (x, 168), 0.9, INK, 2)
@@ -136,11 +143,11 @@ def toy_block(letter: str, color: Color) -> np.ndarray:
     face = _blank(256, 256, color)
     cv2.rectangle(face, (22, 22), (233, 233), CREAM, 9)
     _text(face, letter, (128, 128), 5.0, CREAM, 18, cv2.FONT_HERSHEY_DUPLEX)
-    return box_atlas([face] * 4, face, (256, 256))
+    return on_all_sides(face, (256, 256))
 
 
 def bowl_glaze() -> np.ndarray:
-    """Cream glaze with a blue painted band, for a lathed bowl: v runs from the foot up the outside and down the inside."""
+    """Cream glaze with a blue painted band, for a lathed bowl: v runs up the outside and down the inside."""
     art = _blank(512, 1600, (238, 230, 214))
     rng = np.random.default_rng(11)
     speckle = rng.random((512, 1600)) < 0.006
@@ -155,10 +162,11 @@ def bowl_glaze() -> np.ndarray:
 
 
 def mug_glaze() -> np.ndarray:
-    """Two-tone stoneware with a dripping edge and painted dots; v from the foot up the outside, then down the inside."""
+    """Two-tone stoneware with a dripping edge and painted dots; v runs up the outside and down the inside."""
     art = _blank(512, 1024, (206, 196, 178))
     rng = np.random.default_rng(21)
-    drip = 330 + 26 * np.sin(np.arange(1024) / 1024 * 2 * np.pi * 5) + 10 * np.sin(np.arange(1024) / 1024 * 2 * np.pi * 13)
+    around = np.arange(1024) / 1024 * 2 * np.pi
+    drip = 330 + 26 * np.sin(around * 5) + 10 * np.sin(around * 13)
     rows = np.arange(512)[:, None]
     art[rows < drip] = (38, 86, 128)  # rows go down: the upper part of the mug
     for _ in range(900):
@@ -182,8 +190,9 @@ def rug() -> np.ndarray:
     for k in range(-1, 60):
         cv2.fillPoly(art, [np.array([(60 + 20 * k, 100), (70 + 20 * k, 62), (80 + 20 * k, 100)])], CREAM)
         cv2.fillPoly(art, [np.array([(60 + 20 * k, 800), (70 + 20 * k, 838), (80 + 20 * k, 800)])], CREAM)
-    weave = np.random.default_rng(4).normal(0, 11, (900, 1200, 1)) + 9 * ((np.arange(1200) // 3 + np.arange(900)[:, None] // 3) % 2)[..., None]
-    return np.clip(art + weave, 0, 255).astype(np.uint8)
+    threads = (np.arange(1200) // 3 + np.arange(900)[:, None] // 3) % 2
+    weave = np.random.default_rng(4).normal(0, 11, (900, 1200)) + 9 * threads
+    return np.clip(art + weave[..., None], 0, 255).astype(np.uint8)
 
 
 def abstract_picture(seed: int) -> np.ndarray:
@@ -209,11 +218,13 @@ def sky() -> np.ndarray:
     rng = np.random.default_rng(6)
     height, width = 300, 400
     art = np.linspace((150, 190, 240), (225, 236, 246), height)[:, None].repeat(width, 1)
-    cloud = sum(cv2.resize(rng.random((4 * 2**k, 6 * 2**k)), (width, height), interpolation=cv2.INTER_CUBIC) / 2**k for k in range(5))
+    octaves = [rng.random((4 * 2**k, 6 * 2**k)) / 2**k for k in range(5)]
+    cloud = sum(cv2.resize(octave, (width, height), interpolation=cv2.INTER_CUBIC) for octave in octaves)
     cloud = np.clip((cloud - cloud.mean()) * 2.2, 0, 1)[..., None]
     art = art * (1 - cloud) + 255 * cloud
     column = np.arange(width) / width * 2 * np.pi
-    for crest, color, waves in ((170, (126, 152, 138), (2, 5, 9)), (205, (92, 130, 84), (3, 7, 17)), (245, (66, 104, 52), (2, 11, 23))):
+    ridges = ((170, (126, 152, 138), (2, 5, 9)), (205, (92, 130, 84), (3, 7, 17)), (245, (66, 104, 52), (2, 11, 23)))
+    for crest, color, waves in ridges:
         edge = crest + sum(9 / (k + 1) * np.sin(wave * column + crest + k) for k, wave in enumerate(waves))
         leaves = cv2.GaussianBlur(rng.normal(0, 1, (height, width)), (0, 0), 2)[..., None] * 120
         art = np.where((np.arange(height)[:, None] > edge)[..., None], np.array(color) + leaves, art)

@@ -2,8 +2,8 @@
 
     PYTHONPATH=scripts nice python -m make_recording.render build/tabletop
 
-Run it with a Python that has Blender's `bpy` (docs/recording.md). A frame that is already there is not rendered again, so
-an interrupted run goes on where it stopped.
+Run it with a Python that has Blender's `bpy` (docs/recording.md). A frame that is already there is not rendered again,
+so an interrupted run goes on where it stopped.
 """
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ import numpy as np
 from mathutils import Matrix
 
 from make_recording import scene
-from make_recording.camera_path import CameraPath, quaternion_xyzw
+from make_recording.camera_path import FRAME_RATE, START_STAMP, CameraPath, quaternion_xyzw
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 585.0  # pixels
-RATE, START = 5.0, 1_700_000_000.0  # frames a second, stamp of the first frame in seconds
 BLENDER_FROM_OPTICAL = np.diag([1.0, -1.0, -1.0, 1.0])  # Blender's camera looks along -z with y up
 
 
@@ -47,16 +46,17 @@ def main() -> None:
     _write_json(options.folder / "intrinsics.json", {
         "fx": focal, "fy": focal, "cx": (width - 1) / 2, "cy": (height - 1) / 2, "width": width, "height": height,
         "distortion_model": "plumb_bob", "distortion": [0.0] * 5})
-    path = CameraPath(duration=options.frames / RATE)
+    path = CameraPath(duration=options.frames / FRAME_RATE)
     for index in options.only or range(options.frames):
         started = time.monotonic()
         name = f"{index:04d}.png"
         if not (options.folder / "images" / name).exists():
-            camera.matrix_world = Matrix((path.map_from_optical(index / RATE) @ BLENDER_FROM_OPTICAL).tolist())
+            camera.matrix_world = Matrix((path.map_from_optical(index / FRAME_RATE) @ BLENDER_FROM_OPTICAL).tolist())
             depth, instances = _render_geometry()
             _write_png(options.folder / "depth" / name, np.round(depth * 1000).astype(np.uint16))
             _write_png(options.folder / "instances" / name, instances)
-            _write_png(options.folder / "images" / name, _render_color(options.samples))  # last: it marks the frame done
+            _write_png(options.folder / "images" / name,
+                       _render_color(options.samples))  # last: it marks the frame done
         _write_poses(options.folder, path, options.frames)
         print(f"frame {index + 1} of {options.frames}: {time.monotonic() - started:.1f} s", flush=True)
 
@@ -105,7 +105,7 @@ def _render_geometry() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _geometry_material() -> bpy.types.Material:
-    """Emits red = instance id, green = depth along z; it overrides all materials, and no light reaches the camera else."""
+    """Emits red = instance id, green = depth along z; overrides all materials, so no other light reaches the camera."""
     if "geometry" in bpy.data.materials:
         return bpy.data.materials["geometry"]
     material = bpy.data.materials.new("geometry")
@@ -145,9 +145,9 @@ def _write_poses(folder: Path, path: CameraPath, frames: int) -> None:
     rows = ["stamp,tx,ty,tz,qx,qy,qz,qw,image"]
     for index in range(frames):
         if (folder / "images" / f"{index:04d}.png").exists():
-            pose = path.map_from_optical(index / RATE)
+            pose = path.map_from_optical(index / FRAME_RATE)
             numbers = [f"{v:.9f}" for v in (*pose[:3, 3], *quaternion_xyzw(pose[:3, :3]))]
-            rows.append(",".join([f"{START + index / RATE:.6f}", *numbers, f"{index:04d}.png"]))
+            rows.append(",".join([f"{START_STAMP + index / FRAME_RATE:.6f}", *numbers, f"{index:04d}.png"]))
     (folder / "poses.csv").write_text("\n".join(rows) + "\n")
 
 
