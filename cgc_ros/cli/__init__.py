@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
 
 from cgc_ros import __version__
 from cgc_ros.cli import apps, bench, compare, doctor, evaluate, export, mapping, render
-from cgc_ros.cli.console import fail, is_user_error
+from cgc_ros.cli.console import fail, is_user_error, missing_module
 
 #: One module per command, or per few that belong together; each has `add_parsers(subparsers)`.
 COMMANDS = (doctor, mapping, evaluate, compare, render, export, bench, apps)
@@ -29,18 +30,22 @@ exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. What a user can cause is told in one line on stderr; a traceback is a bug."""
-    arguments = _parser().parse_args(_join_signed_values(sys.argv[1:] if argv is None else list(argv)))
+    command = ""
     try:
+        arguments = _parser().parse_args(_join_signed_values(sys.argv[1:] if argv is None else list(argv)))
+        command = arguments.command
         return arguments.run(arguments)
     except KeyboardInterrupt:
-        fail(arguments.command, "interrupted")
+        fail(command, "interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Exception as error:
-        if not is_user_error(error):
+        message = missing_module(error) or (error if is_user_error(error) else None)
+        if message is None:
             raise
-        fail(arguments.command, error)
+        fail(command, message)
         return EXIT_FAILED
 
 

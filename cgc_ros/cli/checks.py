@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,6 +63,89 @@ def _rendering() -> list[Check]:
         return [Check("rendering", "backends", "missing", f"cannot be imported: {error}", "pip install --force-reinstall cgc_ros")]
     available = available_backends()
     return [_cpu_backend("cpu" in available), _gsplat_backend("gsplat" in available)]
+
+
+def _cpu_backend(available: bool) -> Check:
+    if not available:
+        return Check("rendering", "cpu", "missing", "the C++ kernels are not built", "pip install . (needs a C++ compiler and CMake)")
+    return Check("rendering", "cpu", "ok", _kernel_detail())
+
+
+def _gsplat_backend(available: bool) -> Check:
+    if available:
+        return Check("rendering", "gsplat", "ok", f"{_version('gsplat')} on CUDA")
+    return Check("rendering", "gsplat", "optional", "not usable here, the CPU backend is used", "on a machine with CUDA: pip install gsplat")
+
+
+def _masks(sam_checkpoint: Path | None) -> list[Check]:
+    return [_graph_masks(), *_segment_anything(sam_checkpoint)]
+
+
+def _graph_masks() -> Check:
+    import numpy as np
+
+    try:
+        from cgc_ros.masks import create_mask_source
+
+        halves = np.zeros((48, 64, 3), np.uint8)
+        halves[:, 32:] = 200
+        create_mask_source("graph").segment(halves)
+    except Exception as error:  # whatever it is, the user must see it
+        return Check("masks", "graph", "optional", f"fails: {type(error).__name__}: {error}", "pip install scikit-image")
+    return Check("masks", "graph", "ok", "built in, no weights needed")
+
+
+def _segment_anything(checkpoint: Path | None) -> list[Check]:
+    package = _import_check("masks", "segment_anything", "optional", "pip install segment-anything torchvision")
+    operators = _import_check("masks", "torchvision", "optional", "pip install torchvision", detail=_torchvision_detail)
+    remedy = "download weights of segment-anything (vit_b, vit_l or vit_h), then: cgc map ... --masks sam --sam-checkpoint FILE"
+    if checkpoint is None:
+        weights = Check("masks", "sam checkpoint", "optional", "none named (--sam-checkpoint FILE checks one)", remedy)
+    elif not checkpoint.is_file():
+        weights = Check("masks", "sam checkpoint", "optional", f"{checkpoint} does not exist", remedy)
+    else:
+        weights = Check("masks", "sam checkpoint", "ok", f"{checkpoint}, {checkpoint.stat().st_size / 1e6:.0f} MB")
+    return [package, operators, weights]
+
+
+def _torchvision_detail(torchvision) -> str:
+    import torch
+
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    torchvision.ops.nms(boxes, torch.ones(1), 0.5)  # raises where its compiled operators do not fit this torch
+    return f"{torchvision.__version__}, compiled operators work"
+
+
+def _ros() -> list[Check]:
+    setup = "make setup in a source checkout, or a ROS 2 Jazzy distribution: for the node, not for cgc map"
+    return [
+        _import_check("ros", "rclpy", "optional", setup),
+        _import_check("ros", "cgc_ros interfaces", "optional", "colcon build, or make setup", module="cgc_ros.msg", detail=_interfaces_detail),
+        _import_check("ros", "vision_msgs", "optional", "apt install ros-jazzy-vision-msgs, or make setup", module="vision_msgs.msg"),
+        _import_check("ros", "tf2_ros", "optional", "not needed: the node's own transform buffer is used (apt install ros-jazzy-tf2-ros-py)"),
+        _import_check("ros", "cv_bridge", "optional", "not needed: images are converted without it"),
+    ]
+
+
+def _interfaces_detail(messages) -> str:
+    messages.ObjectArray, messages.MapStatus  # noqa: B018 - AttributeError tells an incomplete build
+    return "built"
+
+
+def _extras() -> list[Check]:
+    return [
+        _import_check("extras", "rosbags", "optional", "pip install rosbags: to read rosbag2 and MCAP recordings"),
+        _import_check("extras", "viser", "optional", "pip install viser: for cgc view"),
+        _spec_check("extras", "open3d", "pip install open3d: for cgc export --objects"),
+        _spec_check("extras", "matplotlib", "pip install matplotlib: for the plots of cgc eval and cgc compare"),
+    ]
+
+
+def _spec_check(group: str, name: str, remedy: str) -> Check:
+    """Whether a module can be found; importing it would take seconds."""
+    if importlib.util.find_spec(name) is None:
+        return Check(group, name, "optional", "not installed", remedy)
+    return Check(group, name, "ok", _version(name))
 
 
 def _import_check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from pathlib import Path
 
 def fail(command: str, message: object) -> None:
     """One line on stderr."""
-    print(f"cgc {command}: {' '.join(str(message).split())}", file=sys.stderr)
+    program = f"cgc {command}" if command else "cgc"
+    print(f"{program}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def note(message: str) -> None:
@@ -22,8 +24,14 @@ def note(message: str) -> None:
 
 def is_user_error(error: Exception) -> bool:
     """Whether an error is one that its message lets the user mend: this package's own kinds, and what the file system refuses."""
-    own = any(kind.__module__.startswith("cgc_ros.") for kind in type(error).__mro__)
-    return own or isinstance(error, OSError)
+    return isinstance(error, OSError) or any(kind.__module__.startswith("cgc_ros.") for kind in type(error).__mro__)
+
+
+def missing_module(error: Exception) -> str | None:
+    """What to do where a library is not installed; None where the error is another one."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("cgc_ros"):
+        return None
+    return f"{error.name} is not installed: `cgc doctor` tells what is missing and how to get it"
 
 
 def print_json(value: object) -> None:
@@ -136,6 +144,6 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
     return value

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from dataclasses import replace
 from pathlib import Path
 
-from cgc_ros.cli.console import (
-    add_backend, add_json, note, positive, positive_int, print_figures, print_json, progress_bar,
-)
+from cgc_ros.cli.console import add_backend, add_json, note, positive, positive_int, print_figures, print_json, progress_bar
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
@@ -44,21 +43,18 @@ def add_parsers(subparsers) -> None:
     mapper.add_argument("--max-gaussians", metavar="N", type=positive_int, help="hard cap on the map's size")
     mapper.add_argument("--config", metavar="FILE", type=Path, help="YAML or JSON with any setting of MapperConfig")
     mapper.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, e.g. training.ssim_weight=0.3")
-    mapper.add_argument("--print-config", action="store_true", help="print every setting with its value, and stop")
+    mapper.add_argument("--print-config", action=_PrintConfig, help="print every setting with its value, as the options before it leave them")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Map, save, and print the figures."""
-    config = mapper_config(arguments)
-    if arguments.print_config:
-        return _print_config(config, arguments.json)
-
     from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream, write_run
     from cgc_ros.mapping import Mapper, MappingSession
     from cgc_ros.sequences import open_sequence
 
+    config = mapper_config(arguments)
     sequence = open_sequence(arguments.sequence)
     for warning in sequence.warnings:
         note(f"{sequence.name}: {warning}")
@@ -72,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     use_depth = arguments.depth == "auto" and sequence.has_depth
     options = StreamOptions(budget=budget, rate_hz=arguments.rate, use_depth=use_depth, use_masks=masks == "given")
     session.start()
+    for name in (signal.SIGINT, signal.SIGTERM):  # both save what there is, also where a shell started this in the background
+        signal.signal(name, signal.default_int_handler)
     try:
         with progress_bar("mapping") as update:
             outcome = stream(session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state)))
@@ -146,18 +144,28 @@ def _changed(config) -> list[tuple[str, str]]:
     return [(name, value) for name, value in describe(config) if default[name] != value]
 
 
-def _print_config(config, as_json: bool) -> int:
-    from dataclasses import asdict
+class _PrintConfig(argparse.Action):
+    """As --help does: acts at once and ends the program, whatever else is missing."""
 
-    from cgc_ros.cli.settings import describe
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
 
-    if as_json:
-        print_json(asdict(config))
-    else:
-        rows = describe(config)
-        width = max(len(name) for name, _ in rows)
-        print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
-    return 0
+    def __call__(self, parser, namespace, values, option_string=None):
+        from dataclasses import asdict
+
+        from cgc_ros.cli.settings import SettingError, describe
+
+        try:
+            config = mapper_config(namespace)
+        except SettingError as error:
+            parser.error(str(error))
+        if namespace.json:
+            print_json(asdict(config))
+        else:
+            rows = describe(config)
+            width = max(len(name) for name, _ in rows)
+            print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+        parser.exit()
 
 
 def _report(arguments: argparse.Namespace, metrics: dict, outcome) -> None:
