@@ -18,7 +18,7 @@ h2 { font-size: 18px; font-weight: 620; letter-spacing: -.01em; margin: 46px 0 1
 h3 { font-size: 14px; font-weight: 600; margin: 26px 0 8px; }
 p { margin: 0 0 10px; max-width: 78ch; }
 .soft, figcaption, th { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(158px, 1fr)); gap: 10px; margin: 22px 0 8px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 10px; margin: 22px 0 8px; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 9px; padding: 12px 14px; }
 .card b { display: block; font-size: 23px; font-weight: 630; letter-spacing: -.02em; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: 13px; }

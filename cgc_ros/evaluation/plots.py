@@ -62,6 +62,8 @@ def _plot(curve: Curve, lines: dict[str, list[tuple[float, float]]]) -> str:
         axes.grid(color=_GRID, linewidth=0.6)
         axes.tick_params(colors=_INK, labelsize=8, length=0)
         axes.margins(x=0)
+        if curve.unit != "dB":
+            axes.set_ylim(bottom=0)
         axes.spines[:].set_visible(False)
         if len(lines) > 1:
             axes.legend(fontsize=8, frameon=False, labelcolor=_INK)
