@@ -74,7 +74,7 @@ class Runner:
 
     @contextmanager
     def in_background(self, steps: list[Step]) -> Iterator[None]:
-        """Run the steps, one after another, while the body runs; leaving the body waits for them and raises their error."""
+        """Run the steps, one after another, while the body runs; leaving it waits for them and raises their error."""
         failures: list[SetupError] = []
 
         def work() -> None:

@@ -139,10 +139,8 @@ def check_imports(log: Path) -> None:
     cuda = "import torch; print(torch.version.cuda or '')"
     answer = subprocess.run([str(VENV_PYTHON), "-c", cuda], capture_output=True, text=True, env=venv_environment())
     if answer.stdout.strip() and not shutil.which("nvidia-smi"):
-        print(
-            "           note: this torch is the CUDA build, on a machine without an NVIDIA driver. It works, but PyTorch's"
-        )
-        print("           CPU build is far smaller; docs/development.md says how to get it.")
+        print("           note: this torch is the CUDA build, on a machine without an NVIDIA driver. It works, but")
+        print("           PyTorch's CPU build is far smaller; docs/development.md says how to get it.")
 
 
 PREREQUISITES = Step(
