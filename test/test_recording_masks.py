@@ -84,7 +84,7 @@ def test_cut_regions_fall_into_two_parts_of_similar_size():
     for region in np.unique(truth):
         parts = np.unique(masks[truth == region], return_counts=True)[1]
         assert len(parts) == 2
-        # A line through a convex region's centroid leaves at least 4/9 of it on each side (Winternitz); less for pixels.
+        # A line through a convex region's centroid leaves at least 4/9 on each side (Winternitz), less in pixels.
         assert parts.min() / 1600 > 0.42
 
 
