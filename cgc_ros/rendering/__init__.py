@@ -1,0 +1,21 @@
+"""Differentiable Gaussian rasterisers behind one call: C++ on the CPU, gsplat on CUDA, plain PyTorch as the oracle."""
+
+from cgc_ros.rendering.backends import BackendError, available_backends, choose_backend
+from cgc_ros.rendering.camera import Camera
+from cgc_ros.rendering.outputs import BlendWeights, Render
+from cgc_ros.rendering.photometric import photometric_loss
+from cgc_ros.rendering.rasterization import blend_weights, label_image, mask_votes, rasterize
+
+__all__ = [
+    "BackendError",
+    "BlendWeights",
+    "Camera",
+    "Render",
+    "available_backends",
+    "blend_weights",
+    "choose_backend",
+    "label_image",
+    "mask_votes",
+    "photometric_loss",
+    "rasterize",
+]

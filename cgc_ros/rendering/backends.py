@@ -1,0 +1,55 @@
+"""Which rasterisers there are, which can run here, and which one a call gets."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import torch
+
+#: Backend -> the module that implements it: `rasterize`, `blend_weights`, `mask_votes`, `label_image`, and optionally
+#: `why_unavailable() -> str`. A new backend is one new module and one line here.
+BACKENDS = {
+    "gsplat": "cgc_ros.rendering.gsplat_backend",
+    "cpu": "cgc_ros.rendering.cpu",
+    "reference": "cgc_ros.rendering.reference",
+}
+
+
+class BackendError(RuntimeError):
+    """A backend that does not exist or cannot run; the message says why and what to do."""
+
+
+def available_backends() -> dict[str, str]:
+    """Every backend's name with "" where it works here, else the reason and the remedy."""
+    return {name: _why_unavailable(name) for name in BACKENDS}
+
+
+def choose_backend(backend: str = "auto", device: torch.device | str | None = None) -> str:
+    """The backend a call gets: `auto` is gsplat for CUDA tensors and cpu otherwise.
+
+    Without a device, `auto` means the best backend of this machine: gsplat where it works, else cpu.
+    """
+    if backend == "auto":
+        if device is None:
+            return "cpu" if _why_unavailable("gsplat") else "gsplat"
+        backend = "gsplat" if torch.device(device).type == "cuda" else "cpu"
+    if backend not in BACKENDS:
+        raise BackendError(f"there is no rendering backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
+    reason = _why_unavailable(backend)
+    if reason:
+        raise BackendError(f"the rendering backend '{backend}' cannot be used: {reason}")
+    if device is not None and backend != "reference":
+        needed = "cuda" if backend == "gsplat" else "cpu"
+        if torch.device(device).type != needed:
+            raise BackendError(f"the rendering backend '{backend}' takes {needed} tensors, these are on {device}")
+    return backend
+
+
+def backend_module(name: str) -> ModuleType:
+    return importlib.import_module(BACKENDS[name])
+
+
+def _why_unavailable(name: str) -> str:
+    module = backend_module(name)
+    return module.why_unavailable() if hasattr(module, "why_unavailable") else ""

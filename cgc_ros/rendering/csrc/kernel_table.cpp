@@ -1,0 +1,31 @@
+// The table of one instruction set.
+#include "kernels.h"
+
+#define CGC_STRING_(x) #x
+#define CGC_STRING(x) CGC_STRING_(x)
+
+namespace cgc::CGC_ISA {
+
+int64_t project(const Projection&, int64_t, int64_t, GrowingBuffer&);
+void project_backward(const Projection&, const ProjectionGradients&, int64_t, int64_t, double*);
+void harmonics(const Harmonics&, int64_t, int64_t, float*);
+void harmonics_backward(const Harmonics&, int64_t, int64_t, const float*, const float*, float*, float*, double*);
+void find_blocks(const Splat*, const TileLists&, int, int);
+size_t forward_scratch(const Channels&);
+int64_t forward_tile(const ForwardTiles&, int, void*);
+size_t backward_scratch(const Channels&);
+void backward_tile(const BackwardTiles&, int, void*);
+int64_t weights_tile(const WeightTiles&, int, GrowingBuffer&, GrowingBuffer&, int64_t, int32_t*);
+void labels_tile(const LabelTiles&, int, GrowingBuffer&);
+void votes_tile(const VoteTiles&, int, GrowingBuffer&);
+void ssim_rows(const SsimImages&, int, int, GrowingBuffer&, double*);
+void ssim_gradient_rows(const SsimImages&, int, int, GrowingBuffer&);
+
+extern const KernelTable table;
+const KernelTable table = {
+    CGC_STRING(CGC_ISA), project,       project_backward, harmonics,   harmonics_backward, find_blocks,
+    forward_scratch,     forward_tile,  backward_scratch, backward_tile, weights_tile,      labels_tile,
+    votes_tile,          ssim_rows,     ssim_gradient_rows,
+};
+
+}  // namespace cgc::CGC_ISA

@@ -1,0 +1,141 @@
+// The functions that exist once for every instruction set. Each works on one chunk of Gaussians, one tile or one band of
+// rows; who runs them, on how many threads and on what memory is rasterizer.cpp's business.
+#pragma once
+
+#include "scene.h"
+
+namespace cgc {
+
+struct Projection {
+  View view;
+  Gaussians gaussians;
+  Splat* splats;       // [N], only the visible ones are written
+  float* depths;       // [N], likewise
+  int32_t* radii;      // [N], 0 = not visible
+  int32_t* num_tiles;  // [N]
+};
+
+struct ProjectionGradients {
+  const int64_t* first_slot;    // [N + 1]
+  const float* pairs;           // [pairs, stride]: s, s u, s v, s u^2, s u v, s v^2, 0, 0, then channels
+  int stride;
+  Channels channels;
+  float* means;                 // outputs, each may be null
+  float* quats;
+  float* scales;
+  float* opacities;
+  float* colors;                // [N, 3]
+  float* features;              // [N, F]
+  float* means2d;               // [N, 2]
+};
+
+struct Harmonics {
+  int degree;
+  int num_coefficients;         // K of the [N, K, 3] array
+  const float* coefficients;
+  const float* means;
+  const int32_t* radii;
+  float camera_position[3];
+};
+
+struct ForwardTiles {
+  View view;
+  const Splat* splats;
+  TileLists lists;
+  Channels channels;
+  const float* background;      // [3] or null
+  float* color;                 // [H, W, 3] or null
+  float* features;              // [H, W, F]
+  float* depth;                 // [H, W]
+  float* alpha;                 // [H, W]
+  // Kept for the backward pass or null, [tiles, 256], in the order of blocks and lanes.
+  float* transmittance;
+  int32_t* stop;                // position in the tile's list where the pixel had become opaque
+  float* pair_contribution;     // [pairs] by slot, or null
+};
+
+struct BackwardTiles {
+  ForwardTiles forward;
+  const float* color;           // gradients of the outputs, each may be null
+  const float* features;
+  const float* depth;
+  const float* alpha;
+  float* pairs;                 // [pairs, stride] by slot
+  int stride;
+};
+
+// For the queries below: the pixels asked for, by tile.
+struct WeightTiles {
+  View view;
+  const Splat* splats;
+  TileLists lists;
+  const uint8_t* wanted;        // [tiles, 256] in the order of blocks and lanes
+};
+
+struct WeightEntry {
+  int32_t gaussian;
+  float weight;
+};
+
+struct LabelTiles {
+  View view;
+  const Splat* splats;
+  TileLists lists;
+  const float* depths;
+  const int32_t* object_ids;    // [N], negative = none
+  int32_t* labels;              // [H, W]
+  float* confidence;            // [H, W]
+  float* depth;                 // [H, W]
+};
+
+struct VoteTiles {
+  View view;
+  const Splat* splats;
+  TileLists lists;
+  const int16_t* local_labels;  // [tiles, 256]: index among the tile's labels, -1 = votes for nothing
+  const int32_t* num_local;     // [tiles]
+  const int64_t* first_vote;    // [tiles + 1] into votes
+  float* votes;                 // per tile [list length, num_local]
+};
+
+struct SsimImages {
+  int width, height;
+  const float* rendered;        // [H, W, 3]
+  const float* target;          // [H, W, 3]
+  const uint8_t* mask;          // [H, W] or null
+  float ssim_scale, l1_scale;   // weight / number of values
+  float* derivatives;           // [3, H, W, 3] scratch: of SSIM by the window's mean, by E[x^2], by E[x y]
+  float* gradient;              // [H, W, 3]
+};
+
+struct KernelTable {
+  const char* name;
+  // Visible Gaussians of [begin, end): splats, depths, radii, and the tiles each touches, appended to `tiles` (int32).
+  // Returns the number of tiles appended.
+  int64_t (*project)(const Projection&, int64_t begin, int64_t end, GrowingBuffer& tiles);
+  // Gradients of [begin, end); camera: 12 sums, rotation row-major, then translation (or null).
+  void (*project_backward)(const Projection&, const ProjectionGradients&, int64_t begin, int64_t end, double* camera);
+  void (*harmonics)(const Harmonics&, int64_t begin, int64_t end, float* colors);
+  void (*harmonics_backward)(const Harmonics&, int64_t begin, int64_t end, const float* colors, const float* color_gradients,
+                             float* coefficient_gradients, float* direction_gradients, double* camera_position);
+  void (*find_blocks)(const Splat*, const TileLists&, int tiles_x, int tile);
+  size_t (*forward_scratch)(const Channels&);
+  int64_t (*forward_tile)(const ForwardTiles&, int tile, void* scratch);   // returns the number of blends
+  size_t (*backward_scratch)(const Channels&);
+  void (*backward_tile)(const BackwardTiles&, int tile, void* scratch);
+  // Appends the entries of every wanted pixel, pixel after pixel, and writes how many each has to counts[256].
+  int64_t (*weights_tile)(const WeightTiles&, int tile, GrowingBuffer& scratch, GrowingBuffer& entries, int64_t used,
+                          int32_t* counts);
+  void (*labels_tile)(const LabelTiles&, int tile, GrowingBuffer& scratch);
+  void (*votes_tile)(const VoteTiles&, int tile, GrowingBuffer& scratch);
+  // Rows [begin, end): returns the sums of SSIM and |difference| over the mask, and fills the derivatives.
+  void (*ssim_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch, double* sums);
+  void (*ssim_gradient_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch);
+};
+
+// Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.
+const KernelTable& kernels();
+const KernelTable* kernels_named(const char* name);  // null where it is unknown or cannot run here
+int kernel_names(const char** names, int capacity);  // those that can run here
+
+}  // namespace cgc
