@@ -1,6 +1,11 @@
 """Online 3D Gaussian segmentation maps from posed RGB frames."""
 
+import os
 from pkgutil import extend_path
+
+# torch's OpenMP threads spin while they wait. With a camera driver, a mapper and a label renderer on the same few cores that
+# makes every small tensor operation wait for the scheduler; it must be set before torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # The generated cgc_ros.msg and cgc_ros.srv may be installed elsewhere than these modules: in a source checkout, always (docs/development.md).
 __path__ = extend_path(__path__, __name__)

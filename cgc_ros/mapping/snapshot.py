@@ -35,7 +35,6 @@ class MapSnapshot:
     stamp_ns: int  # of the newest frame in the map
     model: GaussianModel  # frozen
     object_ids: Tensor  # [N] int32, -1 = none
-    label_confidence: np.ndarray  # [N] float32
     records: dict[int, ObjectRecord]
     names: dict[int, tuple[str, float]]  # object id -> name and its confidence
     up: np.ndarray  # [3] unit, map frame
