@@ -43,6 +43,7 @@ FAULTS: dict[str, FaultKind] = {
     "depth_lost": FaultKind(WARN, "depth stopped or its stamps do not match the images: check the depth driver, raise sync_tolerance; mapping goes on without it"),
     "masks_mismatch": FaultKind(WARN, "`masks` must have the size of the image they were made from"),
     "masks_lost": FaultKind(WARN, "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait"),
+    "input_failed": FaultKind(ERROR, "a message could not be handled; please report it with the log"),
     # poses and time
     "no_transform": FaultKind(ERROR, "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools view_frames)"),
     "broken_chain": FaultKind(ERROR, "start the node that publishes the missing link between map_frame and the camera"),
@@ -60,6 +61,8 @@ FAULTS: dict[str, FaultKind] = {
     "mask_source_hung": FaultKind(WARN, "mapping goes on without new masks; use a faster mask source or smaller images"),
     "out_of_memory": FaultKind(WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0),
     "label_failed": FaultKind(ERROR, "rendering for topics failed; please report it with the log"),
+    # the node itself
+    "configure_failed": FaultKind(ERROR, "correct the parameter that the message names, then configure the node again", 1e9),
     # storage and requests
     "save_failed": FaultKind(ERROR, "free disk space, make map_directory writable, call ~/save_map again; the map in memory is intact", 60.0),
     "load_failed": FaultKind(WARN, "the file is not a map, is damaged, or comes from a newer version; the map in memory is intact", 30.0),

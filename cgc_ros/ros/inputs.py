@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from rclpy.callback_groups import CallbackGroup
@@ -11,7 +12,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
-from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.faults import FaultBoard
+from cgc_ros.ros.intake import Intake, IntakeSettings
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
@@ -77,8 +79,10 @@ class ImageInput:
 class Inputs:
     """All subscriptions of an active node, in one mutually exclusive group: the intake and the transforms have one caller."""
 
-    def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource, group: CallbackGroup):
-        self._node, self._intake = node, intake
+    def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource,
+                 faults: FaultBoard, group: CallbackGroup):
+        self._node, self._intake, self._faults = node, intake, faults
+        self._lock = threading.Lock()  # parameters change in another thread than messages arrive in
         qos = sensor_qos(parameters.image_reliability)
         self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
         self._images = [self.image]
@@ -101,6 +105,11 @@ class Inputs:
         self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
         self._timer.cancel()
 
+    def configure(self, settings: IntakeSettings) -> None:
+        """Apply changed parameters."""
+        with self._lock:
+            self._intake.configure(settings)
+
     def destroy(self) -> None:
         """End all subscriptions."""
         self._node.destroy_timer(self._timer)
@@ -117,14 +126,19 @@ class Inputs:
         """After each message, look whether an image that waits is complete now; the timer runs only while one waits."""
 
         def receive(message) -> None:
-            callback(message)
-            self._intake.poll()
+            with self._lock:
+                try:
+                    callback(message)
+                    self._intake.poll()
+                except Exception as error:  # one message must not end the stream; reported by name
+                    self._faults.report("input_failed", f"{type(message).__name__}: {type(error).__name__}: {error}")
             if self._intake.is_waiting and self._timer.is_canceled():
                 self._timer.reset()
 
         return receive
 
     def _poll(self) -> None:
-        self._intake.poll()
+        with self._lock:
+            self._intake.poll()
         if not self._intake.is_waiting:
             self._timer.cancel()

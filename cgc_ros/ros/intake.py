@@ -26,7 +26,8 @@ from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.undistortion import undistorter_for
 
-_FOREIGN_CLOCK_NS = 10_000_000_000  # stamps farther than this from the node's clock belong to another clock
+#: Stamps farther than this from the node's clock belong to another clock.
+FOREIGN_CLOCK_NS = 10_000_000_000
 
 #: TransformError.reason -> the fault it is.
 _TRANSFORM_FAULTS = {
@@ -99,14 +100,16 @@ class Intake:
         self.configure(settings)
 
     def configure(self, settings: IntakeSettings) -> None:
-        """Apply new settings; what waits for partners is forgotten."""
+        """Apply new settings; what waits for partners is forgotten, counts stay."""
         self._settings = settings
+        earlier = self.counts if hasattr(self, "_infos") else Counter()
         tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
         self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
         extras = {"depth": PartnerPolicy(tolerance, wait)}
         if settings.use_masks:
             extras["masks"] = PartnerPolicy(tolerance, round(settings.masks_wait * 1e9))
         self._extras = StampSynchronizer(extras, queue_size=64)
+        self._extras.counts.update(earlier)
         self._poses.max_wait_ns = round(settings.transform_timeout * 1e9)
         self._guard.settings = settings.guard
 
@@ -191,7 +194,7 @@ class Intake:
             self._newest_stamp = stamp_ns
         self._newest_stamp = max(self._newest_stamp, stamp_ns)
         offset_ns = stamp_ns - self._clock_ns()
-        if abs(offset_ns) > _FOREIGN_CLOCK_NS:
+        if abs(offset_ns) > FOREIGN_CLOCK_NS:
             self._faults.report("foreign_clock", f"image stamps are {offset_ns * 1e-9:+.0f} s from the node's clock")
 
     def _watch_format(self, encoding: str, shape: tuple[int, ...]) -> None:

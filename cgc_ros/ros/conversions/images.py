@@ -16,9 +16,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from cgc_ros.frame import FrameError
-
-#: Larger sides are refused: no camera makes them, a corrupted message does.
-MAX_SIDE = 16384
+from cgc_ros.ros.conversions.image_files import MAX_SIDE, check_image_file
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def _to_rgb(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 
 def _decode_compressed_color(message: CompressedImage) -> np.ndarray:
-    data = _complete_file(message)
+    data = np.frombuffer(message.data, dtype=np.uint8)
     source_encoding = message.format.split(";")[0].strip()
     mosaic = _COLOR.get(source_encoding) if source_encoding.startswith("bayer_") else None
     # The orientation tag is ignored: a camera's pixels are where its calibration says, whatever a file viewer would show.
@@ -174,14 +172,14 @@ def _decode_compressed_numbers(message: CompressedImage) -> np.ndarray:
         if "jp" in message.format.lower().split(";")[-1]:
             raise FrameError(
                 "unknown_encoding", f"depth or ids as {message.format!r}: JPEG destroys them; publish compressedDepth or png")
-        return _single_channel(_imdecode(_complete_file(message), cv2.IMREAD_UNCHANGED, message.format))
+        return _single_channel(_imdecode(np.frombuffer(message.data, dtype=np.uint8), cv2.IMREAD_UNCHANGED, message.format))
     data = np.frombuffer(message.data, dtype=np.uint8)
     if "rvl" in message.format.lower():
         raise FrameError("unknown_encoding", "compressedDepth in RVL format is not supported: set the publisher's compressedDepth.format to png")
     if data.size <= 12:
         raise FrameError("truncated_image", f"compressedDepth message has {data.size} bytes: check the driver and the network")
     config = data[:12].view("<f4")  # enum format, then depthParam[2]
-    pixels = _single_channel(_imdecode(_check_end(data[12:], message.format), cv2.IMREAD_UNCHANGED, message.format))
+    pixels = _single_channel(_imdecode(data[12:], cv2.IMREAD_UNCHANGED, message.format))
     if not message.format.startswith("32FC1"):
         return pixels
     # compressed_depth_image_transport stores floats as inverse depth: depth = quant_a / (value - quant_b).
@@ -197,26 +195,12 @@ def _single_channel(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _complete_file(message: CompressedImage) -> np.ndarray:
-    return _check_end(np.frombuffer(message.data, dtype=np.uint8), message.format)
-
-
-def _check_end(data: np.ndarray, name: str) -> np.ndarray:
-    """Refuse a JPEG or PNG that lacks its end marker: OpenCV would fill the missing part with grey and say nothing."""
-    head, tail = data[:8].tobytes(), data[-4096:].tobytes()
-    is_cut = (head.startswith(b"\xff\xd8") and b"\xff\xd9" not in tail) or (head.startswith(b"\x89PNG") and b"IEND" not in tail)
-    if is_cut or data.size == 0:
-        raise FrameError(
-            "truncated_image", f"compressed image ({name[:40]!r}, {data.size} bytes) ends early: check the driver and the network (lost fragments)")
-    return data
-
-
 def _imdecode(data: np.ndarray, flags: int, name: str) -> np.ndarray:
+    check_image_file(data.tobytes(), name[:40])
     try:
         pixels = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise FrameError("bad_image", f"compressed image ({name[:40]!r}) cannot be decoded: {error.err}; check the driver") from error
     if pixels is None:
-        raise FrameError(
-            "bad_image", f"compressed image ({name[:40]!r}, {data.size} bytes) cannot be decoded: publish jpeg or png")
+        raise FrameError("bad_image", f"compressed image ({name[:40]!r}, {data.size} bytes) cannot be decoded: publish jpeg or png")
     return pixels

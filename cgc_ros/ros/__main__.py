@@ -1,0 +1,63 @@
+"""`python -m cgc_ros.ros`: the node's process. The main thread waits for signals, executors and workers have their own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+import rclpy
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from cgc_ros.ros.node import CgcNode
+from cgc_ros.ros.node_parameters import ParameterError
+
+_EXECUTOR_THREADS = 5  # inputs, queries, changes of the map, lifecycle and parameters, watching
+_SWITCH_INTERVAL_S = 0.001  # of Python's threads: a label image waits less for the interpreter than with the default 5 ms
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 after a clean end."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # rclpy's own handler would end the context before the map is saved.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = CgcNode()
+    except ParameterError as error:
+        rclpy.logging.get_logger("cgc").fatal(str(error))
+        rclpy.shutdown()
+        return 2
+    executor = MultiThreadedExecutor(_EXECUTOR_THREADS)
+    executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor, stop), name="executor", daemon=True)
+    spinner.start()
+    if node.parameters.autostart:
+        node.autostart()
+    stop.wait()
+    node.get_logger().info("shutting down")
+    spinner.join(1.0)
+    node.trigger_shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
+    return 0
+
+
+def _spin(executor: MultiThreadedExecutor, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except InvalidHandle:
+            # rclpy: a topic was taken down (cleanup) while the executor prepared to wait for it; the next round leaves it out.
+            continue
+        except Exception as error:  # of a callback: the node goes on, the log says what it was
+            rclpy.logging.get_logger("cgc").error(f"callback failed: {type(error).__name__}: {error}")
+    executor.shutdown(timeout_sec=1.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

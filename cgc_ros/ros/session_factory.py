@@ -1,0 +1,35 @@
+"""The mapping session that the node's parameters ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cgc_ros.ros.parameters import NodeParameters
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MappingSession
+
+
+def create_session(parameters: NodeParameters) -> MappingSession:
+    """A session, not yet started. Raises ValueError or OSError where the mapper or the mask source cannot be made."""
+    from cgc_ros.mapping import Mapper, MappingSession
+
+    session = MappingSession(Mapper(parameters.mapper), _mask_source(parameters), snapshot_period=parameters.snapshot_period)
+    session.max_steps_per_second = parameters.max_steps_per_second
+    return session
+
+
+def _mask_source(parameters: NodeParameters):
+    """None where masks come with the frames, or not at all."""
+    if parameters.mask_source in ("topic", "none"):
+        return None
+    from cgc_ros.masks import create_mask_source
+
+    if parameters.mask_source != "sam":
+        return create_mask_source(parameters.mask_source)
+    checkpoint = Path(parameters.sam_checkpoint).expanduser()
+    if not checkpoint.is_file():
+        raise FileNotFoundError(
+            f"mask_source is 'sam' and sam_checkpoint {parameters.sam_checkpoint!r} is no file: download a segment-anything checkpoint and give its path")
+    return create_mask_source("sam", checkpoint=str(checkpoint), model_type=parameters.sam_model)
