@@ -57,24 +57,19 @@ def _torch_detail(torch) -> str:
 
 
 def _rendering() -> list[Check]:
+    """Backends that can map. Without any, mapping cannot run; with one, the others are optional."""
     try:
         from cgc_ros.rendering import available_backends
+        from cgc_ros.rendering.kernels import kernels
     except ImportError as error:
-        return [Check("rendering", "backends", "missing", f"cannot be imported: {error}", "pip install --force-reinstall cgc_ros")]
-    available = available_backends()
-    return [_cpu_backend("cpu" in available), _gsplat_backend("gsplat" in available)]
-
-
-def _cpu_backend(available: bool) -> Check:
-    if not available:
-        return Check("rendering", "cpu", "missing", "the C++ kernels are not built", "pip install . (needs a C++ compiler and CMake)")
-    return Check("rendering", "cpu", "ok", _kernel_detail())
-
-
-def _gsplat_backend(available: bool) -> Check:
-    if available:
-        return Check("rendering", "gsplat", "ok", f"{_version('gsplat')} on CUDA")
-    return Check("rendering", "gsplat", "optional", "not usable here, the CPU backend is used", "on a machine with CUDA: pip install gsplat")
+        return [Check("rendering", "cpu", "missing", str(error).partition(" Build")[0], "pip install ., or make setup in a source checkout")]
+    reasons = {name: reason for name, reason in available_backends().items() if name in ("cpu", "gsplat")}
+    absent = "missing" if all(reasons.values()) else "optional"
+    works = {"cpu": f"C++ kernels, {kernels.instruction_set()}", "gsplat": f"{_version('gsplat')} on CUDA"}
+    return [
+        Check("rendering", name, "ok", works[name]) if not reason else Check("rendering", name, absent, "not usable here", reason)
+        for name, reason in reasons.items()
+    ]
 
 
 def _masks(sam_checkpoint: Path | None) -> list[Check]:
@@ -91,7 +86,7 @@ def _graph_masks() -> Check:
         halves[:, 32:] = 200
         create_mask_source("graph").segment(halves)
     except Exception as error:  # whatever it is, the user must see it
-        return Check("masks", "graph", "optional", f"fails: {type(error).__name__}: {error}", "pip install scikit-image")
+        return Check("masks", "graph", "optional", f"does not work: {type(error).__name__}: {error}", "pip install scikit-image")
     return Check("masks", "graph", "ok", "built in, no weights needed")
 
 
@@ -154,9 +149,12 @@ def _import_check(
     """Import a module and tell its version."""
     try:
         found = importlib.import_module(module or name)
+        text = detail(found) if detail else _version(name)
+    except ModuleNotFoundError as error:
+        return Check(group, name, absent, "not installed" if error.name == (module or name) else f"lacks {error.name}", remedy)
     except Exception as error:  # a broken install raises anything on import; which, the user must see
-        return Check(group, name, absent, f"cannot be imported: {type(error).__name__}: {error}", remedy)
-    return Check(group, name, "ok", detail(found) if detail else _version(name))
+        return Check(group, name, absent, f"does not work: {type(error).__name__}: {error}", remedy)
+    return Check(group, name, "ok", text)
 
 
 def _version(package: str) -> str:

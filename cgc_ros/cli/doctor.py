@@ -45,7 +45,7 @@ def _print_screen(checks, can_map: bool) -> None:
     table.add_column(overflow="fold")
     group = None
     for check in checks:
-        detail = escape(check.detail) + (f"\n[dim]{escape(check.remedy)}[/]" if check.remedy else "")
+        detail = escape(check.detail) + (f"\n[dim]→ {escape(check.remedy)}[/]" if check.remedy else "")
         table.add_row(check.group if check.group != group else "", _MARKS[check.state], check.name, detail)
         group = check.group
     console = Console()

@@ -169,10 +169,14 @@ class _Feeder:
             self._sample()
 
     def _sample(self, force: bool = False) -> None:
+        status = self.session.status()
+        if status.state not in ("waiting", "mapping"):
+            reasons = "; ".join(status.faults.values()) or "no reason given"
+            raise RunError(f"the mapping session is {status.state} after {self.seconds:.0f} s: {reasons}")
         share = self.outcome.frames_submitted / len(self.indices)
         self.outcome.recorder.sample(self.seconds, self.session, self.newest, share, force)
         self.on_progress(RunProgress(
-            self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), self.session.status()))
+            self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), status))
 
 
 def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:

@@ -13,8 +13,10 @@ from cgc_ros.evaluation.object_metrics import StabilityCount, compare_publicatio
 from cgc_ros.frame import Frame
 from cgc_ros.rendering import Camera
 
-#: Seconds between two records. Object publications are compared at this pace, however often the session publishes.
+#: Seconds between two records.
 RECORD_PERIOD = 1.0
+#: Seconds between two publications of objects that are compared, however often the session makes a new one.
+PUBLICATION_PERIOD = 2.0
 
 
 class Session(Protocol):
@@ -35,6 +37,7 @@ class RunRecorder:
     _compared_version: int = -1
     _compared_objects: tuple = ()
     _due: float = 0.0
+    _publication_due: float = 0.0
 
     def sample(self, seconds: float, session: Session, newest: Frame | None, stream_share: float, force: bool = False) -> None:
         """Record the session's state.
@@ -48,7 +51,10 @@ class RunRecorder:
         status, snapshot = session.status(), session.snapshot
         if snapshot is not None and newest is not None:
             self._time_label_image(snapshot, newest)
-        things = self._note_publication(snapshot, stream_share)
+        if snapshot is not None and (force or seconds >= self._publication_due):
+            self._publication_due = seconds + PUBLICATION_PERIOD
+            self._compare_publication(snapshot, stream_share)
+        things = sum(not candidate.background for candidate in self._compared_objects)
         self.records.append({
             "t": round(seconds, 3), "frames_used": status.frames_used, "keyframes": status.keyframes, "gaussians": status.gaussians,
             "objects": things, "steps": status.steps, "steps_per_second": status.steps_per_second, "train_psnr": status.train_psnr,
@@ -75,13 +81,11 @@ class RunRecorder:
         snapshot.segment(Camera.from_intrinsics(newest.intrinsics, newest.world_from_camera))
         self.label_latencies_ms.append(1000 * (time.perf_counter() - start))
 
-    def _note_publication(self, snapshot, stream_share: float) -> int:
-        """Compare the objects with those of the last record; the number of objects that are not background."""
-        if snapshot is None:
-            return 0
-        if snapshot.version != self._compared_version:
-            objects = snapshot.objects
-            if self._compared_objects:
-                self._stability.append((stream_share, compare_publications(self._compared_objects, objects)))
-            self._compared_version, self._compared_objects = snapshot.version, objects
-        return sum(not candidate.background for candidate in self._compared_objects)
+    def _compare_publication(self, snapshot, stream_share: float) -> None:
+        """Compare the objects with those of the last publication looked at."""
+        if snapshot.version == self._compared_version:
+            return
+        objects = snapshot.objects
+        if self._compared_objects:
+            self._stability.append((stream_share, compare_publications(self._compared_objects, objects)))
+        self._compared_version, self._compared_objects = snapshot.version, objects
