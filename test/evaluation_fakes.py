@@ -1,4 +1,4 @@
-"""A perfect map of the synthetic scene and a session that trains nothing: stand-ins that make evaluation testable alone."""
+"""A perfect map of the synthetic scene, and a session that trains nothing: evaluation is testable alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class PerfectSnapshot:
         sequence = SyntheticSequence(num_frames=2)
         self.objects = tuple(
             map_object(instance + ID_OFFSET, points, name=sequence.truth.labels[instance][0])
-            for instance, points in sequence.truth.object_points.items())
+            for instance, points in sequence.truth.object_points.items()
+        )
 
     def render(self, camera: Camera) -> ViewRender:
         image, depth, _ = self._view(camera)
@@ -43,12 +44,24 @@ class PerfectSnapshot:
         return ray_cast(intrinsics, np.linalg.inv(camera.camera_from_world.double().numpy()))
 
 
-def map_object(object_id: int, points: np.ndarray, name: str = "", background: bool = False, confidence: float = 1.0) -> MapObject:
+def map_object(
+    object_id: int, points: np.ndarray, name: str = "", background: bool = False, confidence: float = 1.0
+) -> MapObject:
     points = np.asarray(points, np.float32)
     box = OrientedBox(points.mean(axis=0), np.eye(3), np.ptp(points, axis=0))
     return MapObject(
-        id=object_id, label=name, label_confidence=float(bool(name)), confidence=confidence, background=background, box=box,
-        points=points, colors=np.full(points.shape, 128, np.uint8), num_views=3, first_seen_ns=1, last_seen_ns=2)
+        id=object_id,
+        label=name,
+        label_confidence=float(bool(name)),
+        confidence=confidence,
+        background=background,
+        box=box,
+        points=points,
+        colors=np.full(points.shape, 128, np.uint8),
+        num_views=3,
+        first_seen_ns=1,
+        last_seen_ns=2,
+    )
 
 
 class FakeMapper:
@@ -83,8 +96,20 @@ class FakeSession:
     def status(self):
         count = len(self.submitted)
         return SimpleNamespace(
-            frames_received=count, frames_used=count, dropped={}, keyframes=count, gaussians=10 * count, objects=4, steps=5 * count,
-            steps_per_second=5.0, train_psnr=float("nan"), backend="cpu", mask_source="given", faults={}, state="mapping")
+            frames_received=count,
+            frames_used=count,
+            dropped={},
+            keyframes=count,
+            gaussians=10 * count,
+            objects=4,
+            steps=5 * count,
+            steps_per_second=5.0,
+            train_psnr=float("nan"),
+            backend="cpu",
+            mask_source="given",
+            faults={},
+            state="mapping",
+        )
 
     def pause(self, paused: bool) -> None:
         self.paused = paused

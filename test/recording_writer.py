@@ -23,17 +23,34 @@ def write_recording(folder: Path, sequence: SyntheticSequence, *, truth: bool = 
         cv2.imwrite(str(folder / "depth" / f"{frame.name}.png"), (frame.depth * 1000).round().astype(np.uint16))
         cv2.imwrite(str(folder / "masks" / f"{frame.name}.png"), frame.masks.astype(np.uint16))
         if truth:
-            cv2.imwrite(str(folder / "instances" / f"{frame.name}.png"), sequence.truth.instances(index).astype(np.uint16))
+            cv2.imwrite(
+                str(folder / "instances" / f"{frame.name}.png"), sequence.truth.instances(index).astype(np.uint16)
+            )
         pose = frame.world_from_camera
         numbers = [*pose[:3, 3], *Rotation.from_matrix(pose[:3, :3]).as_quat()]
-        rows.append(",".join([f"{frame.stamp_ns / 1e9:.6f}", *(f"{value:.9f}" for value in numbers), f"{frame.name}.png"]))
+        rows.append(
+            ",".join([f"{frame.stamp_ns / 1e9:.6f}", *(f"{value:.9f}" for value in numbers), f"{frame.name}.png"])
+        )
     (folder / "poses.csv").write_text("\n".join(rows) + "\n")
     size = sequence.intrinsics(0)
-    (folder / "intrinsics.json").write_text(json.dumps({
-        "fx": size.fx, "fy": size.fy, "cx": size.cx, "cy": size.cy, "width": size.width, "height": size.height,
-        "distortion_model": "none", "distortion": []}))
+    (folder / "intrinsics.json").write_text(
+        json.dumps(
+            {
+                "fx": size.fx,
+                "fy": size.fy,
+                "cx": size.cx,
+                "cy": size.cy,
+                "width": size.width,
+                "height": size.height,
+                "distortion_model": "none",
+                "distortion": [],
+            }
+        )
+    )
     if truth:
         labels = {str(key): {"name": name, "kind": kind} for key, (name, kind) in sequence.truth.labels.items()}
         (folder / "labels.json").write_text(json.dumps(labels))
-        np.savez(folder / "object_points.npz", **{str(key): points for key, points in sequence.truth.object_points.items()})
+        np.savez(
+            folder / "object_points.npz", **{str(key): points for key, points in sequence.truth.object_points.items()}
+        )
     return folder

@@ -33,7 +33,12 @@ def recording(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_dir(recording, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert cli.main(["map", str(recording), "--out", str(out), "--budget", "6", "--backend", "cpu", "--max-gaussians", "4000"]) == 0
+    assert (
+        cli.main(
+            ["map", str(recording), "--out", str(out), "--budget", "6", "--backend", "cpu", "--max-gaussians", "4000"]
+        )
+        == 0
+    )
     return out
 
 
@@ -58,7 +63,9 @@ def test_eval_merges_every_key_of_the_contract(evaluated):
     assert set(CONTRACT_KEYS) <= set(evaluated)
     known = {key for key in CONTRACT_KEYS if evaluated[key] is not None}
     assert set(CONTRACT_KEYS) - known <= {"peak_gpu_mb", "id_stability"}
-    assert evaluated["psnr"] > 18 and evaluated["depth_median_error_share"] < 0.05  # a map, not noise: seconds of training
+    assert (
+        evaluated["psnr"] > 18 and evaluated["depth_median_error_share"] < 0.05
+    )  # a map, not noise: seconds of training
 
 
 def test_eval_writes_pictures_that_fit_the_figures(evaluated, run_dir, recording):
@@ -67,7 +74,9 @@ def test_eval_writes_pictures_that_fit_the_figures(evaluated, run_dir, recording
         labels = cv2.imread(str(run_dir / "eval" / "labels" / name), cv2.IMREAD_UNCHANGED)
         depth = cv2.imread(str(run_dir / "eval" / "depth" / name), cv2.IMREAD_UNCHANGED)
         assert labels.dtype == depth.dtype == np.uint16 and labels.shape == depth.shape == (90, 120)
-        values.append(psnr(cv2.imread(str(run_dir / "eval" / "render" / name)), cv2.imread(str(recording / "images" / name))))
+        values.append(
+            psnr(cv2.imread(str(run_dir / "eval" / "render" / name)), cv2.imread(str(recording / "images" / name)))
+        )
     assert np.mean(values) == pytest.approx(evaluated["psnr"])
     assert (run_dir / "eval" / "report.html").stat().st_size > 20_000
 
@@ -92,12 +101,16 @@ def test_render_from_a_pose_takes_the_mapped_camera_unless_told_otherwise(run_di
     row = (recording / "poses.csv").read_text().splitlines()[1].split(",")
     pose = "--pose=" + ",".join(row[1:8])
     for options, size in (
-        ((), (90, 120)), (("--size", "60x40"), (40, 60)), (("--size", "64x48", "--fov", "90"), (48, 64)),
+        ((), (90, 120)),
+        (("--size", "60x40"), (40, 60)),
+        (("--size", "64x48", "--fov", "90"), (48, 64)),
         (("--size", "64x48", "--intrinsics", "50,50,31.5,23.5"), (48, 64)),
     ):
         result = run_json(capsys, "render", str(run_dir), pose, *options, "--out", str(tmp_path))
         assert cv2.imread(result["files"]["color"]).shape[:2] == size
-    frame = run_json(capsys, "render", str(run_dir), "--frame", str(recording), "0000.png", "--out", str(tmp_path / "frame"))
+    frame = run_json(
+        capsys, "render", str(run_dir), "--frame", str(recording), "0000.png", "--out", str(tmp_path / "frame")
+    )
     posed = run_json(capsys, "render", str(run_dir), pose, "--out", str(tmp_path))
     difference = cv2.imread(frame["files"]["color"]).astype(int) - cv2.imread(posed["files"]["color"])
     assert np.abs(difference).mean() < 0.5
@@ -105,8 +118,10 @@ def test_render_from_a_pose_takes_the_mapped_camera_unless_told_otherwise(run_di
 
 def test_render_names_what_is_wrong_with_a_view(run_dir, recording, capsys):
     for options, message in (
-        (("--pose", "0,0,0,0,0,0,3"), "has length 3.000, wanted 1"), (("--frame", str(recording), "9999"), "has no frame '9999'"),
-        (("--pose", "0,0,0,0,0,0,1", "--intrinsics", "50,50,31,23"), "give --size WxH"), (("--pose", "0,0,0,0,0,0,1", "--fov", "200"), "179"),
+        (("--pose", "0,0,0,0,0,0,3"), "has length 3.000, wanted 1"),
+        (("--frame", str(recording), "9999"), "has no frame '9999'"),
+        (("--pose", "0,0,0,0,0,0,1", "--intrinsics", "50,50,31,23"), "give --size WxH"),
+        (("--pose", "0,0,0,0,0,0,1", "--fov", "200"), "179"),
     ):
         assert cli.main(["render", str(run_dir), *options]) == 1
         assert message in capsys.readouterr().err
@@ -117,11 +132,24 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
 
     from cgc_ros.evaluation.saved_map import open_map
 
-    result = run_json(capsys, "export", str(run_dir), "--ply", str(tmp_path / "map.ply"), "--objects", str(tmp_path / "objects"), "--background")
+    result = run_json(
+        capsys,
+        "export",
+        str(run_dir),
+        "--ply",
+        str(tmp_path / "map.ply"),
+        "--objects",
+        str(tmp_path / "objects"),
+        "--background",
+    )
     model = open_map(run_dir).model
     header, _, body = (tmp_path / "map.ply").read_bytes().partition(b"end_header\n")
     names = [line.split()[-1] for line in header.decode().splitlines() if line.startswith("property float")]
-    assert len(names) == 62 and names[:3] == ["x", "y", "z"] and names[-8:] == ["opacity", "scale_0", "scale_1", "scale_2", *(f"rot_{i}" for i in range(4))]
+    assert (
+        len(names) == 62
+        and names[:3] == ["x", "y", "z"]
+        and names[-8:] == ["opacity", "scale_0", "scale_1", "scale_2", *(f"rot_{i}" for i in range(4))]
+    )
     values = dict(zip(names, np.frombuffer(body, "<f4").reshape(len(model), 62).T, strict=True))
     assert np.allclose(np.stack([values["x"], values["y"], values["z"]], 1), model.means.numpy())
     assert np.allclose(1 / (1 + np.exp(-values["opacity"])), model.opacities.numpy(), atol=1e-6)
@@ -162,8 +190,22 @@ def test_a_damaged_map_is_named_in_one_line(run_dir, recording, tmp_path, capsys
 
 
 def test_a_signal_saves_what_there_is(recording, tmp_path):
-    arguments = [sys.executable, "-m", "cgc_ros.cli", "map", str(recording), "--out", str(tmp_path), "--budget", "120", "--rate", "20"]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    arguments = [
+        sys.executable,
+        "-m",
+        "cgc_ros.cli",
+        "map",
+        str(recording),
+        "--out",
+        str(tmp_path),
+        "--budget",
+        "120",
+        "--rate",
+        "20",
+    ]
+    process = subprocess.Popen(
+        arguments, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"}
+    )
     assert "mapping 0%" in process.stderr.readline()  # the first frame is on its way
     time.sleep(2)
     process.send_signal(signal.SIGINT)
@@ -199,5 +241,7 @@ def test_doctor_says_so_with_status_1_where_nothing_can_map(monkeypatch, capsys)
 def test_bench_pipeline_measures_a_run(recording, tmp_path):
     assert cli.main(["bench", "pipeline", str(recording), "--budget", "2", "--json", str(tmp_path / "bench.json")]) == 0
     figures = json.loads((tmp_path / "bench.json").read_text())
-    assert figures["steps_per_second"] > 0 and figures["keyframes_per_second"] > 0 and figures["label_latency_ms_p50"] > 0
+    assert (
+        figures["steps_per_second"] > 0 and figures["keyframes_per_second"] > 0 and figures["label_latency_ms_p50"] > 0
+    )
     assert figures["machine"]["cores"] >= 1 and figures["image_size"] == "120x90"

@@ -35,9 +35,12 @@ def test_help_comes_well_within_a_second_and_imports_nothing_heavy():
     script = (
         "import sys\nfrom cgc_ros.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
-        "print([m for m in ('torch', 'numpy', 'cv2', 'rich', 'rclpy', 'open3d') if m in sys.modules], file=sys.stderr)")
+        "print([m for m in ('torch', 'numpy', 'cv2', 'rich', 'rclpy', 'open3d') if m in sys.modules], file=sys.stderr)"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 5  # generous: the machine may be loaded; what follows is the reason why it is quick
+    assert (
+        time.monotonic() - start < 5
+    )  # generous: the machine may be loaded; what follows is the reason why it is quick
     assert result.stderr.strip() == "[]"
 
 
@@ -55,7 +58,9 @@ def test_wrong_usage_is_named_with_status_2(capsys):
     assert "invalid choice" in usage_error(capsys, "mapp")
 
 
-@pytest.mark.parametrize("arguments", [("--pose", "-1,0,-.5,0,0,0,1"), ("--pose=-1,0,-.5,0,0,0,1",), ("--pose", "1,0,-.5,0,0,0,1")])
+@pytest.mark.parametrize(
+    "arguments", [("--pose", "-1,0,-.5,0,0,0,1"), ("--pose=-1,0,-.5,0,0,0,1",), ("--pose", "1,0,-.5,0,0,0,1")]
+)
 def test_a_pose_may_begin_with_a_minus(arguments, tmp_path, capsys):
     assert cli.main(["render", str(tmp_path / "none"), *arguments]) == 1
     assert "does not exist" in capsys.readouterr().err
@@ -64,8 +69,13 @@ def test_a_pose_may_begin_with_a_minus(arguments, tmp_path, capsys):
 def test_missing_files_are_one_line_that_names_them(tmp_path, capsys):
     missing = str(tmp_path / "nowhere")
     for arguments in (
-        ("map", missing, "--out", str(tmp_path / "run")), ("eval", missing, missing), ("render", missing, "--pose", "0,0,0,0,0,0,1"),
-        ("export", missing, "--ply", str(tmp_path / "x.ply")), ("compare", missing), ("view", missing), ("bench", "pipeline", missing),
+        ("map", missing, "--out", str(tmp_path / "run")),
+        ("eval", missing, missing),
+        ("render", missing, "--pose", "0,0,0,0,0,0,1"),
+        ("export", missing, "--ply", str(tmp_path / "x.ply")),
+        ("compare", missing),
+        ("view", missing),
+        ("bench", "pipeline", missing),
     ):
         assert cli.main(arguments) == 1
         error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -137,7 +147,11 @@ def test_a_setting_that_does_not_fit_is_named(assignment, message):
 def test_settings_files_are_yaml_or_json(tmp_path):
     (tmp_path / "a.yaml").write_text("inner: {rate: 0.1}\nbackend: cpu\n")
     (tmp_path / "b.json").write_text('{"inner": {"rate": 0.1}, "backend": "cpu"}')
-    assert read_settings(tmp_path / "a.yaml") == read_settings(tmp_path / "b.json") == {"inner": {"rate": 0.1}, "backend": "cpu"}
+    assert (
+        read_settings(tmp_path / "a.yaml")
+        == read_settings(tmp_path / "b.json")
+        == {"inner": {"rate": 0.1}, "backend": "cpu"}
+    )
     (tmp_path / "c.yaml").write_text("- 1\n")
     (tmp_path / "d.yaml").write_text("a: [")
     (tmp_path / "e.yaml").write_text("")

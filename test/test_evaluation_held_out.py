@@ -149,7 +149,16 @@ def test_the_report_stands_alone_and_shows_every_view_and_instance(sequence, tmp
     metrics = evaluation.metrics | {"sequence": "<synthetic>", "run": {"backend": "cpu", "masks": "given"}}
     write_report(tmp_path / "report.html", metrics, HISTORY, evaluation)
     text = _check_page(tmp_path / "report.html")
-    for expected in ("<synthetic>: evaluation", "0007: PSNR", "0015: PSNR", "box 1", "ball 4", "Scene mIoU", "0.750", "label error"):
+    for expected in (
+        "<synthetic>: evaluation",
+        "0007: PSNR",
+        "0015: PSNR",
+        "box 1",
+        "ball 4",
+        "Scene mIoU",
+        "0.750",
+        "label error",
+    ):
         assert expected in text
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/jpeg") == 12 and page.count("<svg") == 4
@@ -158,7 +167,10 @@ def test_the_report_stands_alone_and_shows_every_view_and_instance(sequence, tmp
 
 
 def test_comparison_marks_the_best_of_each_figure(tmp_path):
-    for name, values in {"a": {"psnr": 25.0, "peak_rss_mb": 900, "ssim": 0.9}, "b": {"psnr": 26.0, "peak_rss_mb": 800, "ssim": 0.9}}.items():
+    for name, values in {
+        "a": {"psnr": 25.0, "peak_rss_mb": 900, "ssim": 0.9},
+        "b": {"psnr": 26.0, "peak_rss_mb": 800, "ssim": 0.9},
+    }.items():
         (tmp_path / name).mkdir()
         write_json(tmp_path / name / "metrics.json", values | {"sequence": "table", "num_objects": 3})
         write_json(tmp_path / name / "history.json", {"records": HISTORY})
@@ -166,7 +178,12 @@ def test_comparison_marks_the_best_of_each_figure(tmp_path):
     by_key = {figure.key: figure for figure in FIGURES}
     assert [run.name for run in runs] == ["a", "b"]
     assert best_runs(by_key["psnr"], runs) == {1} and best_runs(by_key["peak_rss_mb"], runs) == {1}
-    assert best_runs(by_key["ssim"], runs) == best_runs(by_key["num_objects"], runs) == best_runs(by_key["ap50"], runs) == set()
+    assert (
+        best_runs(by_key["ssim"], runs)
+        == best_runs(by_key["num_objects"], runs)
+        == best_runs(by_key["ap50"], runs)
+        == set()
+    )
     assert comparison_json(runs)["figures"]["psnr"] == [25.0, 26.0]
     write_comparison(tmp_path / "page.html", runs)
     assert "26.00 dB" in _check_page(tmp_path / "page.html")
@@ -188,7 +205,10 @@ def test_files_that_are_missing_or_garbled_are_named(tmp_path):
 
 
 def test_json_has_no_nan_and_no_numpy(tmp_path):
-    write_json(tmp_path / "x.json", {"a": np.float32(1.5), "b": float("nan"), "c": [np.int64(3), np.arange(2)], "d": float("inf")})
+    write_json(
+        tmp_path / "x.json",
+        {"a": np.float32(1.5), "b": float("nan"), "c": [np.int64(3), np.arange(2)], "d": float("inf")},
+    )
     assert read(tmp_path / "x.json") == {"a": 1.5, "b": None, "c": [3, [0, 1]], "d": None}
     assert finite(True) is True
 

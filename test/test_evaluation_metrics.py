@@ -154,7 +154,9 @@ def test_ssim_is_one_for_identical_images_and_follows_the_formula_for_constant_o
     assert ssim(random, random) == pytest.approx(1.0)
     a, b, c1 = 100.0, 150.0, (0.01 * 255) ** 2
     constant = ssim(np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 150, np.uint8))
-    assert constant == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1))  # variances vanish, so only luminance is left
+    assert constant == pytest.approx(
+        (2 * a * b + c1) / (a * a + b * b + c1)
+    )  # variances vanish, so only luminance is left
 
 
 def test_depth_errors_count_only_pixels_both_know_and_say_how_many_were_measured():
@@ -275,7 +277,11 @@ def test_ids_matched_by_overlap_are_kept_changed_or_vanished():
 
 def test_a_merge_keeps_the_larger_parts_id_and_loses_the_smaller():
     large, small = plane(0.0, 0.3), plane(0.3, 0.1)
-    assert compare_publications([Thing(1, large), Thing(2, small)], [Thing(1, np.concatenate([large, small]))]) == (1, 0, 1)
+    assert compare_publications([Thing(1, large), Thing(2, small)], [Thing(1, np.concatenate([large, small]))]) == (
+        1,
+        0,
+        1,
+    )
 
 
 def test_new_objects_do_not_count_and_stability_pools_transitions():

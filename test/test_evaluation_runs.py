@@ -147,8 +147,12 @@ def test_id_stability_pools_publications_and_tells_the_second_half_apart():
         session.snapshot.objects = tuple(map_object(key, cloud) for key, cloud in zip(ids, clouds, strict=True))
         recorder.sample(float(2 * version), session, None, stream_share=0.25 * (version + 1))
     figures = recorder.figures()
-    assert figures["id_stability"] == pytest.approx(5 / 6) and figures["ids_changed"] == 1 and figures["ids_vanished"] == 0
-    assert figures["id_stability_second_half"] == pytest.approx(5 / 6)  # the change came at three quarters: transitions 1 to 3
+    assert (
+        figures["id_stability"] == pytest.approx(5 / 6) and figures["ids_changed"] == 1 and figures["ids_vanished"] == 0
+    )
+    assert figures["id_stability_second_half"] == pytest.approx(
+        5 / 6
+    )  # the change came at three quarters: transitions 1 to 3
     assert figures["label_latency_ms_p50"] is None
 
 

@@ -14,12 +14,15 @@ class NotInstalledError(ValueError):
 
 
 def add_parsers(subparsers) -> None:
-    view = subparsers.add_parser("view", help="look at a saved map in a browser", description="Serve a saved map as a web page.")
+    view = subparsers.add_parser(
+        "view", help="look at a saved map in a browser", description="Serve a saved map as a web page."
+    )
     view.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     view.add_argument("--port", type=positive_int, default=8080, help="of the web page (default: 8080)")
     view.set_defaults(run=run_view)
     demo = subparsers.add_parser(
-        "demo", help="play the product's own recording through the ROS 2 node", description="What `make demo` runs.")
+        "demo", help="play the product's own recording through the ROS 2 node", description="What `make demo` runs."
+    )
     demo.set_defaults(run=run_demo)
 
 

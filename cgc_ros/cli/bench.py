@@ -15,11 +15,16 @@ pipeline: a short mapping run, of a synthetic scene unless SEQ is given: keyfram
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "bench", help="measure speed", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+        "bench", help="measure speed", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("raster", "pipeline"), nargs="?", default="raster", help="(default: raster)")
     parser.add_argument("sequence", metavar="SEQ", type=Path, nargs="?", help="pipeline: a recording to map")
-    parser.add_argument("--budget", metavar="SECONDS", type=positive, default=30.0, help="pipeline: seconds to map (default: 30)")
-    parser.add_argument("--json", metavar="FILE", dest="json_file", help="write the figures here; - prints them on stdout")
+    parser.add_argument(
+        "--budget", metavar="SECONDS", type=positive, default=30.0, help="pipeline: seconds to map (default: 30)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", dest="json_file", help="write the figures here; - prints them on stdout"
+    )
     add_backend(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -27,7 +32,9 @@ def add_parsers(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write JSON where asked."""
     if arguments.what == "raster" and arguments.sequence:
-        arguments.usage_error(f"raster takes no recording ({arguments.sequence}): did you mean `cgc bench pipeline SEQ`?")
+        arguments.usage_error(
+            f"raster takes no recording ({arguments.sequence}): did you mean `cgc bench pipeline SEQ`?"
+        )
     figures = _raster(arguments) if arguments.what == "raster" else _pipeline(arguments)
     if arguments.json_file == "-":
         print_json(figures)
@@ -60,7 +67,11 @@ def _pipeline(arguments: argparse.Namespace) -> dict:
         note("mapping a synthetic scene; give a recording to measure yours: cgc bench pipeline SEQ")
     with progress_bar("mapping") as update:
         return run_pipeline_bench(
-            sequence, backend=arguments.backend, budget=arguments.budget, on_progress=lambda state: update(state.seconds, state.budget, ""))
+            sequence,
+            backend=arguments.backend,
+            budget=arguments.budget,
+            on_progress=lambda state: update(state.seconds, state.budget, ""),
+        )
 
 
 def _print_table(figures: dict) -> None:

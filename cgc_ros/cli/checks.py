@@ -1,4 +1,4 @@
-"""The single checks of `cgc doctor`. Each tries the thing itself where that is quick, instead of asking whether it is installed."""
+"""The single checks of `cgc doctor`. Each tries the thing itself where that is quick: installed is not yet working."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ def _core() -> list[Check]:
 
 
 _CORE_LIBRARIES = {
-    "numpy": "numpy", "scipy": "scipy", "cv2": "opencv-python-headless", "safetensors": "safetensors", "yaml": "PyYAML",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "cv2": "opencv-python-headless",
+    "safetensors": "safetensors",
+    "yaml": "PyYAML",
     "skimage": "scikit-image",
 }
 
@@ -62,12 +66,22 @@ def _rendering() -> list[Check]:
         from cgc_ros.rendering import available_backends
         from cgc_ros.rendering.kernels import kernels
     except ImportError as error:
-        return [Check("rendering", "cpu", "missing", str(error).partition(" Build")[0], "pip install ., or make setup in a source checkout")]
+        return [
+            Check(
+                "rendering",
+                "cpu",
+                "missing",
+                str(error).partition(" Build")[0],
+                "pip install ., or make setup in a source checkout",
+            )
+        ]
     reasons = {name: reason for name, reason in available_backends().items() if name in ("cpu", "gsplat")}
     absent = "missing" if all(reasons.values()) else "optional"
     works = {"cpu": f"C++ kernels, {kernels.instruction_set()}", "gsplat": f"{_version('gsplat')} on CUDA"}
     return [
-        Check("rendering", name, "ok", works[name]) if not reason else Check("rendering", name, absent, "not usable here", reason)
+        Check("rendering", name, "ok", works[name])
+        if not reason
+        else Check("rendering", name, absent, "not usable here", reason)
         for name, reason in reasons.items()
     ]
 
@@ -86,14 +100,18 @@ def _graph_masks() -> Check:
         halves[:, 32:] = 200
         create_mask_source("graph").segment(halves)
     except Exception as error:  # whatever it is, the user must see it
-        return Check("masks", "graph", "optional", f"does not work: {type(error).__name__}: {error}", "pip install scikit-image")
+        return Check(
+            "masks", "graph", "optional", f"does not work: {type(error).__name__}: {error}", "pip install scikit-image"
+        )
     return Check("masks", "graph", "ok", "built in, no weights needed")
 
 
 def _segment_anything(checkpoint: Path | None) -> list[Check]:
     package = _import_check("masks", "segment_anything", "optional", "pip install segment-anything torchvision")
     operators = _import_check("masks", "torchvision", "optional", "pip install torchvision", detail=_torchvision_detail)
-    remedy = "download weights of segment-anything (vit_b, vit_l or vit_h), then: cgc map ... --masks sam --sam-checkpoint FILE"
+    remedy = (
+        "download weights of segment-anything (vit_b, vit_l or vit_h): cgc map ... --masks sam --sam-checkpoint FILE"
+    )
     if checkpoint is None:
         weights = Check("masks", "sam checkpoint", "optional", "none named (--sam-checkpoint FILE checks one)", remedy)
     elif not checkpoint.is_file():
@@ -115,9 +133,27 @@ def _ros() -> list[Check]:
     setup = "make setup in a source checkout, or a ROS 2 Jazzy distribution: for the node, not for cgc map"
     return [
         _import_check("ros", "rclpy", "optional", setup),
-        _import_check("ros", "cgc_ros interfaces", "optional", "colcon build, or make setup", module="cgc_ros.msg", detail=_interfaces_detail),
-        _import_check("ros", "vision_msgs", "optional", "apt install ros-jazzy-vision-msgs, or make setup", module="vision_msgs.msg"),
-        _import_check("ros", "tf2_ros", "optional", "not needed: the node's own transform buffer is used (apt install ros-jazzy-tf2-ros-py)"),
+        _import_check(
+            "ros",
+            "cgc_ros interfaces",
+            "optional",
+            "colcon build, or make setup",
+            module="cgc_ros.msg",
+            detail=_interfaces_detail,
+        ),
+        _import_check(
+            "ros",
+            "vision_msgs",
+            "optional",
+            "apt install ros-jazzy-vision-msgs, or make setup",
+            module="vision_msgs.msg",
+        ),
+        _import_check(
+            "ros",
+            "tf2_ros",
+            "optional",
+            "not needed: the node's own transform buffer is used (apt install ros-jazzy-tf2-ros-py)",
+        ),
         _import_check("ros", "cv_bridge", "optional", "not needed: images are converted without it"),
     ]
 
@@ -144,14 +180,22 @@ def _spec_check(group: str, name: str, remedy: str) -> Check:
 
 
 def _import_check(
-    group: str, name: str, absent: str, remedy: str, *, module: str | None = None, detail: Callable[[object], str] | None = None,
+    group: str,
+    name: str,
+    absent: str,
+    remedy: str,
+    *,
+    module: str | None = None,
+    detail: Callable[[object], str] | None = None,
 ) -> Check:
     """Import a module and tell its version."""
     try:
         found = importlib.import_module(module or name)
         text = detail(found) if detail else _version(name)
     except ModuleNotFoundError as error:
-        return Check(group, name, absent, "not installed" if error.name == (module or name) else f"lacks {error.name}", remedy)
+        return Check(
+            group, name, absent, "not installed" if error.name == (module or name) else f"lacks {error.name}", remedy
+        )
     except Exception as error:  # a broken install raises anything on import; which, the user must see
         return Check(group, name, absent, f"does not work: {type(error).__name__}: {error}", remedy)
     return Check(group, name, "ok", text)

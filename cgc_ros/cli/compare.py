@@ -10,9 +10,13 @@ from cgc_ros.cli.console import add_json, print_json
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "compare", help="set several runs side by side",
-        description="Set several evaluated runs side by side: one table, best values marked, and one page with their curves.")
-    parser.add_argument("run_dirs", metavar="DIR", type=Path, nargs="+", help="folders that `cgc map` and `cgc eval` wrote")
+        "compare",
+        help="set several runs side by side",
+        description="Set several evaluated runs side by side: one table with the best values marked, and one page.",
+    )
+    parser.add_argument(
+        "run_dirs", metavar="DIR", type=Path, nargs="+", help="folders that `cgc map` and `cgc eval` wrote"
+    )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the page here")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -50,5 +54,7 @@ def _print_table(runs) -> None:
         for figure in figures:
             best = best_runs(figure, runs)
             texts = (figure.text(run.metrics.get(figure.key)) for run in runs)
-            table.add_row(f"  {figure.title}", *(f"[bold green]{text}" if i in best else text for i, text in enumerate(texts)))
+            table.add_row(
+                f"  {figure.title}", *(f"[bold green]{text}" if i in best else text for i, text in enumerate(texts))
+            )
     Console().print(table)

@@ -23,7 +23,7 @@ def note(message: str) -> None:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether an error is one that its message lets the user mend: this package's own kinds, and what the file system refuses."""
+    """Whether a user can mend an error by its message: this package's own kinds, and what the file system refuses."""
     return isinstance(error, OSError) or any(kind.__module__.startswith("cgc_ros.") for kind in type(error).__mro__)
 
 
@@ -59,7 +59,7 @@ def print_figures(metrics: dict, title: str) -> None:
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[float, float, str], None]]:
-    """A progress bar with an ETA on stderr; yields `update(done, total, detail)`. Without a terminal: a line every few seconds."""
+    """A progress bar with an ETA on stderr; yields `update(done, total, detail)`. Without a terminal, lines of text."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -68,8 +68,13 @@ def progress_bar(description: str) -> Iterator[Callable[[float, float, str], Non
         yield _plain_progress(description)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(elapsed_when_finished=True), TextColumn("[dim]{task.fields[detail]}"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("[dim]{task.fields[detail]}"),
     )
     with Progress(*columns, console=console, transient=False, expand=True) as progress:
         task = progress.add_task(description, total=None, detail="")
@@ -86,8 +91,9 @@ def _plain_progress(description: str, period: float = 5.0) -> Callable[[float, f
         now = time.monotonic()
         if now - last[0] >= period or (done >= total and last[0] != float("inf")):
             elapsed = now - start
+            percent = min(100.0, 100 * done / max(total, 1e-9))
             left = f", eta {elapsed * (total - done) / done:.0f} s" if 0 < done < total else ""
-            note(f"{description} {100 * done / max(total, 1e-9):.0f}%, {elapsed:.0f} s{left}{', ' + detail if detail else ''}")
+            note(f"{description} {percent:.0f}%, {elapsed:.0f} s{left}{', ' + detail if detail else ''}")
             last[0] = now if done < total else float("inf")
 
     return update
@@ -123,12 +129,17 @@ def numbers(count: int, names: str) -> Callable[[str], tuple[float, ...]]:
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--backend", choices=("auto", "gsplat", "cpu"), default="auto",
-        help="rasteriser: gsplat needs CUDA, cpu runs anywhere (default: gsplat where it works, else cpu)")
+        "--backend",
+        choices=("auto", "gsplat", "cpu"),
+        default="auto",
+        help="rasteriser: gsplat needs CUDA, cpu runs anywhere (default: gsplat where it works, else cpu)",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout, and nothing else there")
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON on stdout, and nothing else there"
+    )
 
 
 def existing(path: Path | str) -> Path:

@@ -12,10 +12,14 @@ _MARKS = {"ok": "[green]✓[/]", "optional": "[yellow]–[/]", "missing": "[red]
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "doctor", help="what works here, what is missing and how to get it",
+        "doctor",
+        help="what works here, what is missing and how to get it",
         description="Say what works on this machine, what is missing, and the command that gets it. "
-        "Exit status 1 where no backend can map.")
-    parser.add_argument("--sam-checkpoint", metavar="FILE", type=Path, help="check that segment-anything can use these weights")
+        "Exit status 1 where no backend can map.",
+    )
+    parser.add_argument(
+        "--sam-checkpoint", metavar="FILE", type=Path, help="check that segment-anything can use these weights"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -8,16 +8,22 @@ from pathlib import Path
 from cgc_ros.cli.console import add_backend, add_json, note, print_figures, print_json, progress_bar
 
 _DESCRIPTION = """\
-Score a map on the views that a recording holds out. Writes the figures into DIR/metrics.json (null where the recording lacks the
-ground truth), pictures of every held-out view into DIR/eval/{render,labels,depth}/, and a report page, DIR/eval/report.html.
+Score a map on the views that a recording holds out. Writes the figures into DIR/metrics.json (null where the recording
+lacks the ground truth), every held-out view into DIR/eval/{render,labels,depth}/, and a page, DIR/eval/report.html.
 """
 
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "eval", help="score a map on held-out views", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+        "eval",
+        help="score a map on held-out views",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote")
-    parser.add_argument("sequence", metavar="SEQ", type=Path, help="the recording it was mapped from, or another of the same place")
+    parser.add_argument(
+        "sequence", metavar="SEQ", type=Path, help="the recording it was mapped from, or another of the same place"
+    )
     add_backend(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -31,7 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     sequence = open_sequence(arguments.sequence)
     with progress_bar("evaluating") as update:
         metrics, report = evaluate_run(
-            arguments.run_dir, sequence, arguments.backend, on_view=lambda done, total: update(done, total, f"view {done}/{total}"))
+            arguments.run_dir,
+            sequence,
+            arguments.backend,
+            on_view=lambda done, total: update(done, total, f"view {done}/{total}"),
+        )
     for warning in metrics.get("eval_warnings", []):
         note(f"left out: {warning}")
     if arguments.json:

@@ -10,11 +10,15 @@ from cgc_ros.cli.console import add_json, print_json
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "export", help="write a map as .ply",
-        description="Write a map for other programs: its Gaussians as a standard 3DGS .ply, its objects as one point cloud each.")
+        "export",
+        help="write a map as .ply",
+        description="A map for other programs: Gaussians as a standard 3DGS .ply, objects as one point cloud each.",
+    )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     parser.add_argument("--ply", metavar="FILE", type=Path, help="Gaussians, in the layout that splat viewers read")
-    parser.add_argument("--objects", metavar="DIR2", type=Path, help="one point cloud per object, labelled by its id, and objects.json")
+    parser.add_argument(
+        "--objects", metavar="DIR2", type=Path, help="one point cloud per object, labelled by its id, and objects.json"
+    )
     parser.add_argument("--background", action="store_true", help="with --objects: floor, walls and table tops too")
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
@@ -37,9 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
         write_gaussian_ply(arguments.ply, mapper.model)
         written |= {"ply": str(arguments.ply), "num_gaussians": len(mapper.model)}
     if arguments.objects:
-        objects = [candidate for candidate in mapper.snapshot().objects if arguments.background or not candidate.background]
+        objects = [
+            candidate for candidate in mapper.snapshot().objects if arguments.background or not candidate.background
+        ]
         paths = write_object_clouds(arguments.objects, objects)
-        records = [object_record(candidate) | {"file": path.name} for candidate, path in zip(objects, paths, strict=True)]
+        records = [
+            object_record(candidate) | {"file": path.name} for candidate, path in zip(objects, paths, strict=True)
+        ]
         write_json(arguments.objects / "objects.json", {"objects": records})
         written |= {"objects": [str(path) for path in paths]}
     if arguments.json:

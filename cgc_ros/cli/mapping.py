@@ -7,7 +7,16 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from cgc_ros.cli.console import add_backend, add_json, note, positive, positive_int, print_figures, print_json, progress_bar
+from cgc_ros.cli.console import (
+    add_backend,
+    add_json,
+    note,
+    positive,
+    positive_int,
+    print_figures,
+    print_json,
+    progress_bar,
+)
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
@@ -17,33 +26,65 @@ Writes DIR/map.cgc, DIR/objects.json, DIR/metrics.json, DIR/history.json and DIR
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "map", help="map a recorded sequence", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sequence", metavar="SEQ", type=Path, help="a recording: folder, bag, COLMAP model or transforms.json")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to, made where it does not exist")
+        "map",
+        help="map a recorded sequence",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sequence", metavar="SEQ", type=Path, help="a recording: folder, bag, COLMAP model or transforms.json"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder to write to, made where it does not exist"
+    )
     add_backend(parser)
     masks = parser.add_argument_group("2D masks")
     masks.add_argument(
-        "--masks", choices=("auto", "graph", "sam", "given"), default="auto",
+        "--masks",
+        choices=("auto", "graph", "sam", "given"),
+        default="auto",
         help="graph: built in, no weights; sam: segment-anything; given: the recording's own "
-        "(default: given where the recording has masks, else sam where a checkpoint is named, else graph)")
+        "(default: given where the recording has masks, else sam where a checkpoint is named, else graph)",
+    )
     masks.add_argument("--sam-checkpoint", metavar="FILE", type=Path, help="weights of segment-anything, a .pth file")
-    masks.add_argument("--sam-model-type", choices=("vit_h", "vit_l", "vit_b"), help="model of that checkpoint (default: by its file name)")
+    masks.add_argument(
+        "--sam-model-type",
+        choices=("vit_h", "vit_l", "vit_b"),
+        help="model of that checkpoint (default: by its file name)",
+    )
     stream = parser.add_argument_group("the stream")
     stream.add_argument("--depth", choices=("auto", "off"), default="auto", help="off: withhold the recording's depth")
     stream.add_argument(
-        "--rate", metavar="HZ", type=positive,
+        "--rate",
+        metavar="HZ",
+        type=positive,
         help="feed frames in real time at this rate, dropping what comes too fast, as a camera would "
-        "(default: as the mapper takes them, none dropped, spread over half the budget)")
+        "(default: as the mapper takes them, none dropped, spread over half the budget)",
+    )
     stream.add_argument(
-        "--budget", metavar="SECONDS", type=positive,
-        help="seconds from the first frame to the end of training (default: length of the recording and 60)")
+        "--budget",
+        metavar="SECONDS",
+        type=positive,
+        help="seconds from the first frame to the end of training (default: length of the recording and 60)",
+    )
     mapper = parser.add_argument_group("the mapper")
-    mapper.add_argument("--recipe", choices=("default", "paper"), default="default", help="paper: the schedule and losses of arXiv 2404.12784")
+    mapper.add_argument(
+        "--recipe",
+        choices=("default", "paper"),
+        default="default",
+        help="paper: the schedule and losses of arXiv 2404.12784",
+    )
     mapper.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     mapper.add_argument("--max-gaussians", metavar="N", type=positive_int, help="hard cap on the map's size")
     mapper.add_argument("--config", metavar="FILE", type=Path, help="YAML or JSON with any setting of MapperConfig")
-    mapper.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, e.g. training.ssim_weight=0.3")
-    mapper.add_argument("--print-config", action=_PrintConfig, help="print every setting with its value, as the options before it leave them")
+    mapper.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="one setting, e.g. training.ssim_weight=0.3"
+    )
+    mapper.add_argument(
+        "--print-config",
+        action=_PrintConfig,
+        help="print every setting with its value, as the options before it leave them",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -68,16 +109,26 @@ def run(arguments: argparse.Namespace) -> int:
     use_depth = arguments.depth == "auto" and sequence.has_depth
     options = StreamOptions(budget=budget, rate_hz=arguments.rate, use_depth=use_depth, use_masks=masks == "given")
     session.start()
-    for name in (signal.SIGINT, signal.SIGTERM):  # both save what there is, also where a shell started this in the background
+    for name in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # both save what there is, also where a shell started this in the background
         signal.signal(name, signal.default_int_handler)
     try:
         with progress_bar("mapping") as update:
-            outcome = stream(session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state)))
+            outcome = stream(
+                session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state))
+            )
         if outcome.interrupted:
             note("interrupted: saving what there is (Ctrl-C again to give up)")
         described = {
-            "backend": mapper.backend, "masks": masks, "depth": "used" if use_depth else "off" if sequence.has_depth else "none",
-            "recipe": config.recipe, "budget": budget, "rate_hz": arguments.rate, "seed": config.seed,
+            "backend": mapper.backend,
+            "masks": masks,
+            "depth": "used" if use_depth else "off" if sequence.has_depth else "none",
+            "recipe": config.recipe,
+            "budget": budget,
+            "rate_hz": arguments.rate,
+            "seed": config.seed,
             "settings": dict(_changed(config)),
         }
         metrics = write_run(arguments.out, session, sequence, outcome, described)
@@ -96,14 +147,20 @@ def mapper_config(arguments: argparse.Namespace):
     if arguments.config:
         config = override(config, read_settings(arguments.config))
     config = override(config, parse_assignments(arguments.set))
-    flags = {name: value for name in ("backend", "recipe", "seed") if (value := getattr(arguments, name)) != _DEFAULTS[name]}
+    flags = {
+        name: value for name in ("backend", "recipe", "seed") if (value := getattr(arguments, name)) != _DEFAULTS[name]
+    }
     config = override(config, flags)
     if arguments.max_gaussians:
         config = replace(config, density=replace(config.density, max_gaussians=arguments.max_gaussians))
     return config
 
 
-_DEFAULTS = {"backend": "auto", "recipe": "default", "seed": 0}  # a flag left at its default does not undo --config or --set
+_DEFAULTS = {
+    "backend": "auto",
+    "recipe": "default",
+    "seed": 0,
+}  # a flag left at its default does not undo --config or --set
 
 
 def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str:
@@ -111,7 +168,7 @@ def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str
     if kind == "given" and not has_masks:
         from cgc_ros.cli.settings import SettingError
 
-        raise SettingError("--masks given: the recording has no masks/ folder or mask topic: use --masks graph, or sam with a checkpoint")
+        raise SettingError("--masks given: the recording has no masks: use --masks graph, or sam with a checkpoint")
     if kind != "auto":
         return kind
     return "given" if has_masks else "sam" if sam_checkpoint else "graph"
@@ -133,8 +190,9 @@ def _detail(state) -> str:
     status = state.status
     psnr = "" if status.train_psnr != status.train_psnr else f", psnr {status.train_psnr:.1f}"
     return (
-        f"frame {state.frames_submitted}/{state.frames_total}, {status.keyframes} keyframes, {status.gaussians:,} Gaussians, "
-        f"{status.objects} objects, {status.steps_per_second:.1f} steps/s{psnr}")
+        f"frame {state.frames_submitted}/{state.frames_total}, {status.keyframes} keyframes, "
+        f"{status.gaussians:,} Gaussians, {status.objects} objects, {status.steps_per_second:.1f} steps/s{psnr}"
+    )
 
 
 def _changed(config) -> list[tuple[str, str]]:

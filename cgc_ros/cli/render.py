@@ -11,8 +11,8 @@ from pathlib import Path
 from cgc_ros.cli.console import add_backend, add_json, numbers, positive, print_json
 
 _DESCRIPTION = """\
-Render a map from a pose, or from a frame of a recording. Writes color.png, depth.png (16 bit, millimetres, 0 unknown), labels.png
-(16 bit object ids, 65535 unlabelled) and overlay.png.
+Render a map from a pose, or from a frame of a recording. Writes color.png, depth.png (16 bit, millimetres, 0 unknown),
+labels.png (16 bit object ids, 65535 unlabelled) and overlay.png.
 """
 
 
@@ -22,20 +22,37 @@ class ViewError(ValueError):
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
-        "render", help="render any view of a map", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+        "render",
+        help="render any view of a map",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     view = parser.add_mutually_exclusive_group(required=True)
     view.add_argument(
-        "--pose", type=numbers(7, "tx,ty,tz,qx,qy,qz,qw"), metavar="TX,TY,TZ,QX,QY,QZ,QW",
-        help="camera in the map frame: metres, quaternion; optical frame (x right, y down, z forward)")
-    view.add_argument("--frame", nargs=2, metavar=("SEQ", "NAME"), help="pose and intrinsics of a recording's frame, by its image name")
+        "--pose",
+        type=numbers(7, "tx,ty,tz,qx,qy,qz,qw"),
+        metavar="TX,TY,TZ,QX,QY,QZ,QW",
+        help="camera in the map frame: metres, quaternion; optical frame (x right, y down, z forward)",
+    )
+    view.add_argument(
+        "--frame",
+        nargs=2,
+        metavar=("SEQ", "NAME"),
+        help="pose and intrinsics of a recording's frame, by its image name",
+    )
     parser.add_argument("--out", metavar="DIR2", type=Path, help="folder to write to (default: DIR/render)")
     camera = parser.add_argument_group("camera (default: that of the frame, else that of the map's newest keyframe)")
-    camera.add_argument("--size", type=_size, metavar="WxH", help="pixels; the field of view stays, unless it is given too")
+    camera.add_argument(
+        "--size", type=_size, metavar="WxH", help="pixels; the field of view stays, unless it is given too"
+    )
     camera.add_argument("--fov", type=positive, metavar="DEGREES", help="horizontal field of view")
     camera.add_argument(
-        "--intrinsics", type=numbers(4, "fx,fy,cx,cy"), metavar="FX,FY,CX,CY",
-        help="pixels of --size; the centre of the first pixel is at (0, 0)")
+        "--intrinsics",
+        type=numbers(4, "fx,fy,cx,cy"),
+        metavar="FX,FY,CX,CY",
+        help="pixels of --size; the centre of the first pixel is at (0, 0)",
+    )
     add_backend(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -61,7 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or (arguments.run_dir if arguments.run_dir.is_dir() else arguments.run_dir.parent) / "render"
     out.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "color": view.color, "depth": depth_millimetres(view.depth), "labels": labels, "overlay": overlay_picture(view.color, labels)}
+        "color": view.color,
+        "depth": depth_millimetres(view.depth),
+        "labels": labels,
+        "overlay": overlay_picture(view.color, labels),
+    }
     files = {name: out / f"{name}.png" for name in pictures}
     for name, picture in pictures.items():
         write_png(files[name], picture)
@@ -80,7 +101,9 @@ def pose_matrix(values: tuple[float, ...]):
 
     length = float(np.linalg.norm(values[3:]))
     if not 0.9 < length < 1.1:
-        raise ViewError(f"--pose: the quaternion {values[3:]} has length {length:.3f}, wanted 1: the order is qx,qy,qz,qw")
+        raise ViewError(
+            f"--pose: the quaternion {values[3:]} has length {length:.3f}, wanted 1: the order is qx,qy,qz,qw"
+        )
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = Rotation.from_quat(values[3:]).as_matrix(), values[:3]
     return pose

@@ -45,11 +45,15 @@ def read_settings(path: Path) -> dict:
         text = Path(path).expanduser().read_text()
         values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} is not readable as settings ({error}): write YAML or JSON, e.g. training: {{ssim_weight: 0.2}}") from error
+        raise SettingError(
+            f"{path} is not readable as settings ({error}): write YAML or JSON, e.g. training: {{ssim_weight: 0.2}}"
+        ) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SettingError(f"{path} holds a {type(values).__name__}, wanted names with values, e.g. training: {{ssim_weight: 0.2}}")
+        raise SettingError(
+            f"{path} holds a {type(values).__name__}, wanted names with values, e.g. training: {{ssim_weight: 0.2}}"
+        )
     return values
 
 
@@ -67,7 +71,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict:
         for part in groups:
             group = group.setdefault(part, {})
             if not isinstance(group, dict):
-                raise SettingError(f"--set {assignment}: {part} is set to a value elsewhere, and is no group of settings")
+                raise SettingError(
+                    f"--set {assignment}: {part} is set to a value elsewhere, and is no group of settings"
+                )
         group[last] = yaml.safe_load(text)
     return values
 
@@ -88,7 +94,10 @@ def _convert(name: str, value: object, wanted: object, current: object) -> objec
     """`value` as the type `wanted`, where nothing is lost by it."""
     origin = typing.get_origin(wanted)
     if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(current):
-        return tuple(_convert(f"{name}[{i}]", item, type(old), old) for i, (item, old) in enumerate(zip(value, current, strict=True)))
+        return tuple(
+            _convert(f"{name}[{i}]", item, type(old), old)
+            for i, (item, old) in enumerate(zip(value, current, strict=True))
+        )
     if wanted is bool and isinstance(value, bool):
         return value
     if wanted is int and isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):

@@ -39,7 +39,9 @@ def load_runs(run_dirs: Sequence[Path]) -> list[Run]:
     """Read several folders, named by the shortest tails of their paths that tell them apart."""
     paths = [Path(run_dir).resolve() for run_dir in run_dirs]
     depth = 1
-    while depth < max(len(path.parts) for path in paths) and len({path.parts[-depth:] for path in paths}) < len(set(paths)):
+    while depth < max(len(path.parts) for path in paths) and len({path.parts[-depth:] for path in paths}) < len(
+        set(paths)
+    ):
         depth += 1
     return [load_run(path, str(Path(*path.parts[-depth:]))) for path in paths]
 
@@ -58,7 +60,10 @@ def best_runs(figure: Figure, runs: Sequence[Run]) -> set[int]:
 
 def shown_figures(runs: Sequence[Run]) -> list[tuple[str, list[Figure]]]:
     """Groups of figures of which at least one run has one."""
-    groups = [(title, [f for f in figures if any(run.metrics.get(f.key) is not None for run in runs)]) for title, figures in FIGURE_GROUPS]
+    groups = [
+        (title, [f for f in figures if any(run.metrics.get(f.key) is not None for run in runs)])
+        for title, figures in FIGURE_GROUPS
+    ]
     return [(title, figures) for title, figures in groups if figures]
 
 
@@ -91,8 +96,9 @@ def _figure_table(runs: Sequence[Run]) -> str:
         for figure in figures:
             best = best_runs(figure, runs)
             cells = "".join(
-                f'<td class="n{" best" if index in best else ""}">{escape(figure.text(run.metrics.get(figure.key)))}</td>'
-                for index, run in enumerate(runs))
+                f'<td class="n{" best" * (index in best)}">{escape(figure.text(run.metrics.get(figure.key)))}</td>'
+                for index, run in enumerate(runs)
+            )
             rows.append(f"<tr><td>{escape(figure.title)}</td>{cells}</tr>")
     return page.table((("Figure", False), *((run.name, True) for run in runs)), rows)
 
@@ -102,6 +108,8 @@ def _instance_table(runs: Sequence[Run]) -> str:
     by_run = [{(item["id"], item["name"]): item["iou"] for item in run.instances} for run in runs]
     rows = []
     for key, kind in sorted(names.items(), key=lambda entry: (entry[1] != "object", entry[0])):
-        cells = "".join(f'<td class="n">{ious[key]:.3f}</td>' if key in ious else '<td class="n">–</td>' for ious in by_run)
+        cells = "".join(
+            f'<td class="n">{ious[key]:.3f}</td>' if key in ious else '<td class="n">–</td>' for ious in by_run
+        )
         rows.append(f'<tr><td>{escape(key[1])}</td><td class="soft">{escape(kind)}</td>{cells}</tr>')
     return page.table((("Instance", False), ("Kind", False), *((run.name, True) for run in runs)), rows)

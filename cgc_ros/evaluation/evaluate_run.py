@@ -15,12 +15,16 @@ from cgc_ros.sequences import Sequence
 
 
 def evaluate_run(
-    run_dir: Path, sequence: Sequence, backend: str = "auto", *, on_view: Callable[[int, int], None] = lambda done, total: None,
+    run_dir: Path,
+    sequence: Sequence,
+    backend: str = "auto",
+    *,
+    on_view: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict, Path]:
     """Score the map, write metrics.json, eval/ and the report; the metrics and the report's path.
 
-    What mapping measured (times, latencies, memory, id stability) stays; keys nobody measured are null. Raises RunError,
-    MapFileError and SequenceError.
+    What mapping measured (times, latencies, memory, id stability) stays; keys nobody measured are null.
+    Raises RunError, MapFileError and SequenceError.
     """
     run_dir = Path(run_dir).expanduser()
     if not run_dir.is_dir():

@@ -67,8 +67,22 @@ FIGURES = QUALITY + SPEED + SIZE
 
 #: Keys that `cgc eval` always writes, null where unknown.
 CONTRACT_KEYS = (
-    "psnr", "ssim", "scene_miou", "scene_mbiou", "ap50", "ap25", "num_objects", "num_gaussians", "num_keyframes", "seconds_mapping",
-    "steps_per_second", "keyframes_per_second", "label_latency_ms_p50", "label_latency_ms_p95", "peak_rss_mb", "peak_gpu_mb",
+    "psnr",
+    "ssim",
+    "scene_miou",
+    "scene_mbiou",
+    "ap50",
+    "ap25",
+    "num_objects",
+    "num_gaussians",
+    "num_keyframes",
+    "seconds_mapping",
+    "steps_per_second",
+    "keyframes_per_second",
+    "label_latency_ms_p50",
+    "label_latency_ms_p95",
+    "peak_rss_mb",
+    "peak_gpu_mb",
     "id_stability",
 )
 
@@ -78,7 +92,9 @@ def read_metrics(run_dir: Path, required: bool = False) -> dict:
     path = Path(run_dir) / METRICS_FILE
     if not path.exists():
         if required:
-            raise RunError(f"{path} does not exist: make it with `cgc map SEQ --out {run_dir}` and `cgc eval {run_dir} SEQ`")
+            raise RunError(
+                f"{path} does not exist: make it with `cgc map SEQ --out {run_dir}` and `cgc eval {run_dir} SEQ`"
+            )
         return {}
     return read_json(path)
 
@@ -88,9 +104,13 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}): delete it and run the command that writes it again") from error
+        raise RunError(
+            f"{path} cannot be read ({error}): delete it and run the command that writes it again"
+        ) from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} holds a {type(value).__name__}, not an object: delete it and run the command that writes it again")
+        raise RunError(
+            f"{path} holds a {type(value).__name__}, not an object: delete it and run the command that writes it again"
+        )
     return value
 
 
@@ -103,7 +123,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def finite(value: object) -> object:
-    """`value` with NaN and infinities replaced by None, and numpy scalars by plain numbers, so that any reader takes the JSON."""
+    """`value` with None for NaN and infinities, and plain numbers for numpy's, so that any reader takes the JSON."""
     if isinstance(value, dict):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

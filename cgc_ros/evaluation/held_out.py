@@ -74,18 +74,25 @@ class Evaluation:
 
 
 def evaluate(
-    snapshot: Snapshot, sequence: Sequence, out_dir: Path, *, on_view: Callable[[int, int], None] = lambda done, total: None,
+    snapshot: Snapshot,
+    sequence: Sequence,
+    out_dir: Path,
+    *,
+    on_view: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Render and segment every held-out view, score them, and write the pictures that anyone can recompute the figures from.
+    """Render and segment every held-out view, score them, and write images from which anyone can recompute the scores.
 
-    Writes `out_dir/render/NAME.png` (8-bit RGB), `out_dir/labels/NAME.png` (16 bit, 65535 unlabelled), `out_dir/depth/NAME.png`
-    (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`. `on_view(done, total)` reports progress.
+    Writes `out_dir/render/NAME.png` (8-bit RGB), `out_dir/labels/NAME.png` (16 bit, 65535 unlabelled),
+    `out_dir/depth/NAME.png` (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`. `on_view(done, total)` reports
+    progress.
     Raises RunError where the recording holds out no view, SequenceError where none of them can be read.
     """
     held_out = [index for index in range(len(sequence)) if sequence.is_held_out(index)]
     if not held_out:
         raise RunError(
-            f"{sequence.name} has {len(sequence)} frames and holds none out: record at least 8 frames, or list some in heldout.txt")
+            f"{sequence.name} has {len(sequence)} frames and holds none out: "
+            "record at least 8 frames, or list some in heldout.txt"
+        )
     for folder in ("render", "labels", "depth"):
         (out_dir / folder).mkdir(parents=True, exist_ok=True)
 
@@ -101,16 +108,26 @@ def evaluate(
         tally.score(snapshot, frame, truth, out_dir)
     on_view(len(held_out), len(held_out))
     if not tally.views:
-        raise SequenceError("unreadable", f"none of the {len(held_out)} held-out frames can be read; first: {tally.unreadable[0]}")
+        raise SequenceError(
+            "unreadable", f"none of the {len(held_out)} held-out frames can be read; first: {tally.unreadable[0]}"
+        )
 
     evaluation = _summarise(tally, snapshot, sequence)
-    write_json(out_dir / SCORES_FILE, {
-        "views": [
-            {"name": view.name, "psnr": view.psnr, "ssim": view.ssim, "depth_median_error_m": view.depth_median_error_m}
-            for view in evaluation.views
-        ],
-        "instances": [vars(instance) for instance in evaluation.instances],
-    })
+    write_json(
+        out_dir / SCORES_FILE,
+        {
+            "views": [
+                {
+                    "name": view.name,
+                    "psnr": view.psnr,
+                    "ssim": view.ssim,
+                    "depth_median_error_m": view.depth_median_error_m,
+                }
+                for view in evaluation.views
+            ],
+            "instances": [vars(instance) for instance in evaluation.instances],
+        },
+    )
     return evaluation
 
 
@@ -147,19 +164,32 @@ class _Tally:
             median_error = float(np.median(absolute)) if len(absolute) else None
         if truth is not None:
             self.segmentation.add(truth, labels)
-        self.views.append(ViewScore(
-            name, psnr(view.color, frame.image), ssim(view.color, frame.image), median_error,
-            _small(frame.image), _small(view.color), _small(error_picture(view.color, frame.image)),
-            _small(labels), None if truth is None else _small(truth),
-        ))
+        self.views.append(
+            ViewScore(
+                name,
+                psnr(view.color, frame.image),
+                ssim(view.color, frame.image),
+                median_error,
+                _small(frame.image),
+                _small(view.color),
+                _small(error_picture(view.color, frame.image)),
+                _small(labels),
+                None if truth is None else _small(truth),
+            )
+        )
 
 
 def _summarise(tally: _Tally, snapshot: Snapshot, sequence: Sequence) -> Evaluation:
     metrics: dict[str, object] = {
         "psnr": float(np.mean([view.psnr for view in tally.views])),
         "ssim": float(np.mean([view.ssim for view in tally.views])),
-        "scene_miou": None, "scene_mbiou": None, "ap50": None, "ap25": None,
-        "depth_median_error_m": None, "depth_median_error_share": None, "depth_coverage": None,
+        "scene_miou": None,
+        "scene_mbiou": None,
+        "ap50": None,
+        "ap25": None,
+        "depth_median_error_m": None,
+        "depth_median_error_share": None,
+        "depth_coverage": None,
         "num_objects": sum(not candidate.background for candidate in snapshot.objects),
         "num_gaussians": int(snapshot.num_gaussians),
         "num_views_scored": len(tally.views),
@@ -184,14 +214,24 @@ def _summarise(tally: _Tally, snapshot: Snapshot, sequence: Sequence) -> Evaluat
             metrics["ap50"], metrics["ap25"] = object_average_precision(snapshot.objects, points, tolerance)
             cloud_ious = object_match_ious(snapshot.objects, points, tolerance)
         instances = [
-            _instance_report(key, score, boundaries.get(key), truth.labels.get(key, (f"instance {key}", "background")), cloud_ious.get(key))
+            _instance_report(
+                key,
+                score,
+                boundaries.get(key),
+                truth.labels.get(key, (f"instance {key}", "background")),
+                cloud_ious.get(key),
+            )
             for key, score in masks.items()
         ]
     return Evaluation(metrics, tally.views, instances, tally.unreadable)
 
 
 def _instance_report(
-    key: int, score: InstanceScore, boundary: InstanceScore | None, label: tuple[str, str], cloud_iou: float | None,
+    key: int,
+    score: InstanceScore,
+    boundary: InstanceScore | None,
+    label: tuple[str, str],
+    cloud_iou: float | None,
 ) -> InstanceReport:
     boundary_iou = boundary.iou if boundary else 0.0
     return InstanceReport(key, *label, score.iou, boundary_iou, score.predicted_id, score.pixels, cloud_iou)

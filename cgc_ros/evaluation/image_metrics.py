@@ -16,16 +16,25 @@ def psnr(rendered: np.ndarray, recorded: np.ndarray) -> float:
 
 
 def ssim(rendered: np.ndarray, recorded: np.ndarray) -> float:
-    """Structural similarity of 8-bit images [H, W, 3], as Wang et al. 2004: Gaussian window of sigma 1.5, mean over channels."""
-    return float(structural_similarity(
-        rendered, recorded, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False))
+    """Structural similarity of 8-bit images [H, W, 3]: Wang et al. 2004, sigma 1.5, mean over channels."""
+    return float(
+        structural_similarity(
+            rendered,
+            recorded,
+            channel_axis=2,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 def depth_errors(rendered: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Errors of rendered depth where both the map and the sensor know it.
 
     rendered: [H, W] float32, metres along z, NaN unknown. measured: [H, W] float32, metres along z, 0 invalid.
-    -> absolute errors [M] metres, the same as shares of the measured range [M], number of validly measured pixels (>= M)
+    -> absolute errors [M] metres, the same as shares of the measured range [M], number of measured pixels (>= M)
     """
     measured_valid = np.isfinite(measured) & (measured > 0)
     both = measured_valid & np.isfinite(rendered)

@@ -42,7 +42,7 @@ class LabelOverlap:
     def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Count one view.
 
-        truth: [H, W] integer instance ids, 0 = unlabelled (no instance, yet a prediction that spills onto it pays in its union).
+        truth: [H, W] integer instance ids, 0 = unlabelled: no instance, yet predictions that spill onto it pay.
         predicted: [H, W] integer ids, 65535 = unlabelled.
         """
         if truth.shape != predicted.shape:
@@ -59,7 +59,7 @@ class LabelOverlap:
         self.views += 1
 
     def match(self) -> dict[int, InstanceScore]:
-        """One-to-one matching of all instances and ids that maximises the sum of IoU (Hungarian); unmatched instances get 0."""
+        """One-to-one matching of instances and ids of the largest sum of IoU (Hungarian); unmatched instances get 0."""
         truth_ids, predicted_ids = sorted(self.truth_pixels), sorted(self.predicted_pixels)
         row_of = {truth_id: row for row, truth_id in enumerate(truth_ids)}
         column_of = {predicted_id: column for column, predicted_id in enumerate(predicted_ids)}
@@ -71,7 +71,9 @@ class LabelOverlap:
         for row, column in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
             if iou[row, column] > 0:
                 truth_id = truth_ids[row]
-                scores[truth_id] = InstanceScore(float(iou[row, column]), predicted_ids[column], self.truth_pixels[truth_id])
+                scores[truth_id] = InstanceScore(
+                    float(iou[row, column]), predicted_ids[column], self.truth_pixels[truth_id]
+                )
         return scores
 
 

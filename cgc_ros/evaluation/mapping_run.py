@@ -31,7 +31,9 @@ class StreamOptions:
     """How a recording is fed."""
 
     budget: float | None = None  # wall seconds from the first frame to the end; None: the stream's length and 60 s
-    rate_hz: float | None = None  # frames per second in real time; None: as the mapper takes them, spread over half the budget
+    rate_hz: float | None = (
+        None  # frames per second in real time; None: as the mapper takes them, spread over half the budget
+    )
     use_depth: bool = True  # False: the recording's depth is withheld
     use_masks: bool = True  # False: the recording's masks are withheld
 
@@ -84,13 +86,15 @@ def feed_times(sequence: Sequence, budget: float, rate_hz: float | None) -> np.n
 
 
 def stream(
-    session: MappingSession, sequence: Sequence, options: StreamOptions,
+    session: MappingSession,
+    sequence: Sequence,
+    options: StreamOptions,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
 ) -> RunOutcome:
     """Feed the recording's held-in frames to a started session and let it train until the budget is spent.
 
-    A frame that cannot be read is left out and named in the outcome; SequenceError where that is every frame. Ctrl-C ends the
-    run early and is noted in the outcome. The session is left running.
+    A frame that cannot be read is left out and named in the outcome; SequenceError where that is every frame. Ctrl-C
+    ends the run early and is noted in the outcome. The session is left running.
     """
     feeder = _Feeder(session, sequence, options, on_progress)
     try:
@@ -175,15 +179,16 @@ class _Feeder:
             raise RunError(f"the mapping session is {status.state} after {self.seconds:.0f} s: {reasons}")
         share = self.outcome.frames_submitted / len(self.indices)
         self.outcome.recorder.sample(self.seconds, self.session, self.newest, share, force)
-        self.on_progress(RunProgress(
-            self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), status))
+        self.on_progress(
+            RunProgress(self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), status)
+        )
 
 
 def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:
     """Save the map and everything that describes the run; the metrics as written.
 
-    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up. The
-    session is stopped on the way.
+    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up.
+    The session is stopped on the way.
     """
     session.pause(True)
     keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
@@ -195,7 +200,11 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
     metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
-    metrics |= {"sequence": sequence.name, "run": run | {"interrupted": outcome.interrupted}, "machine": describe_machine()}
+    metrics |= {
+        "sequence": sequence.name,
+        "run": run | {"interrupted": outcome.interrupted},
+        "machine": describe_machine(),
+    }
     write_json(out_dir / METRICS_FILE, metrics)
     write_previews(out_dir / PREVIEWS_FOLDER, snapshot, sequence)
     return metrics
@@ -213,8 +222,11 @@ def run_metrics(outcome: RunOutcome, status: SessionStatus, snapshot: MapSnapsho
         "num_gaussians": int(snapshot.num_gaussians),
         "num_keyframes": status.keyframes,
         "frames": {
-            "submitted": outcome.frames_submitted, "used": status.frames_used, "dropped": status.dropped,
-            "unreadable": len(outcome.unreadable), "not_submitted": outcome.not_submitted,
+            "submitted": outcome.frames_submitted,
+            "used": status.frames_used,
+            "dropped": status.dropped,
+            "unreadable": len(outcome.unreadable),
+            "not_submitted": outcome.not_submitted,
         },
         **outcome.recorder.figures(),
     }
@@ -224,11 +236,16 @@ def object_record(candidate) -> dict:
     """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds)."""
     box = candidate.box
     return {
-        "id": candidate.id, "label": candidate.label, "label_confidence": candidate.label_confidence,
-        "confidence": candidate.confidence, "background": candidate.background,
+        "id": candidate.id,
+        "label": candidate.label,
+        "label_confidence": candidate.label_confidence,
+        "confidence": candidate.confidence,
+        "background": candidate.background,
         "box": {"center": box.center, "rotation": box.rotation, "size": box.size},
-        "num_points": len(candidate.points), "num_views": candidate.num_views,
-        "first_seen_ns": candidate.first_seen_ns, "last_seen_ns": candidate.last_seen_ns,
+        "num_points": len(candidate.points),
+        "num_views": candidate.num_views,
+        "first_seen_ns": candidate.first_seen_ns,
+        "last_seen_ns": candidate.last_seen_ns,
     }
 
 
@@ -244,8 +261,9 @@ def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> l
             continue  # named and counted when it was to be mapped
         camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
         labels = snapshot.segment(camera)
-        picture = side_by_side([
-            frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)])
+        picture = side_by_side(
+            [frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)]
+        )
         paths.append(folder / f"{index:05d}.png")
         write_png(paths[-1], picture)
     return paths

@@ -25,7 +25,7 @@ class ObjectLike(Protocol):
 
 
 def match_tolerance(truth_points: Iterable[np.ndarray], metric_scale: bool | None) -> float:
-    """Distance within which a point counts as matched: 2 cm, or 1% of the ground truth's diagonal where no metric scale is known."""
+    """Distance within which a point is matched: 2 cm, or 1% of the truth's diagonal where no metric scale is known."""
     if metric_scale:
         return METRIC_TOLERANCE
     points = np.concatenate([np.asarray(cloud, dtype=np.float64) for cloud in truth_points])
@@ -33,12 +33,14 @@ def match_tolerance(truth_points: Iterable[np.ndarray], metric_scale: bool | Non
 
 
 def voxel_means(points: np.ndarray, size: float) -> np.ndarray:
-    """One point per occupied voxel, the mean of those in it, so that density does not weigh. [P, 3] -> [V, 3]; drops NaN, inf."""
+    """The mean of the points in every voxel: density does not weigh. [P, 3] -> [V, 3]; drops NaN, inf."""
     points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) == 0:
         return points
-    _, voxel, counts = np.unique(np.floor(points / size).astype(np.int64), axis=0, return_inverse=True, return_counts=True)
+    _, voxel, counts = np.unique(
+        np.floor(points / size).astype(np.int64), axis=0, return_inverse=True, return_counts=True
+    )
     sums = np.zeros((len(counts), 3))
     np.add.at(sums, voxel.reshape(-1), points)
     return sums / counts[:, None]
@@ -47,9 +49,9 @@ def voxel_means(points: np.ndarray, size: float) -> np.ndarray:
 def cloud_iou(predicted: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
     """Intersection over union of two point clouds, [P, 3] and [Q, 3].
 
-    Both clouds are voxelised at half the tolerance. Precision is the share of predicted points within `tolerance` of a true
-    one, recall the share of true points within `tolerance` of a predicted one, and 1 / IoU = 1 / precision + 1 / recall - 1:
-    the identity that holds for sets, where both counts share one numerator.
+    Both clouds are voxelised at half the tolerance. Precision is the share of predicted points within `tolerance` of a
+    true one, recall the share of true points within `tolerance` of a predicted one, and
+    1 / IoU = 1 / precision + 1 / recall - 1: the identity that holds for sets, where both counts share one numerator.
     """
     return _voxelised_iou(_Cloud.of(predicted, tolerance), _Cloud.of(truth, tolerance), tolerance)
 
@@ -58,8 +60,8 @@ def average_precision(ious: np.ndarray, confidences: np.ndarray, threshold: floa
     """Average precision of predicted instances at one IoU threshold; None where there is no ground truth.
 
     Predictions, most confident first, each claim the unclaimed instance of largest IoU above `threshold`, or are false
-    positives. The area under precision over recall is integrated as ScanNet's benchmark does (central steps, and a last point
-    of precision 1 at recall 0).
+    positives. The area under precision over recall is integrated as ScanNet's benchmark does (central steps, and a last
+    point of precision 1 at recall 0).
 
     ious: [P, G] predicted x ground truth. confidences: [P].
     """
@@ -71,7 +73,9 @@ def average_precision(ious: np.ndarray, confidences: np.ndarray, threshold: floa
     order = np.argsort(-confidences, kind="stable")
     confidences = confidences[order]
     hits = _claim_instances(ious[order], threshold)
-    last_of_group = np.flatnonzero(np.append(confidences[:-1] != confidences[1:], True))  # equal confidences enter together
+    last_of_group = np.flatnonzero(
+        np.append(confidences[:-1] != confidences[1:], True)
+    )  # equal confidences enter together
     true_positives = np.cumsum(hits)[last_of_group]
     precision = np.append(true_positives[::-1] / (last_of_group[::-1] + 1), 1.0)
     recall = np.append(true_positives[::-1] / num_truth, 0.0)  # decreasing
@@ -85,15 +89,17 @@ def object_average_precision(
     tolerance: float,
     thresholds: tuple[float, ...] = (0.5, 0.25),
 ) -> list[float | None]:
-    """AP of the objects' clouds (background excluded, sorted by their `confidence`) against ground-truth points, per threshold."""
+    """AP of the objects' clouds (background excluded) against ground-truth points, one value per threshold."""
     candidates = [candidate for candidate in objects if not candidate.background]
     ious = _cloud_ious(candidates, truth_points, tolerance)
     confidences = np.array([candidate.confidence for candidate in candidates], dtype=np.float64)
     return [average_precision(ious, confidences, threshold) for threshold in thresholds]
 
 
-def object_match_ious(objects: Iterable[ObjectLike], truth_points: Mapping[int, np.ndarray], tolerance: float) -> dict[int, float]:
-    """Per ground-truth instance, the IoU of the object cloud (background excluded) that fits it best; 0 where none touches it."""
+def object_match_ious(
+    objects: Iterable[ObjectLike], truth_points: Mapping[int, np.ndarray], tolerance: float
+) -> dict[int, float]:
+    """Per ground-truth instance, IoU with the object (background excluded) that fits it best; 0 where none does."""
     ious = _cloud_ious([candidate for candidate in objects if not candidate.background], truth_points, tolerance)
     return {key: float(column.max(initial=0.0)) for key, column in zip(truth_points, ious.T, strict=True)}
 
@@ -111,9 +117,10 @@ class StabilityCount(NamedTuple):
 
 
 def compare_publications(earlier: Iterable[ObjectLike], later: Iterable[ObjectLike]) -> StabilityCount:
-    """Match the objects (background excluded) of two publications one to one by overlap of their voxelised clouds (Hungarian on IoU).
+    """Match the objects (background excluded) of two publications one to one by overlap of their clouds.
 
-    Voxels are 1% of the robust diagonal of the later clouds. An object that is merged away has vanished: its user lost it.
+    Hungarian matching on the IoU of their voxels, which are 1% of the robust diagonal of the later clouds. An object
+    that is merged away has vanished: its user lost it.
     """
     earlier = [candidate for candidate in earlier if not candidate.background and len(candidate.points)]
     later = [candidate for candidate in later if not candidate.background and len(candidate.points)]
@@ -131,7 +138,7 @@ def compare_publications(earlier: Iterable[ObjectLike], later: Iterable[ObjectLi
 
 
 def id_stability(counts: Iterable[StabilityCount]) -> float | None:
-    """Share of objects that keep their id from one publication to the next, all transitions pooled; None without any."""
+    """Share of objects that keep their id from one publication to the next, transitions pooled; None without any."""
     counts = list(counts)
     total = sum(count.total for count in counts)
     return sum(count.kept for count in counts) / total if total else None
@@ -161,7 +168,9 @@ def _cloud_ious(candidates: list[ObjectLike], truth_points: Mapping[int, np.ndar
     """IoU of every candidate's cloud with every true one, [P, G]."""
     predicted = [_Cloud.of(candidate.points, tolerance) for candidate in candidates]
     truth = [_Cloud.of(points, tolerance) for points in truth_points.values()]
-    return np.array([[_voxelised_iou(p, t, tolerance) for t in truth] for p in predicted]).reshape(len(predicted), len(truth))
+    return np.array([[_voxelised_iou(p, t, tolerance) for t in truth] for p in predicted]).reshape(
+        len(predicted), len(truth)
+    )
 
 
 def _claim_instances(ious: np.ndarray, threshold: float) -> np.ndarray:
@@ -186,5 +195,5 @@ def _voxel_iou(rows: list[np.ndarray], columns: list[np.ndarray], size: float) -
     occupied = coo_array((np.ones(len(voxel)), (owner, voxel)), shape=(len(clouds), int(voxel.max()) + 1)).tocsr()
     occupied.data[:] = 1.0  # several points of a cloud in one voxel count once
     counts = occupied.sum(axis=1)
-    shared = (occupied[: len(rows)] @ occupied[len(rows):].T).toarray()
-    return shared / (counts[: len(rows), None] + counts[None, len(rows):] - shared)
+    shared = (occupied[: len(rows)] @ occupied[len(rows) :].T).toarray()
+    return shared / (counts[: len(rows), None] + counts[None, len(rows) :] - shared)

@@ -20,7 +20,8 @@ p { margin: 0 0 10px; max-width: 78ch; }
 .soft, figcaption, th { color: var(--soft); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 10px; margin: 22px 0 8px; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 9px; padding: 12px 14px; }
-.card b { display: block; font-size: 23px; font-weight: 630; letter-spacing: -.02em; font-variant-numeric: tabular-nums; }
+.card b { display: block; font-size: 23px; font-weight: 630; letter-spacing: -.02em;
+  font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
@@ -76,7 +77,9 @@ def cards(items: Iterable[tuple[str, str]]) -> str:
 
 def table(header: Iterable[tuple[str, bool]], rows: Iterable[str]) -> str:
     """A table; `header` is (text, is a number), `rows` are <tr> elements."""
-    cells = "".join(f'<th class="n">{escape(text)}</th>' if number else f"<th>{escape(text)}</th>" for text, number in header)
+    cells = "".join(
+        f'<th class="n">{escape(text)}</th>' if number else f"<th>{escape(text)}</th>" for text, number in header
+    )
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

@@ -37,7 +37,7 @@ def label_picture(labels: np.ndarray) -> np.ndarray:
 
 
 def overlay_picture(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The image tinted by its ids, with outlines between them; unlabelled pixels stay as they are. -> [H, W, 3] uint8 RGB"""
+    """The image tinted by its ids, outlined; unlabelled pixels stay as they are. -> [H, W, 3] uint8 RGB"""
     tint = cv2.addWeighted(image, 1 - opacity, label_picture(labels), opacity, 0)
     picture = np.where((labels == UNLABELLED)[..., None], image, tint)
     picture[_outlines(labels)] = 255
@@ -45,7 +45,7 @@ def overlay_picture(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5)
 
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:
-    """Depth in the turbo colour map between its 2nd and 98th percentile, unknown black. [H, W] metres -> [H, W, 3] uint8 RGB"""
+    """Depth in turbo colours, 2nd to 98th percentile, unknown black. [H, W] metres -> [H, W, 3] uint8 RGB"""
     known = np.isfinite(depth) & (depth > 0)
     if not known.any():
         return np.zeros((*depth.shape, 3), np.uint8)
@@ -56,18 +56,24 @@ def depth_picture(depth: np.ndarray) -> np.ndarray:
 
 
 def error_picture(rendered: np.ndarray, recorded: np.ndarray) -> np.ndarray:
-    """Mean absolute colour error per pixel in the inferno colour map, brightest at 25% of full scale. -> [H, W, 3] uint8 RGB"""
+    """Mean absolute colour error in inferno colours, brightest at 25% of full scale. -> [H, W, 3] uint8 RGB"""
     error = np.abs(rendered.astype(np.float32) - recorded.astype(np.float32)).mean(axis=2) / 255
-    return cv2.applyColorMap((np.clip(error / ERROR_CEILING, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    return cv2.applyColorMap((np.clip(error / ERROR_CEILING, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[
+        ..., ::-1
+    ]
 
 
-def label_error_picture(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, matched: dict[int, int | None]) -> np.ndarray:
+def label_error_picture(
+    image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, matched: dict[int, int | None]
+) -> np.ndarray:
     """Pixels of true instances whose predicted id is not the one matched to them, in red over a grey image.
 
     matched: truth id -> predicted id. -> [H, W, 3] uint8 RGB
     """
     ids, dense = np.unique(truth, return_inverse=True)
-    expected = np.array([-1 if matched.get(int(i)) is None else matched[int(i)] for i in ids])[dense.reshape(truth.shape)]
+    expected = np.array([-1 if matched.get(int(i)) is None else matched[int(i)] for i in ids])[
+        dense.reshape(truth.shape)
+    ]
     wrong = (truth != 0) & (predicted.astype(np.int64) != expected)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2 + 64
     grey[wrong] = _TRUTH_MISSING_COLOR
@@ -86,7 +92,9 @@ def side_by_side(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
 def jpeg_uri(picture: np.ndarray, width: int, quality: int = 82) -> str:
     """A picture as a data URI, scaled down to at most `width` pixels across."""
     if picture.shape[1] > width:
-        picture = cv2.resize(picture, (width, round(picture.shape[0] * width / picture.shape[1])), interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(
+            picture, (width, round(picture.shape[0] * width / picture.shape[1])), interpolation=cv2.INTER_AREA
+        )
     encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
@@ -101,7 +109,7 @@ def write_png(path: Path, picture: np.ndarray) -> None:
 
 
 def depth_millimetres(depth: np.ndarray) -> np.ndarray:
-    """Depth as 16-bit millimetres, 0 unknown; what lies beyond 65.535 m is unknown too. [H, W] metres -> [H, W] uint16"""
+    """Depth as 16-bit millimetres, 0 unknown, as is what lies beyond 65.535 m. [H, W] metres -> [H, W] uint16"""
     millimetres = np.nan_to_num(depth.astype(np.float64) * 1000, nan=0.0, posinf=0.0, neginf=0.0).round()
     return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
 

@@ -16,7 +16,11 @@ NUM_FRAMES, WIDTH, HEIGHT = 40, 640, 480
 
 
 def run_pipeline_bench(
-    sequence: Sequence | None = None, *, backend: str = "auto", budget: float = 30.0, seed: int = 0,
+    sequence: Sequence | None = None,
+    *,
+    backend: str = "auto",
+    budget: float = 30.0,
+    seed: int = 0,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
 ) -> dict:
     """Map for `budget` seconds, nothing written; keys as in metrics.json, and the machine.
@@ -36,6 +40,10 @@ def run_pipeline_bench(
         session.stop()
     size = sequence.intrinsics(0)
     return {
-        "benchmark": "pipeline", "sequence": sequence.name, "image_size": f"{size.width}x{size.height}", "backend": mapper.backend,
-        **run_metrics(outcome, status, snapshot, keyframes_taken), "machine": describe_machine(),
+        "benchmark": "pipeline",
+        "sequence": sequence.name,
+        "image_size": f"{size.width}x{size.height}",
+        "backend": mapper.backend,
+        **run_metrics(outcome, status, snapshot, keyframes_taken),
+        "machine": describe_machine(),
     }

@@ -74,7 +74,7 @@ def _plot(curve: Curve, lines: dict[str, list[tuple[float, float]]]) -> str:
 
 def _inline(svg: str, prefix: str) -> str:
     """The <svg> element alone, its ids made unique so that several share one page."""
-    svg = svg[svg.index("<svg"):]
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)

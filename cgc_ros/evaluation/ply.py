@@ -16,23 +16,40 @@ PLY_SH_COEFFICIENTS = 16
 
 
 def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
-    """Write Gaussians in the layout of the original 3D Gaussian Splatting code (Kerbl et al. 2023), binary little endian.
+    """Write Gaussians as the original 3D Gaussian Splatting code does (Kerbl et al. 2023), binary little endian.
 
-    x y z, nx ny nz (zero), f_dc_0..2, f_rest_0..44 (all of red, then green, then blue), opacity (logit), scale_0..2 (log),
-    rot_0..3 (w x y z, unit).
+    x y z, nx ny nz (zero), f_dc_0..2, f_rest_0..44 (all of red, then green, then blue), opacity (logit),
+    scale_0..2 (log), rot_0..3 (w x y z, unit).
     """
     parameters = {name: value.detach().cpu().numpy() for name, value in model.parameters.items()}
     count = len(model)
     sh = np.zeros((count, PLY_SH_COEFFICIENTS, 3), np.float32)
     sh[:, : parameters["sh"].shape[1]] = parameters["sh"]
     quats = parameters["quats"] / np.maximum(np.linalg.norm(parameters["quats"], axis=1, keepdims=True), 1e-12)
-    columns = np.concatenate([
-        parameters["means"], np.zeros((count, 3)), sh[:, 0], sh[:, 1:].transpose(0, 2, 1).reshape(count, -1),
-        parameters["logit_opacities"][:, None], parameters["log_scales"], quats,
-    ], axis=1).astype("<f4")
+    columns = np.concatenate(
+        [
+            parameters["means"],
+            np.zeros((count, 3)),
+            sh[:, 0],
+            sh[:, 1:].transpose(0, 2, 1).reshape(count, -1),
+            parameters["logit_opacities"][:, None],
+            parameters["log_scales"],
+            quats,
+        ],
+        axis=1,
+    ).astype("<f4")
     names = [
-        "x", "y", "z", "nx", "ny", "nz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(3 * (PLY_SH_COEFFICIENTS - 1))),
-        "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)),
+        "x",
+        "y",
+        "z",
+        "nx",
+        "ny",
+        "nz",
+        *(f"f_dc_{i}" for i in range(3)),
+        *(f"f_rest_{i}" for i in range(3 * (PLY_SH_COEFFICIENTS - 1))),
+        "opacity",
+        *(f"scale_{i}" for i in range(3)),
+        *(f"rot_{i}" for i in range(4)),
     ]
     properties = "".join(f"property float {name}\n" for name in names)
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
@@ -44,14 +61,16 @@ def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
 
 
 def write_object_clouds(folder: Path, objects) -> list[Path]:
-    """One cloud per object: positions (map frame, metres), colours, and its id as `label` on every point. Paths as written.
+    """One cloud per object: positions (map frame, metres), colours, and its id as `label` on every point; their paths.
 
     Files are named by id and, where the object has one, by name.
     """
     try:
         import open3d
     except ImportError as error:
-        raise RunError(f"object clouds are written by open3d, which cannot be imported ({error}): pip install open3d") from error
+        raise RunError(
+            f"object clouds are written by open3d, which cannot be imported ({error}): pip install open3d"
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for candidate in objects:

@@ -16,11 +16,20 @@ from cgc_ros.frame import UNLABELLED
 
 #: Pictures are drawn smaller where there are many, so that the page stays below about 20 MB.
 PICTURE_BYTES_BUDGET = 20e6
-_HEADLINES = ("psnr", "ssim", "scene_miou", "scene_mbiou", "ap50", "id_stability", "num_objects", "label_latency_ms_p95")
+_HEADLINES = (
+    "psnr",
+    "ssim",
+    "scene_miou",
+    "scene_mbiou",
+    "ap50",
+    "id_stability",
+    "num_objects",
+    "label_latency_ms_p95",
+)
 
 
 def write_report(path: Path, metrics: dict, history: Sequence[dict], evaluation: Evaluation) -> None:
-    """Write the page. metrics: all of metrics.json; history: the records of history.json, empty where there are none."""
+    """Write the page. metrics: all of metrics.json; history: the records of history.json, empty without one."""
     run = metrics.get("run") or {}
     body = [page.cards((figure.text(metrics.get(figure.key)), figure.title) for figure in _headline_figures(metrics))]
     if evaluation.warnings:
@@ -42,7 +51,9 @@ def _headline_figures(metrics: dict):
 
 def _subtitle(run: dict) -> str:
     parts = [
-        f"{run[key]} {word}" for key, word in (("backend", "backend"), ("masks", "masks"), ("recipe", "recipe")) if run.get(key)
+        f"{run[key]} {word}"
+        for key, word in (("backend", "backend"), ("masks", "masks"), ("recipe", "recipe"))
+        if run.get(key)
     ]
     if run.get("depth"):
         parts.append("with depth" if run["depth"] == "used" else "without depth")
@@ -66,20 +77,30 @@ def _figure_table(metrics: dict) -> str:
         for figure in figures:
             rows.append(
                 f'<tr><td>{escape(figure.title)}</td><td class="n">{escape(figure.text(metrics.get(figure.key)))}</td>'
-                f'<td class="soft"><code>{figure.key}</code></td></tr>')
+                f'<td class="soft"><code>{figure.key}</code></td></tr>'
+            )
     return page.table((("Figure", False), ("Value", True), ("Key in metrics.json", False)), rows)
 
 
 def _instance_note() -> str:
     return (
         '<p class="soft">Ground-truth instances, one predicted id matched to each over all views together (Hungarian). '
-        "The scene's means are over instances of kind object.</p>")
+        "The scene's means are over instances of kind object.</p>"
+    )
 
 
 def _instance_table(instances: Sequence[InstanceReport]) -> str:
     ordered = sorted(instances, key=lambda instance: (instance.kind != "object", instance.iou))
-    header = (("Instance", False), ("Kind", False), ("IoU", True), ("", False), ("Boundary IoU", True), ("3D IoU", True),
-              ("Predicted id", True), ("Pixels", True))
+    header = (
+        ("Instance", False),
+        ("Kind", False),
+        ("IoU", True),
+        ("", False),
+        ("Boundary IoU", True),
+        ("3D IoU", True),
+        ("Predicted id", True),
+        ("Pixels", True),
+    )
     return page.table(header, (_instance_row(instance) for instance in ordered))
 
 
@@ -88,17 +109,20 @@ def _instance_row(instance: InstanceReport) -> str:
     matched = "none" if instance.predicted_id is None else str(instance.predicted_id)
     cloud = "–" if instance.cloud_iou is None else f"{instance.cloud_iou:.3f}"
     return (
-        f"<tr><td>{escape(instance.name)}</td><td class='soft'>{escape(instance.kind)}</td><td class='n'>{instance.iou:.3f}</td>"
+        f"<tr><td>{escape(instance.name)}</td><td class='soft'>{escape(instance.kind)}</td>"
+        f"<td class='n'>{instance.iou:.3f}</td>"
         f"<td style='width: 150px'><span class='bar' style='width: {140 * instance.iou:.0f}px'></span></td>"
         f"<td class='n'>{instance.boundary_iou:.3f}</td><td class='n'>{cloud}</td>"
         f"<td class='n'><span class='chip' style='background: {color}'></span>{matched}</td>"
-        f"<td class='n'>{instance.pixels:,}</td></tr>")
+        f"<td class='n'>{instance.pixels:,}</td></tr>"
+    )
 
 
 def _view_note() -> str:
     return (
         '<p class="soft">Never shown to the mapper. Colour error: brightest at a quarter of full scale. '
-        "Label error: red where the true instance is not covered by the id matched to it. Click a picture to enlarge it.</p>")
+        "Label error: red where a true instance lacks the id matched to it. Click a picture to enlarge it.</p>"
+    )
 
 
 def _views(evaluation: Evaluation) -> list[str]:
@@ -111,7 +135,9 @@ def _views(evaluation: Evaluation) -> list[str]:
 
 def _view(view: ViewScore, matched: dict[int, int | None], width: int) -> str:
     pictures = [
-        ("input", view.recorded), ("render", view.rendered), ("colour error", view.error),
+        ("input", view.recorded),
+        ("render", view.rendered),
+        ("colour error", view.error),
         ("labels", overlay_picture(view.recorded, view.labels)),
     ]
     if view.truth is not None:

@@ -1,4 +1,4 @@
-"""What a mapping run leaves behind in numbers: a record every second, latencies, and how stable the objects' ids were."""
+"""A mapping run in numbers: a record every second, latencies, and how stable the objects' ids were."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ class RunRecorder:
     _due: float = 0.0
     _publication_due: float = 0.0
 
-    def sample(self, seconds: float, session: Session, newest: Frame | None, stream_share: float, force: bool = False) -> None:
+    def sample(
+        self, seconds: float, session: Session, newest: Frame | None, stream_share: float, force: bool = False
+    ) -> None:
         """Record the session's state.
 
-        seconds: since the first frame. newest: the last frame submitted, whose view is segmented to time a label image while
-        mapping goes on. stream_share: 0..1, of the frames submitted so far.
+        seconds: since the first frame. newest: the last frame submitted, whose view is segmented to time a label image
+        while mapping goes on. stream_share: 0..1, of the frames submitted so far.
         """
         if not force and seconds < self._due:
             return
@@ -55,11 +57,20 @@ class RunRecorder:
             self._publication_due = seconds + PUBLICATION_PERIOD
             self._compare_publication(snapshot, stream_share)
         things = sum(not candidate.background for candidate in self._compared_objects)
-        self.records.append({
-            "t": round(seconds, 3), "frames_used": status.frames_used, "keyframes": status.keyframes, "gaussians": status.gaussians,
-            "objects": things, "steps": status.steps, "steps_per_second": status.steps_per_second, "train_psnr": status.train_psnr,
-            "rss_mb": round(resident_mb(), 1), "stream_share": round(stream_share, 4),
-        })
+        self.records.append(
+            {
+                "t": round(seconds, 3),
+                "frames_used": status.frames_used,
+                "keyframes": status.keyframes,
+                "gaussians": status.gaussians,
+                "objects": things,
+                "steps": status.steps,
+                "steps_per_second": status.steps_per_second,
+                "train_psnr": status.train_psnr,
+                "rss_mb": round(resident_mb(), 1),
+                "stream_share": round(stream_share, 4),
+            }
+        )
 
     def figures(self) -> dict[str, float | None]:
         """Keys of metrics.json that come from the samples."""

@@ -17,9 +17,13 @@ def open_map(run_dir: str | Path, backend: str = "auto") -> Mapper:
     config = MapperConfig(backend=backend)
     try:
         config = replace(
-            config, sh_degree=int(info["sh_degree"]), up=tuple(info["up"]),
+            config,
+            sh_degree=int(info["sh_degree"]),
+            up=tuple(info["up"]),
             density=replace(config.density, max_gaussians=2**31 - 1),
-            keyframes=replace(config.keyframes, max_keyframes=max(len(info["keyframes"]), config.keyframes.max_keyframes)),
+            keyframes=replace(
+                config.keyframes, max_keyframes=max(len(info["keyframes"]), config.keyframes.max_keyframes)
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MapFileError(f"{path} lacks or garbles part of the map ({error}): restore it from a copy") from error

@@ -1,6 +1,7 @@
 """A small ray-cast scene with exact depth, instances and poses: for `cgc bench pipeline`, and for tests.
 
-Boxes and spheres, textured by sums of sines, stand on a floor inside a large box of a room; the camera walks an arc around them.
+Boxes and spheres, textured by sums of sines, stand on a floor inside a large box of a room; the camera walks an arc
+around them.
 """
 
 from __future__ import annotations
@@ -36,16 +37,27 @@ SOLIDS = (
 
 
 class SyntheticSequence(Sequence):
-    """The scene as a recording with depth, masks (ids shuffled per frame) and truth. Frames are ray-cast when asked for."""
+    """The scene as a recording with depth, masks (ids shuffled per frame) and truth. Frames are ray-cast on demand."""
 
     def __init__(self, num_frames: int = 24, width: int = 160, height: int = 120, rate_hz: float = 5.0):
         intrinsics = Intrinsics(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
         frames = [
-            FrameInfo(f"{index:04d}", 1_000_000_000 + round(index * 1e9 / rate_hz), _pose(index / max(1, num_frames - 1)), intrinsics, False)
+            FrameInfo(
+                f"{index:04d}",
+                1_000_000_000 + round(index * 1e9 / rate_hz),
+                _pose(index / max(1, num_frames - 1)),
+                intrinsics,
+                False,
+            )
             for index in range(num_frames)
         ]
         super().__init__(
-            "synthetic", hold_out_every_eighth(frames), has_depth=True, has_masks=True, metric_scale=True, labels=_labels(),
+            "synthetic",
+            hold_out_every_eighth(frames),
+            has_depth=True,
+            has_masks=True,
+            metric_scale=True,
+            labels=_labels(),
             object_points={_FIRST_OBJECT_ID + index: _surface_points(solid) for index, solid in enumerate(SOLIDS)},
         )
         self._views: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -69,7 +81,7 @@ class SyntheticSequence(Sequence):
 
 
 def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """World from camera, [4, 4], of an optical frame (x right, y down, z forward) at `position` that faces `target`; z is up."""
+    """World from camera, [4, 4], of an optical frame at `position` (x right, y down, z forward) facing `target`."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -81,7 +93,9 @@ def look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
 def ray_cast(intrinsics: Intrinsics, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One view of the scene: image [H, W, 3] uint8, depth along z [H, W] float32 metres, ids [H, W] int32."""
     u, v = np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height))
-    rays = np.stack([(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u, float)], axis=-1)
+    rays = np.stack(
+        [(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, np.ones_like(u, float)], axis=-1
+    )
     rays = rays.reshape(-1, 3) @ world_from_camera[:3, :3].T  # of length 1 along z: the ray parameter is the depth
     origin = world_from_camera[:3, 3]
     depth = _exit_distance(origin, rays, np.array([0.0, 0.0, _ROOM_HALF]), np.full(3, _ROOM_HALF))
@@ -102,7 +116,10 @@ def ray_cast(intrinsics: Intrinsics, world_from_camera: np.ndarray) -> tuple[np.
 
 
 def _labels() -> dict[int, tuple[str, str]]:
-    things = {_FIRST_OBJECT_ID + i: (f"{'ball' if solid.sphere else 'box'} {i + 1}", "object") for i, solid in enumerate(SOLIDS)}
+    things = {
+        _FIRST_OBJECT_ID + i: (f"{'ball' if solid.sphere else 'box'} {i + 1}", "object")
+        for i, solid in enumerate(SOLIDS)
+    }
     return {_FLOOR_ID: ("floor", "background"), _ROOM_ID: ("room", "background"), **things}
 
 
