@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.rendering.kernels import kernels, num_threads
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 
@@ -22,22 +23,28 @@ class GaussianAdam:
 
     def step(self, gradients: dict[str, Tensor], rates: dict[str, float], visible: Tensor | None = None) -> None:
         """Move every parameter in `gradients` ([N, ...] each) by its rate; `visible` [N] bool limits the rows."""
+        update = _update_on_cpu if self.model.device.type == "cpu" else _update_on_gpu
         with torch.no_grad():
-            rows = None if visible is None else visible.nonzero().squeeze(1)
             for name, gradient in gradients.items():
-                self._update(name, gradient, rates[name], rows)
+                update(self.model.parameters[name].detach(), *self.model.moments[name], gradient, rates[name], visible)
 
-    def _update(self, name: str, gradient: Tensor, rate: float, rows: Tensor | None) -> None:
-        parameter = self.model.parameters[name].detach()
-        first, second = self.model.moments[name]
-        if rows is not None:
-            gradient = gradient.index_select(0, rows)
-            m = first.index_select(0, rows).lerp_(gradient, 1 - BETA1)
-            v = second.index_select(0, rows).mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            first.index_copy_(0, rows, m)
-            second.index_copy_(0, rows, v)
-            parameter.index_add_(0, rows, m / v.sqrt_().add_(EPSILON), alpha=-rate)
-        else:
-            first.lerp_(gradient, 1 - BETA1)
-            second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            parameter.addcdiv_(first, second.sqrt().add_(EPSILON), value=-rate)
+
+def _update_on_cpu(
+    parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rate: float, visible: Tensor | None
+) -> None:
+    """One pass over memory, in place."""
+    rows = len(parameter)
+    arrays = [tensor.contiguous().reshape(rows, -1).numpy() for tensor in (parameter, first, second, gradient)]
+    moving = None if visible is None else visible.view(torch.uint8).numpy()
+    kernels.adam_update(*arrays, moving, rate, BETA1, BETA2, EPSILON, threads=num_threads())
+
+
+def _update_on_gpu(
+    parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rate: float, visible: Tensor | None
+) -> None:
+    """The same without branches: rows that do not move keep their value and moments."""
+    moves = torch.ones(len(parameter), dtype=torch.bool, device=parameter.device) if visible is None else visible
+    moves = moves.reshape(-1, *[1] * (parameter.dim() - 1))
+    first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - BETA1), first))
+    second.copy_(torch.where(moves, BETA2 * second + (1 - BETA2) * gradient.square(), second))
+    parameter.sub_(torch.where(moves, rate * first / (second.sqrt() + EPSILON), 0.0))

@@ -3,10 +3,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
 #include "rasterizer.h"
+#include "thread_pool.h"
 
 namespace py = pybind11;
 
@@ -297,7 +299,31 @@ PYBIND11_MODULE(_kernels, m) {
       py::arg("rendered").noconvert(), py::arg("target").noconvert(), py::arg("mask").noconvert(), py::arg("ssim_weight"),
       py::arg("gradient").noconvert(), py::kw_only(), py::arg("threads"));
 
+  m.def(
+      "adam_update",
+      [](In<float> parameter, In<float> first, In<float> second, In<float> gradient, Optional<uint8_t> moving, float rate,
+         float beta1, float beta2, float epsilon, int threads) {
+        const py::ssize_t n = parameter.ndim() == 2 ? parameter.shape(0) : 0, width = parameter.ndim() == 2 ? parameter.shape(1) : 0;
+        AdamRows rows{width,
+                      read(moving, {n}, "moving"),
+                      read(gradient, {n, width}, "gradient"),
+                      write(parameter, {n, width}, "parameter"),
+                      write(first, {n, width}, "first"),
+                      write(second, {n, width}, "second"),
+                      rate, beta1, beta2, epsilon};
+        py::gil_scoped_release release;
+        const KernelTable& table = kernels();
+        const int64_t chunk = 4096;
+        parallel_for((n + chunk - 1) / chunk, threads, [&](int64_t item, int) {
+          table.adam_rows(rows, item * chunk, std::min<int64_t>((item + 1) * chunk, n));
+        });
+      },
+      py::arg("parameter").noconvert(), py::arg("first").noconvert(), py::arg("second").noconvert(),
+      py::arg("gradient").noconvert(), py::arg("moving").noconvert(), py::arg("rate"),
+      py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
+      "One Adam update in place, of the rows in `moving` (None: all).");
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");
+  m.def("use_instruction_set", [](const std::string& name) { use_kernels(name.c_str()); }, "For tests and benchmarks.");
   m.def(
       "instruction_sets",
       [] {

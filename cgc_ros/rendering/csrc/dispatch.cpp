@@ -1,4 +1,5 @@
 // The instruction set, picked at run time.
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -58,19 +59,28 @@ const KernelTable* kernels_named(const char* name) {
   return nullptr;
 }
 
-const KernelTable& kernels() {
-  static const KernelTable* chosen = [] {
-    const char* wanted = std::getenv("CGC_ISA");
-    if (!wanted || !*wanted) return runnable()[0];
-    const KernelTable* table = kernels_named(wanted);
-    if (!table) {
-      std::string message = std::string("CGC_ISA=") + wanted + " cannot run on this processor; choose one of";
-      for (const KernelTable* const* t = runnable(); *t; ++t) message += std::string(" ") + (*t)->name;
-      throw std::runtime_error(message);
-    }
-    return table;
-  }();
-  return *chosen;
+namespace {
+
+const KernelTable* find_or_throw(const char* name) {
+  const KernelTable* table = kernels_named(name);
+  if (table) return table;
+  std::string message = std::string("the instruction set '") + name + "' is unknown or cannot run on this processor; choose";
+  for (const KernelTable* const* t = runnable(); *t; ++t) message += std::string(" ") + (*t)->name;
+  throw std::invalid_argument(message);
 }
+
+std::atomic<const KernelTable*>& current() {
+  static std::atomic<const KernelTable*> table = [] {
+    const char* wanted = std::getenv("CGC_ISA");
+    return wanted && *wanted ? find_or_throw(wanted) : runnable()[0];
+  }();
+  return table;
+}
+
+}  // namespace
+
+const KernelTable& kernels() { return *current(); }
+
+void use_kernels(const char* name) { current() = find_or_throw(name); }
 
 }  // namespace cgc

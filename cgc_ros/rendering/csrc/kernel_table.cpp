@@ -20,12 +20,13 @@ void labels_tile(const LabelTiles&, int, GrowingBuffer&);
 void votes_tile(const VoteTiles&, int, GrowingBuffer&);
 void ssim_rows(const SsimImages&, int, int, GrowingBuffer&, double*);
 void ssim_gradient_rows(const SsimImages&, int, int, GrowingBuffer&);
+void adam_rows(const AdamRows&, int64_t, int64_t);
 
 extern const KernelTable table;
 const KernelTable table = {
     CGC_STRING(CGC_ISA), project,       project_backward, harmonics,   harmonics_backward, find_blocks,
     forward_scratch,     forward_tile,  backward_scratch, backward_tile, weights_tile,      labels_tile,
-    votes_tile,          ssim_rows,     ssim_gradient_rows,
+    votes_tile,          ssim_rows,     ssim_gradient_rows, adam_rows,
 };
 
 }  // namespace cgc::CGC_ISA

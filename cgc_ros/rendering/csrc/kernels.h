@@ -108,6 +108,16 @@ struct SsimImages {
   float* gradient;              // [H, W, 3]
 };
 
+struct AdamRows {
+  int64_t width;                // floats per row
+  const uint8_t* moving;        // [N] rows that move, or null for all
+  const float* gradient;        // [N, width]
+  float* parameter;             // [N, width], as the moments
+  float* first;
+  float* second;
+  float rate, beta1, beta2, epsilon;
+};
+
 struct KernelTable {
   const char* name;
   // Visible Gaussians of [begin, end): splats, depths, radii, and the tiles each touches, appended to `tiles` (int32).
@@ -131,11 +141,14 @@ struct KernelTable {
   // Rows [begin, end): returns the sums of SSIM and |difference| over the mask, and fills the derivatives.
   void (*ssim_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch, double* sums);
   void (*ssim_gradient_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch);
+  // Rows [begin, end).
+  void (*adam_rows)(const AdamRows&, int64_t begin, int64_t end);
 };
 
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.
 const KernelTable& kernels();
 const KernelTable* kernels_named(const char* name);  // null where it is unknown or cannot run here
+void use_kernels(const char* name);                  // for tests and benchmarks
 int kernel_names(const char** names, int capacity);  // those that can run here
 
 }  // namespace cgc
