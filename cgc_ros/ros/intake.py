@@ -100,9 +100,12 @@ class Intake:
         self.configure(settings)
 
     def configure(self, settings: IntakeSettings) -> None:
-        """Apply new settings; what waits for partners is forgotten, counts stay."""
+        """Apply new settings; what waits for partners is dropped, counts stay."""
         self._settings = settings
-        earlier = self.counts if hasattr(self, "_infos") else Counter()
+        earlier = Counter()
+        if hasattr(self, "_infos"):
+            earlier = self.counts
+            self._drop_waiting()
         tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
         self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
         extras = {"depth": PartnerPolicy(tolerance, wait)}
@@ -125,11 +128,7 @@ class Intake:
 
     def clear(self) -> None:
         """Forget everything that waits; counts stay."""
-        lost = len(self._infos) + self._poses.clear() + len(self._extras)
-        if lost:
-            self.dropped["cleared"] += lost
-        self._infos.clear()
-        self._extras.clear()
+        self._drop_waiting()
         self._guard.clear()
 
     def on_image(self, message) -> None:
@@ -147,7 +146,7 @@ class Intake:
             self._drop(error.reason, str(error))
             return
         self._watch_format(getattr(message, "encoding", None) or message.format, image.shape)
-        self._infos.add_primary(stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
+        self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
 
     def on_camera_info(self, message) -> None:
         """A CameraInfo."""
@@ -173,8 +172,21 @@ class Intake:
         for _, arrival, partners in self._infos.poll(now):
             self._join_camera(arrival, partners["camera_info"], now)
         self._poses.poll(now)
-        for _, view, partners in self._extras.poll(now):
+        for _, view, partners in self._extras.poll(time.monotonic_ns()):
             self._hand_on(view, partners["depth"], partners.get("masks"))
+
+    def _drop_waiting(self) -> None:
+        lost = len(self._infos) + self._poses.clear() + len(self._extras)
+        if lost:
+            self.dropped["cleared"] += lost
+        self._infos.clear()
+        self._extras.clear()
+
+    def _queue(self, queue: StampSynchronizer, stamp_ns: int, item: _Arrival | View, now_ns: int) -> None:
+        overflow = queue.counts["overflow"]
+        queue.add_primary(stamp_ns, item, now_ns)
+        if queue.counts["overflow"] > overflow:
+            self.dropped["overflow"] += 1
 
     def _add_extra(self, name: str, message, decode: Callable[[], np.ndarray]) -> None:
         try:
@@ -221,9 +233,7 @@ class Intake:
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
         view = replace(view, map_from_camera=map_from_camera)
         self._on_view(view)
-        overflow = self._extras.counts["overflow"]
-        self._extras.add_primary(view.stamp_ns, view, time.monotonic_ns())
-        self.dropped["overflow"] += self._extras.counts["overflow"] - overflow
+        self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
         self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))

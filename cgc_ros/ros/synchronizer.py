@@ -99,7 +99,7 @@ class StampSynchronizer:
     def _match(self, name: str, policy: PartnerPolicy, primary: _Pending, now_ns: int) -> tuple[Any, str] | None:
         """(item, kind of match), or None to go on waiting."""
         buffer = self._buffers[name]
-        nearest = min(buffer, key=lambda entry: abs(entry[0] - primary.stamp_ns), default=None)
+        nearest = min(reversed(buffer), key=lambda entry: abs(entry[0] - primary.stamp_ns), default=None)  # of equals the last
         distance = abs(nearest[0] - primary.stamp_ns) if nearest is not None else None
         if distance == 0:
             return nearest[1], "exact"

@@ -67,7 +67,7 @@ class Tf2Buffer:
         except self._tf2.LookupException as error:
             raise TransformError("unknown_frame", f"{error} (frame {source!r} or {target!r} was never published)") from error
         except self._tf2.ExtrapolationException as error:
-            reason = "extrapolation_future" if "future" in str(error) else "extrapolation_past"
+            reason = "extrapolation_future" if self._is_ahead(target, source, stamp_ns or 0) else "extrapolation_past"
             raise TransformError(reason, f"{error}: check that its publisher runs and that clocks agree") from error
         except self._tf2.TransformException as error:
             raise TransformError("bad_frame", str(error)) from error
@@ -75,6 +75,16 @@ class Tf2Buffer:
 
     def clear(self) -> None:
         self._buffer.clear()
+
+    def _is_ahead(self, target: str, source: str, stamp_ns: int) -> bool:
+        """Whether waiting may help. tf2's text does not tell where an edge has a single sample."""
+        from rclpy.time import Time
+
+        try:
+            newest = self._buffer.lookup_transform_core(target, source, Time())
+        except self._tf2.TransformException:
+            return True
+        return stamp_ns > stamp_of(newest.header.stamp)
 
 
 def has_tf2_ros() -> bool:

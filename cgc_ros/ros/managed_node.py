@@ -1,0 +1,276 @@
+"""The managed node: one mapping session, its inputs, its outputs, its services. Threads are as in docs/architecture.md."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
+
+from cgc_ros.msg import MapStatus
+from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
+from cgc_ros.ros.faults import FAULTS, FaultBoard
+from cgc_ros.ros.frame_guard import GuardSettings
+from cgc_ros.ros.inputs import Inputs
+from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
+from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
+from cgc_ros.ros.map_storage import MapDirectory
+from cgc_ros.ros.node_parameters import ParameterServer
+from cgc_ros.ros.output_worker import OutputWorker
+from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.publishers import STREAM, Publishers
+from cgc_ros.ros.queries import Answerer
+from cgc_ros.ros.services import Services
+from cgc_ros.ros.session_factory import create_session
+from cgc_ros.ros.transform_source import TransformSource, create_buffer
+from cgc_ros.ros.view_rendering import render_labels
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MappingSession
+
+_WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
+_REPORT_PERIOD_S = 1.0
+_FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCCESS
+
+#: Refused transforms by reason -> the fault they are; others are counted only.
+_REFUSED_TRANSFORMS = {
+    "bad_pose": "bad_pose", "bad_transform": "bad_pose", "loop": "transform_loop", "clock_jump_back": "clock_jump_back", "bad_frame": "no_transform",
+}
+#: Faults of the session by its own names.
+_SESSION_FAULTS = {"mask_source": "mask_source_failed"}
+
+
+class CgcNode(LifecycleNode):
+    """Lifecycle: configure makes the map and the services, activate takes images in, deactivate keeps the map, cleanup drops it."""
+
+    def __init__(self, session_factory: Callable[[NodeParameters], MappingSession] = create_session, **kwargs):
+        super().__init__("cgc", **kwargs)
+        self._session_factory = session_factory
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._session: MappingSession | None = None
+        self._topics: Publishers | None = None
+        self._service_set: Services | None = None
+        self._intake: Intake | None = None
+        self._inputs: Inputs | None = None
+        self._labels: LabelWorker | None = None
+        self._outputs: OutputWorker | None = None
+        self._activated_ns: int | None = None
+        self._latency = LatencyMeter()
+        self._faults = FaultBoard(time.monotonic_ns, self._note_fault_change)
+        self._faults_changed = False
+        self._last_report_ns = 0
+        self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
+        self._input_group = MutuallyExclusiveCallbackGroup()
+        # Not lifecycle publishers: what is wrong must be heard in every state.
+        self._status_publisher = self.create_publisher(MapStatus, "~/status", STREAM)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", STREAM)
+        self._diagnostics = DiagnosticsWriter(self.get_fully_qualified_name(), lambda: self._intake.image_frame if self._intake else "")
+        self.create_timer(_WATCH_PERIOD_S, self._watch, MutuallyExclusiveCallbackGroup(), self._steady)
+
+    @property
+    def parameters(self) -> NodeParameters:
+        """The current ones."""
+        return self._parameter_server.current
+
+    def autostart(self) -> bool:
+        """Configure and activate; False where that failed (the log and /diagnostics say why)."""
+        return self.trigger_configure() == _DONE and self.trigger_activate() == _DONE
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Make the session, the topics and the services; load a map where asked to."""
+        try:
+            self._configure()
+        except Exception as error:  # rclpy would swallow it: name it, release what was made, stay unconfigured
+            self._fail("configure", error)
+            self._release()
+            return _FAILED
+        self._faults.clear("configure_failed")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take images in."""
+        try:
+            self._intake.clear()
+            self._inputs = Inputs(self, self.parameters, self._intake, self._transforms, self._faults, self._input_group)
+            self._labels.start()
+            self._outputs.start()
+            self._session.pause(False)
+        except Exception as error:  # as above: named, undone, inactive again
+            self._fail("activate", error)
+            self._stop_inputs()
+            return _FAILED
+        self._activated_ns = time.monotonic_ns()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no more images in; the map stays, services answer."""
+        self._stop_inputs()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Drop the map, the topics and the services."""
+        self._release()
+        return _DONE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Save the map where asked to, then stop."""
+        self._stop_inputs()
+        self._save_on_shutdown()
+        self._release()
+        return _DONE
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; the node can be configured again."""
+        self._release()
+        return _DONE
+
+    def _configure(self) -> None:
+        parameters = self.parameters
+        if parameters.threads > 0:
+            import torch
+
+            torch.set_num_threads(parameters.threads)
+        self._latency = LatencyMeter()
+        self._session = self._session_factory(parameters)
+        self._session.start()
+        self._session.pause(True)
+        self._transforms = TransformSource(
+            create_buffer(parameters.transform_buffer if parameters.pose_source == "tf" else "buffer", parameters.transform_history),
+            round(parameters.clock_jump * 1e9), self._on_refused_transform)
+        self._topics = Publishers(self)
+        self._labels = LabelWorker(
+            self._render_labels, self._publish_labels, lambda: self._topics.listeners("labels", "overlay") > 0,
+            lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0, self._on_output_error)
+        self._outputs = OutputWorker(
+            self._topics, self._labels, lambda: self._session.snapshot, lambda: self.parameters, self._on_output_error)
+        self._intake = Intake(
+            self._intake_settings(), lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
+            self._faults, self._labels.submit, self._session.submit, lambda: self.get_clock().now().nanoseconds)
+        self._service_set = Services(
+            self, self._session, MapDirectory(parameters.map_directory), self._faults, self._answerer, self._intake.clear)
+        if parameters.load_on_start:
+            self._service_set.load(parameters.load_on_start)
+        self.get_logger().info(f"configured: map frame {parameters.map_frame!r}, masks from {parameters.mask_source}")
+
+    def _stop_inputs(self) -> None:
+        self._activated_ns = None
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        for worker in (self._labels, self._outputs):
+            if worker is not None and not worker.stop():
+                self.get_logger().warn(f"{type(worker).__name__} did not stop in time; it ends with the process")
+        if self._labels is not None:
+            self._labels.clear()
+        if self._session is not None:
+            self._session.pause(True)
+        self._faults.clear("no_images")
+
+    def _release(self) -> None:
+        self._stop_inputs()
+        if self._service_set is not None:
+            self._service_set.destroy()
+        if self._topics is not None:
+            self._topics.destroy()
+        if self._session is not None:
+            self._session.stop()
+        self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
+
+    def _save_on_shutdown(self) -> None:
+        name = self.parameters.save_on_shutdown
+        if not name or self._service_set is None:
+            return
+        try:
+            self.get_logger().info(f"map saved to {self._service_set.save(name)}")
+        except Exception as error:  # the last thing the node does: say what was lost, and end
+            self._faults.report("save_failed", str(error))
+            self.get_logger().error(f"the map was not saved: {error}")
+
+    def _intake_settings(self) -> IntakeSettings:
+        p = self.parameters
+        topic = self.resolve_topic_name("image")
+        return IntakeSettings(
+            camera_frame=p.camera_frame, rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in topic),
+            depth_unit=p.depth_unit, sync_tolerance=p.sync_tolerance, sync_wait=p.sync_wait, masks_wait=p.masks_wait,
+            use_masks=p.mask_source == "topic", transform_timeout=p.transform_timeout, clock_jump=p.clock_jump,
+            guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
+        )
+
+    def _apply_parameters(self, parameters: NodeParameters) -> None:
+        if self._inputs is not None:
+            self._inputs.configure(self._intake_settings())
+        elif self._intake is not None:
+            self._intake.configure(self._intake_settings())
+        if self._session is not None:
+            self._session.max_steps_per_second, self._session.snapshot_period = parameters.max_steps_per_second, parameters.snapshot_period
+
+    def _answerer(self) -> Answerer:
+        return Answerer(
+            self._session.snapshot, self.parameters, lambda target, source: self._transforms.lookup(target, source), self._labels.current)
+
+    def _render_labels(self, view: View):
+        return render_labels(self._session.snapshot, view.camera, view.map_from_camera)
+
+    def _publish_labels(self, labelled: LabelledView) -> None:
+        if self._topics.listeners("labels"):
+            self._topics.publish("labels", encode_image(labelled.labels, "mono16", labelled.view.header))
+        since_stamp_ns = self.get_clock().now().nanoseconds - labelled.view.stamp_ns
+        if not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS:  # stamps of another clock: what can be measured is the time since arrival
+            since_stamp_ns = time.monotonic_ns() - labelled.view.arrived_ns
+        self._latency.add(since_stamp_ns * 1e-9)
+
+    def _on_output_error(self, error: Exception) -> None:
+        self.get_logger().error(f"publishing failed: {type(error).__name__}: {error}", throttle_duration_sec=5.0)
+        self._faults.report("label_failed", f"{type(error).__name__}: {error}")
+
+    def _on_refused_transform(self, reason: str, message: str) -> None:
+        fault = _REFUSED_TRANSFORMS.get(reason)
+        if fault:
+            self._faults.report(fault, message)
+
+    def _fail(self, transition: str, error: Exception) -> None:
+        self.get_logger().error(f"cannot {transition}: {error}")
+        self._faults.report("configure_failed", f"cannot {transition}: {error}")
+
+    def _note_fault_change(self) -> None:
+        self._faults_changed = True
+
+    def _watch(self) -> None:
+        """Notice what does not come, and report: once a second, and at once where a fault appeared or went."""
+        self._watch_images()
+        status = self._session.status() if self._session is not None else None
+        for name, message in (status.faults if status else {}).items():
+            fault = _SESSION_FAULTS.get(name, name)
+            self._faults.report(fault if fault in FAULTS else "mapping_failed", message)
+        faults, now = self._faults.active(), time.monotonic_ns()
+        if not self._faults_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
+            return
+        self._faults_changed, self._last_report_ns = False, now
+        header = Header(frame_id=self.parameters.map_frame, stamp=self.get_clock().now().to_msg())
+        intake = self._intake
+        message = status_message(
+            header, status, intake.received if intake else 0, intake.dropped if intake else {},
+            (self._latency.quantile_ms(0.5), self._latency.quantile_ms(0.95)), faults, self.parameters.mask_source)
+        self._status_publisher.publish(message)
+        numbers = {"frames received": message.frames_received, "frames used": message.frames_used, "keyframes": message.keyframes}
+        numbers |= {"gaussians": message.gaussians, "objects": message.objects, "steps per second": round(message.steps_per_second, 2)}
+        if intake is not None:
+            numbers |= {key.replace("_", " "): count for key, count in {**intake.dropped, **intake.counts}.items()}
+        lifecycle_state = self._state_machine.current_state[1]
+        self._diagnostics_publisher.publish(self._diagnostics.array(header, lifecycle_state, faults, numbers))
+
+    def _watch_images(self) -> None:
+        intake, inputs, activated_ns = self._intake, self._inputs, self._activated_ns
+        if intake is None or inputs is None or activated_ns is None:
+            return
+        silent_s = (time.monotonic_ns() - max(activated_ns, intake.last_image_ns or 0)) * 1e-9
+        if silent_s > self.parameters.input_timeout:
+            publishers = inputs.image.count_publishers()
+            why = f"{publishers} publisher(s), so QoS or the network is the reason" if publishers else "it has no publisher"
+            self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")
