@@ -44,7 +44,8 @@ def test_frames_come_at_the_rate_asked_for_and_held_out_ones_keep_their_slots(se
 
 
 def test_without_a_rate_frames_are_spread_over_half_the_budget_and_wait_for_the_mapper(sequence):
-    assert feed_times(sequence, 160.0, None)[-1] == pytest.approx(75.0)
+    assert feed_times(sequence, 160.0, StreamOptions())[-1] == pytest.approx(75.0)
+    assert not feed_times(sequence, 160.0, StreamOptions(feed_share=0.0)).any()
     waits = []
 
     class Slow(FakeSession):

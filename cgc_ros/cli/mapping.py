@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,15 @@ from cgc_ros.cli.console import (
     print_figures,
     print_json,
     progress_bar,
+    signals_interrupt,
 )
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
 Writes DIR/map.cgc, DIR/objects.json, DIR/metrics.json, DIR/history.json and DIR/previews/. Ctrl-C saves what there is.
 """
+
+PAPER_FEED_SHARE = 0.0  # the paper trains on all frames from the start
 
 
 def add_parsers(subparsers) -> None:
@@ -107,15 +109,16 @@ def run(arguments: argparse.Namespace) -> int:
     session = MappingSession(mapper, source)
     budget = arguments.budget or default_budget(sequence, arguments.rate)
     use_depth = arguments.depth == "auto" and sequence.has_depth
-    options = StreamOptions(budget=budget, rate_hz=arguments.rate, use_depth=use_depth, use_masks=masks == "given")
+    options = StreamOptions(
+        budget=budget,
+        rate_hz=arguments.rate,
+        feed_share=PAPER_FEED_SHARE if config.recipe == "paper" else StreamOptions.feed_share,
+        use_depth=use_depth,
+        use_masks=masks == "given",
+    )
     session.start()
-    for name in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # both save what there is, also where a shell started this in the background
-        signal.signal(name, signal.default_int_handler)
     try:
-        with progress_bar("mapping") as update:
+        with signals_interrupt(), progress_bar("mapping") as update:
             outcome = stream(
                 session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state))
             )

@@ -20,7 +20,6 @@ from cgc_ros.rendering import Camera
 from cgc_ros.sequences import Sequence, SequenceError
 
 DEFAULT_TAIL = 60.0  # seconds of training after the last frame, where no budget is given
-FEED_SHARE = 0.5  # of the budget over which frames are spread, where no rate is given
 NUM_PREVIEWS = 4
 TICK = 0.02  # seconds
 SAVE_TIMEOUT = 600.0  # seconds
@@ -79,9 +78,9 @@ def default_budget(sequence: Sequence, rate_hz: float | None) -> float:
     return stream_seconds(sequence, rate_hz) + DEFAULT_TAIL
 
 
-def feed_times(sequence: Sequence, budget: float, rate_hz: float | None) -> np.ndarray:
+def feed_times(sequence: Sequence, budget: float, options: StreamOptions) -> np.ndarray:
     """When every frame of the recording is due, seconds since the first; held-out frames keep their slots."""
-    period = 1 / rate_hz if rate_hz else FEED_SHARE * budget / len(sequence)
+    period = 1 / options.rate_hz if options.rate_hz else options.feed_share * budget / len(sequence)
     return np.arange(len(sequence)) * period
 
 
@@ -112,7 +111,7 @@ class _Feeder:
         if not self.indices:
             raise RunError(f"{sequence.name}: every frame is held out, none is left to map: shorten heldout.txt")
         self.budget = options.budget if options.budget is not None else default_budget(sequence, options.rate_hz)
-        self.due = feed_times(sequence, self.budget, options.rate_hz)
+        self.due = feed_times(sequence, self.budget, options)
         self.outcome = RunOutcome()
         self.newest: Frame | None = None
         self.start: float | None = None  # time.monotonic() of the first frame
