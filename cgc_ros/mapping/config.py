@@ -12,7 +12,7 @@ class KeyframeConfig:
     max_keyframes: int = 150  # held in memory; beyond it the most redundant one leaves
     min_translation: float = 0.03  # of the median scene depth: camera motion that makes a keyframe
     min_rotation_deg: float = 3.0
-    min_unexplained: float = 0.05  # share of pixels that the map does not cover yet
+    min_unexplained: float = 0.05  # share of pixels that the map does not cover yet (opacity below 0.3)
     max_jump: float = 0.0  # metres; a larger jump of the pose between frames is refused (0: never)
 
 
@@ -20,11 +20,13 @@ class KeyframeConfig:
 class SeedingConfig:
     """Where new Gaussians are put, and how many."""
 
-    max_per_keyframe: int = 12_000
-    min_density: float = 0.012  # Gaussians per pixel on plain surfaces
-    max_density: float = 0.12  # Gaussians per pixel on the finest detail
+    max_per_keyframe: int = 8_000
+    min_density: float = 0.008  # Gaussians per pixel on plain surfaces
+    max_density: float = 0.1  # Gaussians per pixel on the finest detail
+    refine_share: float = 0.25  # of the density that the render lacks where the map covers the image already
+    spread: float = 0.8  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
-    opacity: float = 0.6  # of a new Gaussian
+    opacity: float = 0.7  # of a new Gaussian
     flatness: float = 0.25  # thickness of a new Gaussian along its surface's normal, relative to its radius
     relative_depth_error: float = 0.06  # the rendered depth lies farther behind the measured one: not covered
 

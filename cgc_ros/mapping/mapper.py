@@ -22,6 +22,7 @@ from cgc_ros.mapping.training import PhotometricTrainer, StepReport
 from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
+EMPTY_ALPHA = 0.3  # opacity below which a pixel shows nothing that is mapped
 PSNR_MEMORY = 0.98  # of the running training PSNR
 
 
@@ -145,8 +146,7 @@ class Mapper:
         camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, self.device)
         camera = camera.scaled_to(LOOK_WIDTH, max(1, round(camera.height * scale)))
         render = self._render_plain(camera)
-        alpha = render.alpha
-        covered = alpha > self.config.seeding.covered_alpha
+        covered = render.alpha > EMPTY_ALPHA
         depths = render.depth[covered]
         return _Look(1.0 - float(covered.float().mean()), float(depths.median()) if len(depths) else 0.0)
 

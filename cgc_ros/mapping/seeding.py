@@ -11,6 +11,7 @@ from cgc_ros.gaussians.model import GaussianSeeds
 from cgc_ros.mapping.config import SeedingConfig
 
 DETAIL_SIGMA = 1.0  # pixels: blur before the Laplacian, so that sensor noise does not count as detail
+MAX_RADIUS = 12.0  # pixels: standard deviation of a new Gaussian at most
 DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0..1)
 
 
@@ -35,7 +36,7 @@ def seed_density(
     if rendered is not None:
         color, covered = rendered
         present = np.clip(config.min_density + DETAIL_GAIN * detail(color), config.min_density, config.max_density)
-        lacking = np.clip(wanted - present, 0.0, None)
+        lacking = config.refine_share * np.clip(wanted - present, 0.0, None)
         wanted = np.where(covered, lacking, wanted)
     wanted = np.where(usable, wanted, 0.0)
     return wanted * min(1.0, config.max_per_keyframe / max(wanted.sum(), 1e-9))
@@ -80,9 +81,9 @@ def seed_gaussians(
     points = backproject(depth, intrinsics)
     normals = surface_normals(points)[rows, columns]
     chosen = points[rows, columns]
-    # Points of density p per pixel are 1 / (2 sqrt(p)) pixels apart from their nearest neighbour on average.
-    spacing = 0.5 / np.sqrt(np.maximum(density[rows, columns], 1e-4))
-    radius = chosen[:, 2] / intrinsics.fx * np.minimum(spacing, 8.0)
+    # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between them
+    # a standard deviation of `spread` / sqrt(p) is needed.
+    radius = chosen[:, 2] / intrinsics.fx * np.minimum(config.spread / np.sqrt(density[rows, columns]), MAX_RADIUS)
     scales = np.stack([radius, radius, radius * config.flatness], axis=1)
     rotation = world_from_camera[:3, :3]
     return GaussianSeeds(

@@ -1,0 +1,158 @@
+"""The mapper on a small ray-cast scene: it learns the scene, finds its objects, and survives what streams do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.frame import UNLABELLED, FrameError
+from cgc_ros.gaussians.storage import MapFileError
+from cgc_ros.mapping import DensityConfig, KeyframeConfig, Mapper, MapperConfig
+from cgc_ros.mapping.map_file import save_mapper
+from cgc_ros.rendering import Camera
+
+CONFIG = MapperConfig(backend="cpu", sh_degree=0)
+
+
+@pytest.fixture(scope="module")
+def sequence():
+    return SyntheticSequence(num_frames=16)
+
+
+def mapped(sequence, config=CONFIG, steps=160) -> Mapper:
+    mapper = Mapper(config)
+    for index in range(len(sequence)):
+        if not sequence.is_held_out(index):
+            mapper.add_frame(sequence[index])
+            for _ in range(2):
+                mapper.step()
+    while mapper.steps < steps:
+        mapper.step()
+    mapper.segmenter.update_objects(mapper.steps)
+    return mapper
+
+
+@pytest.fixture(scope="module")
+def mapper(sequence):
+    return mapped(sequence)
+
+
+def held_out_view(sequence, mapper):
+    index = next(i for i in range(len(sequence)) if sequence.is_held_out(i))
+    frame = sequence[index]
+    return frame, sequence.truth.instances(index), Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+
+
+def test_a_held_out_view_is_rendered_as_the_camera_saw_it(sequence, mapper):
+    frame, _, camera = held_out_view(sequence, mapper)
+    view = mapper.snapshot().render(camera)
+    mse = np.mean((view.color / 255.0 - frame.image / 255.0) ** 2)
+    assert -10 * np.log10(mse) > 22.0
+    both = np.isfinite(view.depth) & (frame.depth > 0)
+    assert both.mean() > 0.9
+    assert np.median(np.abs(view.depth - frame.depth)[both] / frame.depth[both]) < 0.02
+
+
+def test_every_object_has_one_id_in_a_view_never_seen(sequence, mapper):
+    _, instances, camera = held_out_view(sequence, mapper)
+    labels = mapper.snapshot().segment(camera)
+    winners = []
+    for instance, (_, kind) in sequence.truth.labels.items():
+        mine = instances == instance
+        if kind != "object" or mine.sum() < 50:
+            continue
+        ids, counts = np.unique(labels[mine], return_counts=True)
+        winner = ids[counts.argmax()]
+        assert winner != UNLABELLED
+        assert counts.max() / ((labels == winner) | mine).sum() > 0.6
+        winners.append(winner)
+    assert len(set(winners)) == len(winners) >= 3
+
+
+def test_objects_lie_where_they_stand_and_rooms_are_background(sequence, mapper):
+    objects = mapper.snapshot().objects
+    things = [o for o in objects if not o.background]
+    for points in (p for i, p in sequence.truth.object_points.items() if sequence.truth.labels[i][1] == "object"):
+        center = (points.min(axis=0) + points.max(axis=0)) / 2
+        assert min(np.linalg.norm(o.box.center - center) for o in things) < 0.05
+    assert any(o.background for o in objects)
+
+
+def test_seeded_runs_repeat(sequence):
+    first, second = (mapped(sequence, steps=40) for _ in range(2))
+    for name, value in first.model.parameters.items():
+        torch.testing.assert_close(value, second.model.parameters[name], rtol=0, atol=0)
+
+
+def test_caps_on_gaussians_and_keyframes_hold(sequence):
+    config = replace(CONFIG, density=DensityConfig(max_gaussians=1500, min_age=2), keyframes=KeyframeConfig(max_keyframes=5))
+    mapper = mapped(sequence, config, steps=60)
+    assert len(mapper.model) <= 1500
+    assert len(mapper.keyframes) <= 5
+    assert set(mapper.segmenter.masks) <= set(mapper.keyframes.keyframes)
+    assert set(mapper.segmenter.layer.votes) <= set(mapper.keyframes.keyframes)
+
+
+def test_a_bad_frame_is_refused_by_name_and_loses_nothing(sequence):
+    mapper = mapped(sequence, steps=10)
+    before = len(mapper.model), len(mapper.keyframes)
+    good = sequence[0]
+    pose = good.world_from_camera.copy()
+    pose[0, 3] = np.nan
+    for bad, reason in (
+        (replace(good, world_from_camera=pose), "bad_pose"),
+        (replace(good, world_from_camera=np.diag([2.0, 1, 1, 1])), "bad_pose"),
+        (replace(good, image=good.image[:-1]), "camera_info_mismatch"),
+        (replace(good, depth=good.depth[:, :-1]), "depth_mismatch"),
+        (replace(good, image=good.image.astype(np.float32)), "bad_image"),
+    ):
+        with pytest.raises(FrameError) as error:
+            mapper.add_frame(bad)
+        assert error.value.reason == reason
+    assert (len(mapper.model), len(mapper.keyframes)) == before
+    assert mapper.step() is not None
+
+
+def test_a_standing_camera_adds_no_keyframes(sequence):
+    mapper = Mapper(CONFIG)
+    assert mapper.add_frame(sequence[0]).kind == "keyframe"
+    assert [mapper.add_frame(sequence[0]).kind for _ in range(3)] == ["tracked"] * 3
+
+
+def test_nothing_to_train_on_is_no_error():
+    mapper = Mapper(CONFIG)
+    assert mapper.step() is None
+    assert mapper.snapshot().objects == ()
+
+
+def test_snapshot_is_not_touched_by_further_training(sequence, mapper):
+    snapshot = mapper.snapshot()
+    before = snapshot.model.means.clone()
+    for _ in range(3):
+        mapper.step()
+    assert torch.equal(snapshot.model.means, before)
+
+
+def test_saved_map_goes_on_with_the_same_ids(tmp_path, sequence, mapper):
+    mapper.save(tmp_path / "map.cgc")
+    loaded = Mapper.load(tmp_path / "map.cgc", CONFIG)
+    _, _, camera = held_out_view(sequence, mapper)
+    assert (loaded.snapshot().segment(camera) == mapper.snapshot().segment(camera)).all()
+    known = {o.id for o in mapper.snapshot().objects if not o.background}
+    loaded.add_frame(sequence[3])
+    for _ in range(60):
+        loaded.step()
+    loaded.segmenter.update_objects(loaded.steps)
+    assert known <= {o.id for o in loaded.snapshot().objects}
+
+
+def test_a_map_of_another_shape_is_refused_and_the_mapper_keeps_its_own(tmp_path, sequence, mapper):
+    save_mapper(mapper, tmp_path / "map.cgc")
+    other = Mapper(replace(CONFIG, sh_degree=1))
+    other.add_frame(sequence[0])
+    count = len(other.model)
+    with pytest.raises(MapFileError, match="sh_degree"):
+        other.restore(tmp_path / "map.cgc")
+    assert len(other.model) == count
