@@ -30,9 +30,8 @@ class StreamOptions:
     """How a recording is fed."""
 
     budget: float | None = None  # wall seconds from the first frame to the end; None: the stream's length and 60 s
-    rate_hz: float | None = (
-        None  # frames per second in real time; None: as the mapper takes them, spread over half the budget
-    )
+    rate_hz: float | None = None  # frames per second in real time; None: as the mapper takes them
+    feed_share: float = 0.5  # without a rate: share of the budget over which frames are spread; 0 feeds all at once
     use_depth: bool = True  # False: the recording's depth is withheld
     use_masks: bool = True  # False: the recording's masks are withheld
 
