@@ -114,7 +114,7 @@ def build_interfaces(log: Path) -> None:
         *(str(VENV / "bin" / "colcon"), "--log-base", str(BUILD / "log")),
         *("build", "--base-paths", *map(str, [*underlay, ROOT])),
         *("--merge-install", "--install-base", str(VENV), "--build-base", str(BUILD / "interfaces")),
-        *("--packages-up-to", "cgc_ros", "--event-handlers", "console_direct+"),
+        *("--event-handlers", "console_direct+"),
         *("--cmake-args", f"-DPython3_EXECUTABLE={VENV_PYTHON}", "-DBUILD_TESTING=OFF"),
         *("-DCGC_INTERFACES_ONLY=ON", "--no-warn-unused-cli"),
     ]
@@ -192,5 +192,5 @@ CHECK = Step(
     "importing everything once",
     [*requirement_files("ros", "build", "core", "test"), ROOT / "msg", ROOT / "srv"],
     check_imports,
-    "Remove .venv and run make again; if that does not help, the import error above names the package.",
+    "A package did not install completely: `make clean`, then make again.",
 )

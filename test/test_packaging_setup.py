@@ -1,0 +1,114 @@
+"""`make setup`: steps run once per state of their inputs, and failures say what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SETUP = Path(__file__).resolve().parents[1] / "scripts" / "setup_environment"
+
+
+@pytest.fixture
+def setup_modules(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(SETUP))
+    import prerequisites
+    import ros_wheels
+    import runner
+
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.setattr(runner, "STAMPS", tmp_path / "stamps")
+    monkeypatch.setattr(runner, "LOGS", tmp_path / "logs")
+    yield prerequisites, ros_wheels, runner
+    for name in ("prerequisites", "ros_wheels", "runner"):
+        del sys.modules[name]
+
+
+def test_a_step_runs_again_only_when_an_input_changed(setup_modules, tmp_path):
+    runner = setup_modules[2]
+    source, runs = tmp_path / "source", []
+    source.mkdir()
+    (source / "a.msg").write_text("int32 x")
+    step = runner.Step("interfaces", "building", [source], runs.append, "")
+    for content in ("int32 x", "int32 x", "int32 y", "int32 y"):
+        (source / "a.msg").write_text(content)
+        runner.Runner().run(step)
+    assert len(runs) == 2
+    (source / "b.msg").write_text("")
+    runner.Runner().run(step)
+    assert len(runs) == 3
+
+
+def test_a_failed_step_shows_its_output_and_advice_and_runs_again(setup_modules, tmp_path):
+    runner = setup_modules[2]
+    command = [sys.executable, "-c", "print('no such wheel'); raise SystemExit(3)"]
+    step = runner.Step("ros", "installing", [], lambda log: runner.run_logged(command, log, {}), "Check the network.")
+    for _ in range(2):
+        with pytest.raises(
+            runner.SetupError, match=r"(?s)installing: failed.*no such wheel.*code 3.*Check the network"
+        ):
+            runner.Runner().run(step)
+
+
+def test_failures_in_the_background_are_raised_after_the_foreground(setup_modules):
+    runner = setup_modules[2]
+    done = []
+
+    def fail(log: Path) -> None:
+        raise runner.SetupError("the compiler said no")
+
+    with pytest.raises(runner.SetupError, match="the compiler said no"):
+        with runner.Runner().in_background([runner.Step("a", "building", [], fail, "")]):
+            done.append("foreground")
+    assert done == ["foreground"]
+
+
+def test_a_sourced_distribution_does_not_reach_the_steps(setup_modules, monkeypatch):
+    runner = setup_modules[2]
+    for name in runner.FOREIGN_VARIABLES:
+        monkeypatch.setenv(name, "/opt/ros/jazzy")
+    assert not set(runner.FOREIGN_VARIABLES) & runner.base_environment().keys()
+    assert runner.venv_environment()["AMENT_PREFIX_PATH"] == str(runner.VENV)
+
+
+def test_makefile_drops_the_same_variables(setup_modules):
+    dropped = {
+        name
+        for line in (SETUP.parents[1] / "Makefile").read_text().splitlines()
+        if line.startswith("unexport")
+        for name in line.split()[1:]
+    }
+    assert dropped == set(setup_modules[2].FOREIGN_VARIABLES)
+
+
+def test_header_folders_of_the_wheels_builder_are_replaced(setup_modules, tmp_path):
+    exported = tmp_path / "std_msgs" / "cmake" / "export.cmake"
+    exported.parent.mkdir(parents=True)
+    python, numpy = "/opt/python/cp312-cp312/include/python3.12", "lib/python3.12/site-packages/numpy/_core/include"
+    exported.write_text(f'INCLUDE "{python};/opt/python/cp312-cp312/{numpy}"')
+    for changed in (1, 0):
+        assert setup_modules[1].repair_include_paths(tmp_path, "/usr/include/python3.12", "/env/numpy") == changed
+    assert exported.read_text() == 'INCLUDE "/usr/include/python3.12;/env/numpy"'
+
+
+def test_missing_libraries_are_named_with_the_command_that_installs_them(setup_modules, monkeypatch, tmp_path):
+    prerequisites, _, runner = setup_modules
+    monkeypatch.setattr(prerequisites, "RUNTIME_LIBRARIES", {"libnothere.so.7": "libnothere7"})
+    monkeypatch.setattr(prerequisites.os, "geteuid", lambda: 1000)
+    with pytest.raises(runner.SetupError, match="sudo apt-get install -y libnothere7"):
+        prerequisites.ensure_prerequisites(tmp_path / "log")
+
+
+def test_a_compiler_that_does_not_compile_counts_as_missing(setup_modules, monkeypatch):
+    monkeypatch.setenv("CXX", "/bin/false")
+    assert "g++" in setup_modules[0].missing_packages()
+
+
+@pytest.mark.parametrize("version", [(3, 9), (3, 14), (4, 0)])
+def test_an_unsupported_python_is_told_which_ones_work(version):
+    code = f"import runpy, sys; sys.version_info = {(*version, 0)}; runpy.run_path({str(SETUP)!r}, run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "CPython 3.10 to 3.13" in result.stderr and "make setup PYTHON=" in result.stderr
