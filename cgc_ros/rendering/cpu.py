@@ -93,13 +93,13 @@ class _Rasterize(torch.autograd.Function):
         ctx.mark_non_differentiable(radii, *(() if contribution is None else (contribution,)))
         if settings.keep:
             # Saved for autograd's check against changes in place: the scene reads the same memory.
-            ctx.save_for_backward(means, quats, scales, opacities, colors, features, background, depth, alpha)
+            ctx.save_for_backward(means, quats, scales, opacities, colors, features, background, depth)
             ctx.state = state
         return color, features_out, depth, alpha, radii, contribution
 
     @staticmethod
     def backward(ctx, v_color, v_features, v_depth, v_alpha, _v_radii, _v_contribution):
-        means, quats, scales, opacities, colors, features, _background, depth, alpha = ctx.saved_tensors
+        means, quats, scales, opacities, colors, features, _background, depth = ctx.saved_tensors
         needs = ctx.needs_input_grad
         count = means.shape[0]
 
@@ -126,7 +126,7 @@ class _Rasterize(torch.autograd.Function):
             v_camera = torch.cat([grads["camera"], torch.zeros(1, 4)])
         v_background = None
         if needs[8] and v_color is not None:
-            v_background = ((1.0 - alpha)[..., None] * v_color).sum((0, 1))
+            v_background = (torch.from_numpy(ctx.state.transmittance())[..., None] * v_color).sum((0, 1))
         return (
             grads["means"], grads["quats"], grads["scales"], grads["opacities"], grads["colors"], grads["features"],
             v_camera, grads["camera_position"], v_background, grads["means2d"], None,

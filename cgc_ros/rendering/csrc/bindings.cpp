@@ -37,7 +37,9 @@ const T* read(const In<T>& a, std::initializer_list<py::ssize_t> shape, const ch
 }
 template <class T>
 const T* read(const Optional<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
-  return a ? read(*a, shape, name) : nullptr;
+  static const T nothing{};  // stands for an array without elements, whose own pointer may be null
+  const T* data = a ? read(*a, shape, name) : nullptr;
+  return a && !data ? &nothing : data;
 }
 template <class T>
 T* write(Optional<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
@@ -128,6 +130,13 @@ PYBIND11_MODULE(_kernels, m) {
   py::class_<PyRender>(m, "Render")
       .def_property_readonly("num_blends", [](const PyRender& r) { return r.render->num_blends(); })
       .def_property_readonly("num_pairs", [](const PyRender& r) { return r.render->view().num_pairs(); })
+      .def("transmittance",
+           [](const PyRender& r) {
+             const View& view = r.render->view().view();
+             py::array_t<float> out({view.height, view.width});
+             r.render->write_transmittance(out.mutable_data());
+             return out;
+           })
       .def_property_readonly("bytes", [](const PyRender& r) { return r.render->bytes(); })
       .def(
           "backward",

@@ -47,6 +47,14 @@ void sort_by_depth(Array<DepthKey>& keys) {
 
 }  // namespace
 
+int64_t tile_order(const View& view, int64_t pixel) {
+  const int x = int(pixel % view.width), y = int(pixel / view.width);
+  const int tile = y / kTile * view.tiles_x() + x / kTile;
+  const int block = y % kTile / kBlockHeight * (kTile / kBlockWidth) + x % kTile / kBlockWidth;
+  const int lane = y % kBlockHeight * kBlockWidth + x % kBlockWidth;
+  return int64_t(tile) * kTilePixels + block * (kTilePixels / kBlocks) + lane;
+}
+
 ProjectedView::ProjectedView(const View& view, const Gaussians& gaussians, int threads) : view_(view) {
   const int64_t n = gaussians.count;
   const int64_t chunks = (n + kChunk - 1) / kChunk;

@@ -6,19 +6,6 @@
 #include "thread_pool.h"
 
 namespace cgc {
-namespace {
-
-// Where a pixel stands in the order of tiles, blocks and lanes.
-int64_t tile_order(const View& view, int64_t pixel) {
-  const int x = int(pixel % view.width), y = int(pixel / view.width);
-  const int tile = y / kTile * view.tiles_x() + x / kTile;
-  const int block = y % kTile / kBlockHeight * (kTile / kBlockWidth) + x % kTile / kBlockWidth;
-  const int lane = y % kBlockHeight * kBlockWidth + x % kBlockWidth;
-  return int64_t(tile) * kTilePixels + block * 8 + lane;
-}
-
-}  // namespace
-
 PixelWeights pixel_weights(const View& view, const Gaussians& gaussians, const int64_t* pixels, int64_t num_pixels,
                            int threads) {
   const ProjectedView projected(view, gaussians, threads);

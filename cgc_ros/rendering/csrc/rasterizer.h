@@ -113,6 +113,8 @@ class Render {
   // `input` and `depth` (the rendered one) as they were in the forward pass.
   void backward(const RenderInput& input, const float* depth, const RenderGradients& gradients, int threads) const;
 
+  void write_transmittance(float* out) const;  // [H, W] behind everything, where `keep` was set
+
   const ProjectedView& view() const { return view_; }
   int64_t num_blends() const { return num_blends_; }
   size_t bytes() const;
@@ -126,6 +128,9 @@ class Render {
   Array<int32_t> stop_;
   int64_t num_blends_ = 0;
 };
+
+// Where a pixel (flat index) stands in the order of tiles, blocks and lanes.
+int64_t tile_order(const View& view, int64_t pixel);
 
 struct PixelWeights {
   std::vector<int64_t> offsets;  // [P + 1]

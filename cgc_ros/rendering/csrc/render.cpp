@@ -139,6 +139,12 @@ void Render::backward(const RenderInput& input, const float* depth, const Render
   }
 }
 
+void Render::write_transmittance(float* out) const {
+  const View& view = view_.view();
+  for (int64_t pixel = 0; pixel < int64_t(view.width) * view.height; ++pixel)
+    out[pixel] = transmittance_[tile_order(view, pixel)];
+}
+
 size_t Render::bytes() const {
   return view_.bytes() + harmonic_colors_.bytes() + transmittance_.bytes() + stop_.bytes();
 }
