@@ -125,3 +125,33 @@ def test_compact_masks_closes_gaps_and_drops_small_ones():
     compact, count = compact_masks(masks, min_pixels=2)
     assert count == 2
     assert compact.tolist() == [[0, 2, 2], [0, 2, 1], [0, 1, 1]]
+
+
+def test_objects_outlive_the_keyframes_that_showed_them(truth):
+    """When every keyframe has left, labels, ids and view counts stay; newer keyframes go on from there."""
+    rng = np.random.default_rng(11)
+    uids = np.arange(len(truth))
+    layer = ObjectLayer()
+    for k in range(12):
+        layer.set_votes(corrupted_view(k, truth, rng))
+    before = layer.update(uids)
+    for k in range(12):
+        layer.drop_keyframe(k)
+    after = layer.update(uids)
+    assert (after.ids == before.ids).mean() > 0.97
+    assert {i: r.num_views for i, r in after.records.items()} == {i: r.num_views for i, r in before.records.items()}
+    for k in range(12, 18):
+        layer.set_votes(corrupted_view(k, truth, rng))
+    assert (layer.update(uids).ids == before.ids).mean() > 0.95
+
+
+def test_memory_forgets_gaussians_that_are_gone(truth):
+    rng = np.random.default_rng(12)
+    layer = ObjectLayer()
+    for k in range(6):
+        layer.set_votes(corrupted_view(k, truth, rng))
+    layer.update(np.arange(len(truth)))
+    for k in range(6):
+        layer.drop_keyframe(k)
+    layer.update(np.arange(100))
+    assert len(layer.memory.uids) <= 100

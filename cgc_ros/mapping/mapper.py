@@ -114,7 +114,7 @@ class Mapper:
         uids = model.uids.cpu().numpy()
         return MapSnapshot(
             self.version, self.stamp_ns, model, torch.from_numpy(state.ids_of(uids)).to(self.device), state.records,
-            dict(self.names), np.asarray(self.config.up, dtype=np.float64), self.backend,
+            dict(self.names), np.asarray(self.config.up, dtype=np.float64), self.scene_depth, self.backend,
         )
 
     def save(self, path: str | Path) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED
-from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.model import SH_C0, GaussianModel
 from cgc_ros.rendering import Camera, label_image, rasterize
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
 
 SOLID_OPACITY = 0.5  # Gaussians below it do not count as an object's surface
 KNOWN_ALPHA = 0.5  # a pixel with less opacity is unknown: no depth, no label
+MAX_THING_SIZE = 1.0  # of the scene's typical distance: what is longer is background
 MIN_LABEL_SHARE = 0.3  # of a pixel's weight that the winning object must hold
 
 
@@ -38,6 +39,7 @@ class MapSnapshot:
     records: dict[int, ObjectRecord]
     names: dict[int, tuple[str, float]]  # object id -> name and its confidence
     up: np.ndarray  # [3] unit, map frame
+    scene_depth: float  # metres, typical distance from the camera to what it sees
     backend: str
 
     @property
@@ -81,8 +83,10 @@ class MapSnapshot:
             if kept.sum() < 3:
                 continue
             name, name_confidence = self.names.get(object_id, ("", 0.0))
+            box = oriented_box(points[kept], self.up)
             found.append(MapObject(
-                object_id, name, name_confidence, record.confidence, record.background, oriented_box(points[kept], self.up),
+                object_id, name, name_confidence, record.confidence,
+                record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth), box,
                 points[kept], colors[rows][kept], record.num_views, record.first_seen_ns, record.last_seen_ns,
             ))
         return tuple(found)
@@ -98,6 +102,4 @@ class MapSnapshot:
 
 def _plain_colors(model: GaussianModel) -> Tensor:
     """View-independent colour of every Gaussian, [N, 3] uint8."""
-    from cgc_ros.gaussians.model import SH_C0
-
     return ((model.sh[:, 0] * SH_C0 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

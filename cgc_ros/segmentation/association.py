@@ -76,10 +76,11 @@ def associate(table: MaskTable, uids: np.ndarray, config: AssociationConfig) -> 
         return clusters
     in_mask, seen_by = incidence(table, uids)
     shares, observed = _mask_shares(table, in_mask, seen_by, config)
-    views = np.asarray(observed.sum(axis=1)).ravel()
+    standing = np.array([votes.standing for votes in table.votes], dtype=np.float32)
     # Every mask is pure in its own view: only what the others say counts.
-    purity = _reduce_frames(np.maximum, shares, table).sum(axis=1) - 1.0
-    kept = np.nonzero((views > 0) & (purity >= config.purity * (views - 1)))[0]
+    others = observed @ standing - standing[table.frame_of]
+    purity = _reduce_frames(np.maximum, shares, table) @ standing - standing[table.frame_of]
+    kept = np.nonzero(observed.any(axis=1) & (purity >= config.purity * others))[0]
     if len(kept) == 0:
         return clusters
     agreement, observers = _agreement(table, shares, observed, kept)
@@ -115,7 +116,9 @@ def _agreement(table: MaskTable, shares: np.ndarray, observed: np.ndarray, kept:
     shares = shares[kept]
     norms = np.sqrt(_reduce_frames(np.add, shares * shares, table))
     unit = sparse.csr_matrix(shares / np.maximum(norms, 1e-9)[:, table.frame_of])
-    seen = observed[kept].astype(np.float32)
+    standing = np.sqrt([votes.standing for votes in table.votes]).astype(np.float32)
+    unit = unit @ sparse.diags(standing[table.frame_of])
+    seen = observed[kept] * standing
     return (unit @ unit.T).toarray(), seen @ seen.T
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.votes import MaskVotes
 
 ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
@@ -58,6 +59,7 @@ class ObjectLayer:
     registry: IdRegistry = field(default_factory=IdRegistry)
     state: ObjectState = field(default_factory=_empty_state)
     mask_objects: dict[int, np.ndarray] = field(default_factory=dict)  # keyframe id -> [num_masks + 1] object id, -1 none
+    memory: VoteMemory = field(default_factory=VoteMemory)
     first_seen: dict[int, int] = field(default_factory=dict)
 
     def set_votes(self, votes: MaskVotes) -> None:
@@ -65,14 +67,17 @@ class ObjectLayer:
         self.votes[votes.keyframe_id] = votes
 
     def drop_keyframe(self, keyframe_id: int) -> None:
-        self.votes.pop(keyframe_id, None)
-        self.mask_objects.pop(keyframe_id, None)
+        """A keyframe leaves; what it said about its Gaussians is remembered."""
+        votes, objects = self.votes.pop(keyframe_id, None), self.mask_objects.pop(keyframe_id, None)
+        if votes is not None and objects is not None:
+            self.memory.fold(votes, objects)
 
     def update(self, uids: np.ndarray) -> ObjectState:
         """Associate all masks anew and label the living Gaussians (`uids` [N], sorted)."""
-        if not self.votes or len(uids) == 0:
+        remembered = self.memory.as_view(uids)
+        if len(uids) == 0 or not (self.votes or remembered):
             return self.state
-        table = MaskTable.of(list(self.votes.values()))
+        table = MaskTable.of(list(self.votes.values()) + ([remembered] if remembered else []))
         mask_clusters = associate(table, self._sample(uids), self.association)
         mask_clusters = self._supported(table, mask_clusters)
         labelling = label_gaussians(table, mask_clusters, uids)
@@ -95,10 +100,21 @@ class ObjectLayer:
     def _supported(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
         """Clusters that enough keyframes support; with few keyframes so far, as many as there are."""
         needed = min(self.min_views, len(table.votes))
+        views = self._views(table, mask_clusters)
+        return np.where((mask_clusters >= 0) & (views >= needed)[mask_clusters], mask_clusters, -1)
+
+    def _views(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
+        """Keyframes that support each cluster, those that have left included, [C]."""
+        count = int(mask_clusters.max(initial=-1)) + 1
         pairs = np.unique(np.stack([mask_clusters, table.frame_of]), axis=1)
-        views = np.bincount(pairs[0][pairs[0] >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1)
-        keep = views >= needed
-        return np.where((mask_clusters >= 0) & keep[mask_clusters], mask_clusters, -1)
+        pairs = pairs[:, pairs[0] >= 0]
+        living = np.array([votes.keyframe_id != VoteMemory.KEYFRAME_ID for votes in table.votes])
+        views = np.bincount(pairs[0][living[pairs[1]]], minlength=count)
+        if not living.all():
+            masks = np.arange(table.offsets[-2], table.offsets[-1])
+            known = mask_clusters[masks] >= 0
+            np.add.at(views, mask_clusters[masks[known]], self.memory.views_of_masks()[known])
+        return views
 
     def _records(
         self, table: MaskTable, mask_clusters: np.ndarray, lasting: np.ndarray, ids: np.ndarray, confidence: np.ndarray
@@ -106,6 +122,7 @@ class ObjectLayer:
         border = np.concatenate([v.touches_border[1:] for v in table.votes])
         area = np.concatenate([v.area_share[1:] for v in table.votes])
         stamps = np.array([v.stamp_ns for v in table.votes])
+        views = self._views(table, mask_clusters)
         records = {}
         for cluster, object_id in enumerate(lasting.tolist()):
             masks = np.nonzero(mask_clusters == cluster)[0]
@@ -116,7 +133,7 @@ class ObjectLayer:
                 object_id,
                 background=_is_background(border[masks], area[masks]),
                 confidence=float(confidence[ids == object_id].mean()),
-                num_views=len(frames),
+                num_views=int(views[cluster]),
                 first_seen_ns=first,
                 last_seen_ns=int(stamps[frames].max()),
             )
@@ -127,6 +144,7 @@ class ObjectLayer:
         self.mask_objects = {
             votes.keyframe_id: np.concatenate([[-1], objects[table.offsets[k] : table.offsets[k + 1]]])
             for k, votes in enumerate(table.votes)
+            if votes.keyframe_id != VoteMemory.KEYFRAME_ID
         }
 
 

@@ -26,6 +26,7 @@ class MaskVotes:
     num_masks: int  # masks are 1..num_masks
     touches_border: np.ndarray  # [num_masks + 1] bool
     area_share: np.ndarray  # [num_masks + 1] float32, share of the image
+    standing: float = 1.0  # keyframes this view speaks for (more than one: the memory of departed ones)
 
 
 def compact_masks(masks: np.ndarray, min_pixels: int) -> tuple[np.ndarray, int]:
