@@ -11,6 +11,7 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from cgc_ros.ros.dds import prepare_transports
 from cgc_ros.ros.managed_node import CgcNode
 from cgc_ros.ros.node_parameters import ParameterError
 
@@ -21,6 +22,7 @@ _SWITCH_INTERVAL_S = 0.001  # of Python's threads: a label image waits less for 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 0 after a clean end."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    transports = prepare_transports()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -32,6 +34,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("cgc").fatal(str(error))
         rclpy.shutdown()
         return 2
+    node.get_logger().info(transports)
     executor = MultiThreadedExecutor(_EXECUTOR_THREADS)
     executor.add_node(node)
     spinner = threading.Thread(target=_spin, args=(executor, stop), name="executor", daemon=True)
