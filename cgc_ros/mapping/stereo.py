@@ -1,0 +1,329 @@
+"""Depth for a keyframe without a depth image: plane-sweep stereo against other posed keyframes.
+
+`choose_sources` picks the keyframes to match with, `stereo_depth` matches. Nothing is assumed of the unit of the poses:
+depth comes out in the same. docs/stereo.md says why each step is there and what it was measured to be worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cgc_ros.frame import Intrinsics
+from cgc_ros.mapping.stereo_matching import (
+    BoxWindow,
+    MatchLevel,
+    SupportWindow,
+    best_plane,
+    count_agreeing_sources,
+    parabola_peak,
+    plane_sweep,
+    semi_global,
+    share_of_alike_neighbours,
+)
+
+
+@dataclass(frozen=True)
+class StereoConfig:
+    """How `stereo_depth` matches. Lengths in pixels are at the working size unless they say otherwise."""
+
+    working_pixels: int = 76_800  # images are shrunk to about this many pixels (320x240); larger is finer and slower
+    max_sources: int = 3  # sources used, the first ones given
+    max_planes: int = 64  # planes of the sweep, at half the working size
+    plane_step: float = 0.75  # pixels of parallax between planes at half the working size; wider where max_planes asks
+    window: int = 5  # pixels, side of the square windows; odd
+    noise: float = 1.0 / 255.0  # standard deviation of a grey value (0..1): flat windows under it do not correlate
+    smooth_small: float = 0.15  # semi-global: cost (of 1 - ZNCC) of a step of one plane between neighbours
+    smooth_large: float = 0.8  # semi-global: cost of a larger step where the image is flat
+    smooth_edge: float = 8.0 / 255.0  # semi-global: grey-level change that halves what smooth_large adds
+    colour_sigma: float = 15.0 / 255.0  # colours further apart than this are taken for different surfaces
+    min_confidence: float = 0.35  # less confident pixels get no depth: raise for fewer outliers
+    min_parallax: float = 3.0  # pixels a point must move between two views: nearer to 0 depth is all pose error
+
+
+@dataclass(frozen=True)
+class StereoView:
+    """A posed image without lens distortion."""
+
+    image: np.ndarray | Tensor  # [H, W, 3] uint8, RGB; a tensor's device is where matching runs
+    intrinsics: Intrinsics
+    world_from_camera: np.ndarray  # [4, 4] float64, optical frame
+
+
+@dataclass(frozen=True)
+class StereoResult:
+    """Depth of the reference at its full size, on its device."""
+
+    depth: Tensor  # [H, W] float32, along z, in the unit of the poses; 0 = invalid
+    confidence: Tensor  # [H, W] float32, 0..1; 0 where depth is invalid
+
+
+def choose_sources(
+    reference: StereoView,
+    candidates: Sequence[StereoView],
+    count: int,
+    depth_hint: float | None = None,
+    ideal_angle_deg: float = 6.0,
+    max_angle_deg: float = 12.0,
+    min_overlap: float = 0.4,
+) -> list[int]:
+    """Indices of the best candidates to match `reference` with, best first, at most `count`; maybe none.
+
+    A candidate is worth its overlap (the share of the reference's pixels it sees at the hinted depth) times a
+    log-normal preference for the ideal angle between the two lines of sight: narrower loses depth precision to pose
+    error, wider loses the likeness of the images. Wider than `max_angle_deg` only where there is nothing narrower.
+
+    Args:
+        depth_hint: median depth of the scene in this view, unit of the poses. Without it the median baseline is
+            taken to be the ideal one.
+    """
+    baselines = [float(np.linalg.norm(_source_from_reference(view, reference)[:3, 3])) for view in candidates]
+    moved = [baseline for baseline in baselines if baseline > 0]
+    if not moved or count < 1:
+        return []
+    depth = depth_hint or float(np.median(moved)) / math.tan(math.radians(ideal_angle_deg))
+    ranked = []
+    for index, (view, baseline) in enumerate(zip(candidates, baselines, strict=True)):
+        overlap = _overlap(reference, view, depth)
+        if baseline > 0 and overlap >= min_overlap:
+            angle = max(_angle_deg(reference, view, depth), 1e-3)
+            preference = math.exp(-0.5 * (math.log(angle / ideal_angle_deg) / 0.6) ** 2)
+            ranked.append((angle > max_angle_deg, -overlap * preference, index))
+    ranked.sort()
+    narrow = [index for wide, _, index in ranked if not wide]
+    return narrow[:count] if narrow else [index for _, _, index in ranked[:1]]
+
+
+@torch.no_grad()
+def stereo_depth(
+    reference: StereoView,
+    sources: Sequence[StereoView],
+    config: StereoConfig | None = None,
+    prior_depth: np.ndarray | Tensor | None = None,
+) -> StereoResult:
+    """Depth of `reference` from its parallax against one or more `sources`; no depth where the images do not settle it.
+
+    Args:
+        prior_depth: depth the map already renders in this view, [h, w] of any size, 0 or NaN where unknown. It widens
+            the range searched and is tried as one more hypothesis a pixel; it may be wrong.
+
+    Raises:
+        ValueError: an image does not have the size of its intrinsics.
+    """
+    config = config or StereoConfig()
+    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    prior = None if prior_depth is None else _inverse(torch.as_tensor(prior_depth, device=matcher.device))
+    search = matcher.search_range(prior) if matcher.has_parallax else None
+    if search is None:
+        return matcher.nothing()
+    coarse = matcher.sweep(*search)
+    w, confidence = matcher.refine(coarse, prior)
+    return matcher.full_size(w, confidence)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What the plane sweep at half the working size found, [h, w] each."""
+
+    w: Tensor  # inverse depth
+    lead: Tensor  # how unique, `best_plane`
+    usable: Tensor  # bool: mutual in at least one source, and inside the range searched
+    step: float  # inverse depth between planes
+
+
+class _Matcher:
+    """The steps of `stereo_depth` on one reference: range, sweep, refinement, checks."""
+
+    def __init__(self, reference: StereoView, sources: Sequence[StereoView], config: StereoConfig):
+        self.reference, self.sources, self.config = reference, sources, config
+        colour = _colour(reference)
+        self.device = colour.device
+        self.shrink = min(1.0, math.sqrt(config.working_pixels / (colour.shape[1] * colour.shape[2])))
+        self.transforms = [_source_from_reference(source, reference) for source in sources]
+        self.intrinsics = _shrunk(reference.intrinsics, self.shrink)
+        self.colour = _resized(colour, self.intrinsics)
+        self.greys = [_grey(self.colour)]
+        for source in sources:
+            grey = _grey(_colour(source).to(self.device))
+            self.greys.append(_resized(grey[None], _shrunk(source.intrinsics, self.shrink))[0])
+        self.level = self._level(1.0)
+        self.has_parallax = self.level.pixels_per_inverse_depth > 0
+
+    def search_range(self, prior: Tensor | None) -> tuple[float, float] | None:
+        """Inverse depths, least and greatest, of what a sweep of everything at a quarter of the size agrees on."""
+        level = self._level(0.25)
+        score = BoxWindow(level, self.config.window)
+        reach = 0.4 * level.size[1]  # pixels of parallax
+        planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
+        volume = plane_sweep(score, planes, level.chunk)
+        best, position, _ = best_plane(volume)
+        mutual = count_agreeing_sources(level, volume, planes, position) > 0
+        sure = mutual & (volume.gather(0, best[None])[0] > 0.7) & (score.contrast > 3.0 / 255.0)
+        step = float(planes[1])
+        found = position[sure] * step
+        if prior is not None:
+            found = torch.cat((found, _nearest(prior, level.size)[_nearest(prior, level.size) > 0]))
+        if found.numel() < 20:
+            return None
+        least, greatest = torch.quantile(found, torch.tensor([0.02, 0.98], device=self.device)).tolist()
+        margin = 0.1 * (greatest - least) + step
+        return max(least - margin, 0.0), greatest + margin
+
+    def sweep(self, least: float, greatest: float) -> _Sweep:
+        """All planes between two inverse depths at half the working size, smoothed semi-globally."""
+        config = self.config
+        level = self._level(0.5)
+        wanted = math.ceil((greatest - least) * level.pixels_per_inverse_depth / config.plane_step) + 1
+        planes = torch.linspace(least, greatest, min(max(wanted, 12), config.max_planes), device=self.device)
+        volume = plane_sweep(BoxWindow(level, config.window), planes, level.chunk)
+        volume = semi_global(volume, level.reference, config.smooth_small, config.smooth_large, config.smooth_edge)
+        best, position, lead = best_plane(volume)
+        mutual = count_agreeing_sources(level, volume, planes, position) > 0
+        inside = (best > 0) & (best < len(planes) - 1)
+        step = float(planes[1] - planes[0])
+        return _Sweep(least + position * step, lead, mutual & inside, step)
+
+    def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Inverse depth and confidence at the working size, [h, w] each.
+
+        Hypotheses of a pixel are the sweep's depth there and a few pixels around (what an edge fattened over is found
+        beyond it) and the prior's. Square windows leave the two best that differ; support windows decide and refine.
+        """
+        config, level = self.config, self.level
+        hypotheses, leads, usable = self._hypotheses(coarse, prior)
+        box = BoxWindow(level, config.window)
+        scores = box(hypotheses) - 0.3 * ~usable
+        first = scores.max(0).indices[None]
+        differs = (hypotheses - hypotheses.gather(0, first)).abs() > 1.5 * coarse.step
+        second = torch.where(differs, scores, -2.0).max(0).indices[None]
+
+        support = SupportWindow(level, self.colour, 5, 2, config.colour_sigma)
+        picked = torch.cat((first, second))
+        pair = hypotheses.gather(0, picked)
+        pair_scores = support(pair)
+        winner = (pair_scores - 0.3 * ~usable.gather(0, picked)).max(0).indices[None]
+        w, score = pair.gather(0, winner)[0], pair_scores.gather(0, winner)[0]
+        chosen = picked.gather(0, winner)
+
+        nudge = 0.6 / level.pixels_per_inverse_depth
+        below, above = support(torch.stack((w - nudge, w + nudge)))
+        w = w + nudge * parabola_peak(below, score, above).clamp_(-1.0, 1.0)
+
+        tolerance = 3.0 * config.plane_step / level.pixels_per_inverse_depth
+        alike = share_of_alike_neighbours(self.colour, w, tolerance, config.colour_sigma, reach=6)
+        lead = leads.gather(0, chosen)[0]
+        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + 0.05)
+        trusted = usable.gather(0, chosen)[0] & (confidence >= config.min_confidence)
+        trusted &= w * level.pixels_per_inverse_depth >= config.min_parallax
+        return w, torch.where(trusted, confidence, 0.0)
+
+    def full_size(self, w: Tensor, confidence: Tensor) -> StereoResult:
+        """Depth at the reference's size: interpolated inverse depth on a surface, nearest across edges."""
+        size = (self.reference.intrinsics.height, self.reference.intrinsics.width)
+        valid = (confidence > 0).float()
+        nearest = _nearest(torch.stack((w, confidence)), size)
+        weighted = torch.stack((w * valid, valid))[None]
+        total, weight = F.interpolate(weighted, size=size, mode="bilinear", align_corners=False)[0]
+        smooth = total / weight.clamp(min=1e-6)
+        near = (smooth - nearest[0]).abs() < 1.0 / self.level.pixels_per_inverse_depth
+        depth = torch.where(near, smooth, nearest[0]).clamp(min=1e-12).reciprocal()
+        return StereoResult(torch.where(nearest[1] > 0, depth, 0.0), nearest[1])
+
+    def nothing(self) -> StereoResult:
+        empty = torch.zeros(self.reference.intrinsics.height, self.reference.intrinsics.width, device=self.device)
+        return StereoResult(empty, empty.clone())
+
+    def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Inverse depths, leads and usability of K hypotheses a pixel at the working size, [K, h, w] each."""
+        size, reach = self.level.size, 3
+        maps = torch.stack((coarse.w, coarse.lead, coarse.usable.float()))
+        padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
+        height, width = coarse.w.shape
+        offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
+        shifted = [padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] for dy, dx in offsets]
+        w, leads, usable = _nearest(torch.stack(shifted, dim=1), size)
+        smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
+        if prior is not None:
+            known = _nearest(prior, size)
+            w = torch.cat((w, known[None]))
+            leads = torch.cat((leads, torch.full_like(known, 0.05)[None]))
+            usable = torch.cat((usable, (known > 0).float()[None]))
+        return w, leads, usable > 0
+
+    def _level(self, scale: float) -> MatchLevel:
+        """The images shrunk once more by `scale`."""
+        intrinsics = [_shrunk(self.intrinsics, scale)]
+        intrinsics += [_shrunk(source.intrinsics, self.shrink * scale) for source in self.sources]
+        greys = [_resized(grey[None], size)[0] for grey, size in zip(self.greys, intrinsics, strict=True)]
+        return MatchLevel(greys[0], greys[1:], intrinsics[0], intrinsics[1:], self.transforms, self.config.noise)
+
+
+def _source_from_reference(source: StereoView, reference: StereoView) -> np.ndarray:
+    """[4, 4] float64."""
+    source_pose, reference_pose = (np.asarray(view.world_from_camera, dtype=np.float64) for view in (source, reference))
+    return np.linalg.inv(source_pose) @ reference_pose
+
+
+def _overlap(reference: StereoView, source: StereoView, depth: float) -> float:
+    """Share of the reference's pixels that the source sees, all of them at one depth."""
+    k = reference.intrinsics
+    u, v = np.meshgrid(np.linspace(0, k.width - 1, 9), np.linspace(0, k.height - 1, 9))
+    points = np.stack(((u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones_like(u), np.full_like(u, 1.0 / depth)))
+    x, y, z = (_source_from_reference(source, reference) @ points.reshape(4, -1))[:3]
+    k = source.intrinsics
+    u, v = k.fx * x / np.maximum(z, 1e-9) + k.cx, k.fy * y / np.maximum(z, 1e-9) + k.cy
+    return float(((z > 0) & (u > 0) & (u < k.width - 1) & (v > 0) & (v < k.height - 1)).mean())
+
+
+def _angle_deg(reference: StereoView, source: StereoView, depth: float) -> float:
+    """Angle between the two lines of sight to the point at `depth` on the reference's optical axis."""
+    to_reference = np.array([0.0, 0.0, -depth])
+    to_source = np.linalg.inv(_source_from_reference(source, reference))[:3, 3] + to_reference
+    cosine = to_reference @ to_source / max(np.linalg.norm(to_reference) * np.linalg.norm(to_source), 1e-12)
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
+
+
+def _colour(view: StereoView) -> Tensor:
+    """[3, H, W] float, 0..1."""
+    expected = (view.intrinsics.height, view.intrinsics.width, 3)
+    if tuple(view.image.shape) != expected:
+        raise ValueError(
+            f"image is {tuple(view.image.shape)} where its intrinsics ask for {expected}: pass the image and the "
+            "calibration of the same stream"
+        )
+    return torch.as_tensor(view.image).permute(2, 0, 1).float().div_(255.0)
+
+
+def _grey(colour: Tensor) -> Tensor:
+    """[3, h, w] -> [h, w], ITU-R BT.601."""
+    return torch.tensordot(torch.tensor([0.299, 0.587, 0.114], device=colour.device), colour, dims=1)
+
+
+def _shrunk(intrinsics: Intrinsics, scale: float) -> Intrinsics:
+    return intrinsics.scaled_to(max(8, round(intrinsics.width * scale)), max(8, round(intrinsics.height * scale)))
+
+
+def _resized(images: Tensor, intrinsics: Intrinsics) -> Tensor:
+    """[C, H, W] at the size of `intrinsics`, low-passed."""
+    size = (intrinsics.height, intrinsics.width)
+    if images.shape[1:] == size:
+        return images
+    return F.interpolate(images[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """[..., h, w] at another size, nearest pixel."""
+    flat = maps.reshape(1, -1, *maps.shape[-2:])
+    return F.interpolate(flat, size=size, mode="nearest-exact").reshape(*maps.shape[:-2], *size)
+
+
+def _inverse(depth: Tensor) -> Tensor:
+    """Inverse depth, 0 where depth is unknown."""
+    return torch.where(torch.isfinite(depth) & (depth > 0), 1.0 / depth, 0.0).float()

@@ -1,0 +1,352 @@
+"""The parts of plane-sweep stereo: how well depth hypotheses explain posed views, and what a volume of them tells.
+
+Everything here works at one image size at a time (`MatchLevel`) and in inverse depth, `w` (1 / depth along the
+reference's z), because equal steps in `w` are nearly equal steps in the image. `w` is either one value a plane,
+[C, 1, 1], or one a pixel, [C, h, w]. A score is a zero-mean normalised cross-correlation (ZNCC), -1..1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cgc_ros.frame import Intrinsics
+
+#: Image elements scored at once on a CPU, so that they stay in its cache; a GPU takes all planes at once.
+CPU_CHUNK = 320_000
+
+
+class MatchLevel:
+    """Reference and sources at one working size, with the projection of any inverse depth into each source."""
+
+    def __init__(
+        self,
+        reference: Tensor,  # [h, w] grey, 0..1
+        sources: Sequence[Tensor],  # [hs, ws] each
+        reference_intrinsics: Intrinsics,  # at the size of `reference`
+        source_intrinsics: Sequence[Intrinsics],
+        source_from_reference: Sequence[np.ndarray],  # [4, 4] float64 each
+        noise: float,  # grey-level noise, of 1; keeps flat windows from correlating
+    ):
+        self.reference = reference - 0.5  # centred: window variances lose fewer digits
+        self.noise_variance = noise * noise
+        self.sources = [_nan_frame(source - 0.5) for source in sources]
+        self._infinity, self._parallax = [], []
+        for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True):
+            infinity, parallax = _projection(reference_intrinsics, intrinsics, transform)
+            self._infinity.append(torch.as_tensor(infinity, dtype=torch.float32, device=reference.device))
+            self._parallax.append(parallax.tolist())
+        self.pixels_per_inverse_depth = max(
+            (self._parallax_rate(index) for index in range(len(self.sources))), default=0.0)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return tuple(self.reference.shape)
+
+    @property
+    def chunk(self) -> int:
+        """How many planes to score at once."""
+        return max(1, CPU_CHUNK // self.reference.numel()) if self.reference.device.type == "cpu" else 256
+
+    def source_grid(self, index: int, w: Tensor) -> Tensor:
+        """Where the points at inverse depth `w` land in a source, [C, h, w, 2], grid_sample's units (image = -1..1)."""
+        infinity, parallax = self._infinity[index], self._parallax[index]
+        reciprocal = (infinity[2] + w * parallax[2]).clamp_(min=1e-6).reciprocal_()  # behind the camera: far outside
+        grid = torch.empty(*reciprocal.shape, 2, device=w.device)
+        torch.mul(infinity[0] + w * parallax[0], reciprocal, out=grid[..., 0])
+        torch.mul(infinity[1] + w * parallax[1], reciprocal, out=grid[..., 1])
+        return grid
+
+    def warp(self, index: int, w: Tensor) -> Tensor:
+        """A source's grey values at the points of inverse depth `w`, [C, h, w], NaN outside its image."""
+        grid = self.source_grid(index, w)
+        image = self.sources[index].expand(grid.shape[0], 1, -1, -1)
+        return F.grid_sample(image, grid, padding_mode="border", align_corners=False)[:, 0]
+
+    def plane_homographies(self, index: int, planes: Tensor) -> Tensor:
+        """[D, 3, 3] float64: reference pixels to grid_sample's units in a source, a plane each."""
+        infinity = self._infinity[index].double()
+        columns = (infinity[:, 0, 1] - infinity[:, 0, 0], infinity[:, 1, 0] - infinity[:, 0, 0], infinity[:, 0, 0])
+        homographies = torch.stack(columns, dim=1).repeat(len(planes), 1, 1)
+        parallax = torch.tensor(self._parallax[index], dtype=torch.float64, device=planes.device)
+        homographies[:, :, 2] += planes.double()[:, None] * parallax
+        return homographies
+
+    def _parallax_rate(self, index: int) -> float:
+        """Pixels a source's image point moves per unit of inverse depth, at infinity; median over the image."""
+        infinity = self._infinity[index]
+        rows, columns = max(1, infinity.shape[1] // 6), max(1, infinity.shape[2] // 6)
+        x, y, z = infinity[:, ::rows, ::columns].reshape(3, -1)
+        height, width = self.sources[index].shape
+        bx, by, bz = self._parallax[index]
+        moved = torch.hypot((bx * z - bz * x) * (0.5 * width), (by * z - bz * y) * (0.5 * height)) / z.square()
+        moved = moved[z > 1e-6]
+        return float(moved.median()) if moved.numel() else 0.0
+
+
+class BoxWindow:
+    """ZNCC over square windows, plain sums: the fast score, for whole cost volumes."""
+
+    def __init__(self, level: MatchLevel, window: int):
+        self.level, self.window = level, window
+        image = level.reference[None]
+        self._mean = _box_mean(image, window)
+        variance = _box_mean(image * image, window).sub_(self._mean.square()).clamp_(min=0)
+        self._variance = variance.add_(level.noise_variance)
+
+    @property
+    def contrast(self) -> Tensor:
+        """Standard deviation of the reference's grey value in each window, [h, w], 0 at the rim; noise taken off."""
+        return self._with_rim((self._variance - self.level.noise_variance).clamp(min=0).sqrt(), 0.0)[0]
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """[C, h, w] scores over all sources (`best_half`); -1 where nothing sees the point and at the rim."""
+        return self._with_rim(best_half([self._score(index, w) for index in range(len(self.level.sources))]), -1.0)
+
+    def _score(self, index: int, w: Tensor) -> Tensor:
+        warped = self.level.warp(index, w)
+        count = warped.shape[0]
+        moments = torch.empty(3 * count, *warped.shape[1:], device=warped.device)
+        moments[:count] = warped
+        torch.mul(warped, warped, out=moments[count:2 * count])
+        torch.mul(warped, self.level.reference, out=moments[2 * count:])
+        mean, square, product = _box_mean(moments, self.window).split(count)
+        variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(self.level.noise_variance)
+        covariance = product.addcmul_(mean, self._mean, value=-1)
+        return covariance.mul_(variance.mul_(self._variance).rsqrt_())
+
+    def _with_rim(self, inner: Tensor, fill: float) -> Tensor:
+        rim = self.window // 2
+        return F.pad(inner, (rim, rim, rim, rim), value=fill)
+
+
+class SupportWindow:
+    """ZNCC over windows whose pixels weigh by likeness of colour to the centre (Yoon and Kweon, PAMI 2006).
+
+    Next to an edge only the centre's own side votes, so a foreground does not fatten over its background; a side with
+    no texture of its own scores low instead of borrowing the edge's. Dearer than `BoxWindow`: for few hypotheses.
+    """
+
+    def __init__(self, level: MatchLevel, colour: Tensor, taps: int, stride: int, colour_sigma: float):
+        """`colour` [3, h, w], 0..1; `taps` x `taps` samples, `stride` pixels apart; `colour_sigma` of 1."""
+        self.level, self._reach = level, taps // 2 * stride
+        reach, (height, width) = self._reach, level.size
+        colours = F.pad(colour[None], (reach,) * 4, mode="replicate")[0]
+        greys = F.pad(level.reference[None, None], (reach,) * 4, mode="replicate")[0, 0]
+        offsets = range(-reach, reach + 1, stride)
+        spread = 2.0 * max(reach * 0.75, 1.0) ** 2
+        samples = []
+        for dy in offsets:
+            for dx in offsets:
+                where = (slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
+                unlike = (colours[(slice(None), *where)] - colour).square().sum(0).mul_(-0.5 / colour_sigma**2)
+                samples.append((where, unlike.sub_((dy * dy + dx * dx) / spread).exp_(), greys[where]))
+        total = sum(weight for _, weight, _ in samples)
+        mean = sum(weight * grey for _, weight, grey in samples) / total
+        self._taps = [(where, weight / total, weight / total * (grey - mean)) for where, weight, grey in samples]
+        second = sum(weight * grey * grey for _, weight, grey in samples) / total
+        self._variance = (second - mean.square()).clamp_(min=0).add_(level.noise_variance)
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """[C, h, w] scores over all sources (`best_half`); -1 where nothing sees the point."""
+        return best_half([self._score(index, w) for index in range(len(self.level.sources))])
+
+    def _score(self, index: int, w: Tensor) -> Tensor:
+        warped = F.pad(self.level.warp(index, w)[:, None], (self._reach,) * 4, mode="replicate")[:, 0]
+        return torch.stack([self._correlate(image) for image in warped])
+
+    def _correlate(self, image: Tensor) -> Tensor:
+        square = image * image
+        mean, second, product = (torch.zeros(self.level.size, device=image.device) for _ in range(3))
+        for where, weight, centred in self._taps:
+            mean.addcmul_(weight, image[where])
+            second.addcmul_(weight, square[where])
+            product.addcmul_(centred, image[where])
+        variance = second.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(self.level.noise_variance)
+        return product.mul_(variance.mul_(self._variance).rsqrt_())
+
+
+def best_half(scores: Sequence[Tensor]) -> Tensor:
+    """Mean of the better half of the scores of the sources that see a point (-1 where none does).
+
+    A point is often hidden in the sources on one side and seen in those on the other (Kang, Szeliski, Chai, CVPR 2001).
+    At most two are averaged: of one or two the best, of three or more the best two.
+    """
+    if len(scores) == 1:
+        return torch.nan_to_num(scores[0], nan=-1.0)
+    seen = sum((~score.isnan()).to(torch.uint8) for score in scores) if len(scores) > 2 else None
+    scores = [torch.nan_to_num(score, nan=-1.0) for score in scores]
+    first, second = torch.maximum(scores[0], scores[1]), torch.minimum(scores[0], scores[1])
+    if seen is None:
+        return first
+    for score in scores[2:]:
+        second = torch.maximum(second, torch.minimum(first, score))
+        first = torch.maximum(first, score)
+    return torch.where(seen > 2, 0.5 * (first + second), first)
+
+
+def plane_sweep(score: Callable[[Tensor], Tensor], planes: Tensor, chunk: int) -> Tensor:
+    """Scores of fronto-parallel planes at the inverse depths `planes` [D], [D, h, w] (Collins, CVPR 1996)."""
+    return torch.cat([score(part[:, None, None]) for part in planes.split(chunk)])
+
+
+def semi_global(volume: Tensor, guide: Tensor, small_step: float, large_step: float, edge: float) -> Tensor:
+    """Scores [D, h, w] smoothed along the four axis directions, same shape, mean over them (Hirschmueller, PAMI 2008).
+
+    A step of one plane between neighbours costs `small_step`; a larger one `large_step`, less where the grey value of
+    `guide` [h, w] changes: half as much more than `small_step` at a change of `edge`.
+    """
+    cost = (1.0 - volume).permute(1, 2, 0).contiguous()
+    total = torch.zeros_like(cost)
+    for axis in (0, 1):
+        _sweep_both_ways(cost.transpose(0, axis), guide.transpose(0, axis), total.transpose(0, axis),
+                         small_step, large_step, edge)
+    return total.mul_(-0.25).permute(2, 0, 1)
+
+
+def _sweep_both_ways(
+    cost: Tensor, guide: Tensor, total: Tensor, small_step: float, large_step: float, edge: float
+) -> None:
+    """Adds to `total` [n, m, D] the path costs along the first axis, forwards and backwards at once."""
+    length, across, planes = cost.shape
+    change = (guide[1:] - guide[:-1]).abs()
+    jump = small_step + (large_step - small_step) / (1.0 + change / edge)  # [n - 1, m]
+    jump = torch.stack((jump, jump.flip(0)), dim=1)[..., None]  # [n - 1, 2, m, 1]
+    path = torch.stack((cost[0], cost[-1]))  # [2, m, D]
+    padded = torch.full((2, across, planes + 2), math.inf, device=cost.device)
+    total[0] += path[0]
+    total[-1] += path[1]
+    for i in range(1, length):
+        least = path.amin(-1, keepdim=True)
+        padded[..., 1:-1] = path
+        neighbour = torch.minimum(padded[..., :-2], padded[..., 2:]).add_(small_step)
+        path = torch.minimum(torch.minimum(path, neighbour), least + jump[i - 1]).sub_(least)
+        path[0] += cost[i]
+        path[1] += cost[-1 - i]
+        total[i] += path[0]
+        total[-1 - i] += path[1]
+
+
+def best_plane(volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Winner of each pixel of a volume [D, h, w].
+
+    Returns its index [h, w] int64; its position [h, w] between planes by a parabola through three scores; and its lead
+    [h, w] over the best score more than two planes away (how unique it is).
+    """
+    score, index = volume.max(0)
+    inner = index.clamp(1, volume.shape[0] - 2)
+    below, at, above = volume.gather(0, torch.stack((inner - 1, inner, inner + 1)))
+    position = index + torch.where(inner == index, parabola_peak(below, at, above).clamp_(-0.5, 0.5), 0.0)
+    steps_away = (torch.arange(volume.shape[0], device=volume.device)[:, None, None] - index).abs()
+    rival = torch.where(steps_away > 2, volume, -math.inf).amax(0)
+    return index, position, score - rival
+
+
+def parabola_peak(below: Tensor, at: Tensor, above: Tensor) -> Tensor:
+    """Where the parabola through scores at -1, 0, 1 has its maximum; towards the higher end where it has none."""
+    curvature = below - 2.0 * at + above
+    return torch.where(curvature < -1e-6, 0.5 * (below - above) / curvature, torch.sign(above - below))
+
+
+def count_agreeing_sources(level: MatchLevel, volume: Tensor, planes: Tensor, position: Tensor) -> Tensor:
+    """Left-right check in a plane sweep: in how many sources the match is mutual, [h, w] int32.
+
+    The volume [D, h, w] is carried into each source, where each pixel picks its own best plane; a reference pixel
+    agrees where the source pixel it lands on picked the same plane, to within one.
+    """
+    count, height, width = volume.shape
+    shifted = (volume - volume.amin() + 1.0)[:, None]  # so that zero padding never wins
+    agreeing = torch.zeros(height, width, dtype=torch.int32, device=volume.device)
+    w = planes[0] + position * (planes[1] - planes[0])
+    for index, source in enumerate(level.sources):
+        rows, columns = source.shape
+        to_pixels = torch.linalg.inv(level.plane_homographies(index, planes))
+        to_grid = _pixel_to_grid(width, height).to(to_pixels)
+        from_grid = _pixel_to_grid(columns, rows).to(to_pixels)
+        homographies = (to_grid @ to_pixels @ from_grid).float()  # source pixels -> reference, grid_sample's units
+        pixels = _homogeneous_pixels(columns, rows, volume.device)
+        best = torch.full((rows, columns), -math.inf, device=volume.device)
+        choice = torch.zeros(rows, columns, device=volume.device)
+        for start in range(0, count, level.chunk):
+            mapped = (homographies[start:start + level.chunk].reshape(-1, 3) @ pixels).reshape(-1, 3, rows, columns)
+            grid = torch.stack((mapped[:, 0], mapped[:, 1]), dim=-1).div_(mapped[:, 2].clamp(min=1e-6)[..., None])
+            seen = F.grid_sample(shifted[start:start + level.chunk], grid, mode="nearest", align_corners=False)[:, 0]
+            top, plane = seen.max(0)
+            choice = torch.where(top > best, (plane + start).float(), choice)
+            best = torch.maximum(best, top)
+        grid = level.source_grid(index, w[None])
+        back = F.grid_sample(choice[None, None], grid, mode="nearest", padding_mode="border", align_corners=False)[0, 0]
+        agreeing += ((back - position).abs() <= 1.0) & (grid[0].abs() < 1.0).all(-1)
+    return agreeing
+
+
+def share_of_alike_neighbours(colour: Tensor, w: Tensor, tolerance: float, colour_sigma: float, reach: int) -> Tensor:
+    """Of the neighbours of like colour, the share whose inverse depth `w` [h, w] is within `tolerance`, [h, w], 0..1.
+
+    Low on fattened edges (the background's colour at the foreground's depth) and where depth is noise. `colour` is
+    [3, h, w], 0..1; 12 neighbours are asked, up to `reach` pixels away.
+    """
+    height, width = w.shape
+    planes = torch.cat((colour / (colour_sigma * math.sqrt(2.0)), w[None] / tolerance))
+    padded = F.pad(planes[None], (reach,) * 4, mode="constant", value=math.inf)[0]
+    agree, total = torch.zeros_like(w), torch.full_like(w, 1e-6)
+    near, diagonal = round(reach / 2), round(reach * 2 / 3)
+    axes = [(dy * r, dx * r) for r in (reach, near) for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    for dy, dx in (*axes, *((dy * diagonal, dx * diagonal) for dy in (-1, 1) for dx in (-1, 1))):
+        difference = padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] - planes
+        weight = difference[:3].square().sum(0).neg_().exp_()
+        total += weight
+        agree += weight * (difference[3].abs() < 1.0)
+    return agree / total
+
+
+def _projection(
+    reference: Intrinsics, source: Intrinsics, source_from_reference: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`infinity` [3, h, w] and `parallax` [3]: infinity + w * parallax is where a point at w lands in the source.
+
+    Homogeneous, in grid_sample's units.
+    """
+    to_grid = _pixel_to_grid(source.width, source.height).numpy() @ source.matrix()
+    rays = np.linalg.inv(reference.matrix())
+    columns = to_grid @ source_from_reference[:3, :3] @ rays  # [3, 3]
+    x, y = np.arange(reference.width), np.arange(reference.height)[:, None]
+    infinity = columns[:, 0, None, None] * x + columns[:, 1, None, None] * y + columns[:, 2, None, None]
+    return infinity, to_grid @ source_from_reference[:3, 3]
+
+
+def _pixel_to_grid(width: int, height: int) -> Tensor:
+    """[3, 3] float64: pixels (first centre at 0) to grid_sample's units (align_corners=False)."""
+    rows = [[2.0 / width, 0.0, 1.0 / width - 1.0], [0.0, 2.0 / height, 1.0 / height - 1.0], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _homogeneous_pixels(width: int, height: int, device: torch.device) -> Tensor:
+    """[3, height * width] float."""
+    x = torch.arange(width, device=device, dtype=torch.float32).expand(height, width)
+    y = torch.arange(height, device=device, dtype=torch.float32)[:, None].expand(height, width)
+    return torch.stack((x, y, torch.ones_like(x))).reshape(3, -1)
+
+
+def _nan_frame(image: Tensor) -> Tensor:
+    """The image with its outermost pixels NaN: with border padding, whatever is sampled outside is NaN, and says so."""
+    framed = torch.full_like(image, math.nan)
+    framed[1:-1, 1:-1] = image[1:-1, 1:-1]
+    return framed
+
+
+def _box_mean(images: Tensor, window: int) -> Tensor:
+    """Means over windows, [C, h, w] -> [C, h - window + 1, w - window + 1]. Shifted sums are faster than pooling."""
+    for axis in (-1, -2):
+        length = images.shape[axis] - window + 1
+        total = images.narrow(axis, 0, length) + images.narrow(axis, 1, length)
+        for offset in range(2, window):
+            total += images.narrow(axis, offset, length)
+        images = total
+    return images.mul_(1.0 / (window * window))
