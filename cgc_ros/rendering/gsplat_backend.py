@@ -1,7 +1,232 @@
-"""gsplat on CUDA, behind the same call."""
+"""gsplat 1.5 on CUDA behind the same call.
+
+Only gsplat's differentiable primitives are used (projection, tile lists, blending), not its `rasterization()`: the gradient of
+the projected means is wanted, and the queries below share the projection.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgc_ros.rendering.camera import Camera
+from cgc_ros.rendering.outputs import BlendWeights, Render
+
+TILE = 16  # pixels
+CHANNEL_CHUNK = 32  # channels blended at once: gsplat's own limit for speed
+ALPHA_MAX = 0.999
+
 
 def why_unavailable() -> str:
-    return "not written yet"
+    """"" where gsplat can run, else the reason and the remedy."""
+    if not torch.cuda.is_available():
+        return "PyTorch sees no CUDA GPU (needed: an NVIDIA GPU with its driver, and a CUDA build of PyTorch)"
+    try:
+        import gsplat
+    except ImportError as error:
+        return f"gsplat cannot be imported ({error}): pip install gsplat==1.5.3"
+    version = gsplat.__version__
+    if not version.startswith("1.5."):
+        return f"gsplat {version} is installed, its 1.5 series is needed: pip install gsplat==1.5.3"
+    try:
+        from gsplat.cuda._backend import _C
+    except (ImportError, RuntimeError) as error:
+        return f"gsplat's CUDA kernels cannot be loaded ({error}): install the CUDA toolkit that PyTorch was built with"
+    if _C is None:
+        return "gsplat's CUDA kernels are not compiled and no CUDA toolkit (nvcc) was found: install it, or a prebuilt gsplat wheel"
+    return ""
+
+
+def rasterize(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, *,
+    colors: Tensor | None, sh_degree: int | None, features: Tensor | None, depth: bool, background: Tensor | None,
+    screen_probe: Tensor | None, contribution: bool,
+) -> Render:
+    if means.shape[0] == 0:
+        return _empty_view(camera, colors, features, depth, background, contribution)
+    screen = _Screen.project(means, quats, scales, opacities, camera, screen_probe)
+    if colors is not None and sh_degree is not None:
+        colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.radii)
+    # Rows of Gaussians that are not visible are never written by gsplat: zero keeps NaN out of the products.
+    depths = torch.where(screen.visible, screen.depths[0], 0.0)[:, None] if depth else None
+    parts = [colors, features, depths]
+    sizes = [0 if part is None else part.shape[1] for part in parts]
+    channels = torch.cat([part for part in parts if part is not None] or [torch.zeros_like(means[:, :1])], dim=1)
+    sums, alpha = screen.blend(channels)
+    color, feature_image, depth_sum = sums[..., : sum(sizes)].split(sizes, dim=-1)
+    if background is not None:
+        color = color + (1 - alpha)[..., None] * background if colors is not None else color
+    return Render(
+        color=color if colors is not None else None,
+        features=feature_image if features is not None else None,
+        depth=depth_sum[..., 0] / alpha.clamp_min(1e-10) if depth else None,
+        alpha=alpha,
+        radii=screen.radii[0].amax(dim=-1),
+        contribution=screen.weight_sums(torch.ones_like(alpha)[..., None])[:, 0] if contribution else None,
+    )
+
+
+def blend_weights(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor) -> BlendWeights:
+    from gsplat import rasterize_to_indices_in_range
+
+    count, num_pixels = means.shape[0], camera.width * camera.height
+    gaussians = torch.zeros(0, dtype=torch.int64, device=means.device)
+    at_pixels, weights = gaussians, means.new_zeros(0)
+    if count:
+        screen = _Screen.project(means, quats, scales, opacities, camera, None)
+        # A pixel that starts without transmittance takes nothing: only those asked for are listed.
+        start = means.new_zeros(1, num_pixels)
+        start[0, pixels] = 1.0
+        gaussians, at_pixels, _ = rasterize_to_indices_in_range(
+            0, 2**30, start.view(1, camera.height, camera.width), screen.means, screen.conics, screen.opacities,
+            camera.width, camera.height, TILE, screen.tile_offsets, screen.tile_gaussians,
+        )
+        weights = screen.weights(gaussians, at_pixels)
+    # The list is ordered by pixel, front to back within one; rows are copied out in the order asked for.
+    per_pixel = torch.bincount(at_pixels, minlength=num_pixels)
+    first = per_pixel.cumsum(0) - per_pixel
+    counts = per_pixel[pixels]
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    rows = torch.repeat_interleave(torch.arange(len(pixels), device=means.device), counts)
+    source = first[pixels][rows] + torch.arange(len(rows), device=means.device) - offsets[rows]
+    return BlendWeights(offsets, gaussians[source].to(torch.int32), weights[source], count)
+
+
+def mask_votes(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, labels: Tensor, num_labels: int
+) -> Tensor:
+    votes = means.new_zeros(means.shape[0], num_labels)
+    if means.shape[0] == 0:
+        return votes
+    screen = _Screen.project(means, quats, scales, opacities, camera, None)
+    for first in range(0, num_labels, CHANNEL_CHUNK):
+        wanted = torch.arange(first, min(first + CHANNEL_CHUNK, num_labels), device=means.device)
+        votes[:, first : first + len(wanted)] = screen.weight_sums((labels[..., None] == wanted).to(means.dtype))
+    return votes
+
+
+def label_image(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, object_ids: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    size = (camera.height, camera.width)
+    labels = torch.full(size, -1, dtype=torch.int32, device=means.device)
+    confidence, depth = means.new_zeros(size), means.new_zeros(size)
+    if means.shape[0] == 0:
+        return labels, confidence, depth
+    screen = _Screen.project(means, quats, scales, opacities, camera, None)
+    seen = object_ids[screen.visible & (object_ids >= 0)].unique()
+    depth_sum, alpha = screen.blend(torch.where(screen.visible, screen.depths[0], 0.0)[:, None])
+    depth = depth_sum[..., 0] / alpha.clamp_min(1e-10)
+    for ids in seen.split(CHANNEL_CHUNK):
+        sums, _ = screen.blend((object_ids[:, None] == ids).to(means.dtype))
+        best, index = sums.max(dim=-1)
+        better = best > confidence
+        confidence = torch.where(better, best, confidence)
+        labels = torch.where(better, ids[index], labels)
+    return labels, confidence, depth
+
+
+@dataclass(frozen=True)
+class _Screen:
+    """Gaussians projected into one camera and sorted into tiles; gsplat's leading axis of cameras is 1."""
+
+    means: Tensor  # [1, N, 2] pixels
+    conics: Tensor  # [1, N, 3]
+    opacities: Tensor  # [1, N]
+    depths: Tensor  # [1, N]
+    radii: Tensor  # [1, N, 2] int32
+    tile_offsets: Tensor  # [1, tiles_y, tiles_x]
+    tile_gaussians: Tensor  # [pairs]
+    width: int
+    height: int
+
+    @staticmethod
+    def project(
+        means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, screen_probe: Tensor | None
+    ) -> _Screen:
+        from gsplat import fully_fused_projection, isect_offset_encode, isect_tiles
+
+        intrinsics = means.new_tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
+        radii, screen_means, depths, conics, _ = fully_fused_projection(
+            means, None, quats, scales, camera.camera_from_world[None], intrinsics[None], camera.width, camera.height,
+            eps2d=0.3, near_plane=0.01, far_plane=1e10, packed=False, opacities=opacities,
+        )
+        if screen_probe is not None:
+            screen_means = screen_means + screen_probe[None]
+        tiles_x, tiles_y = -(-camera.width // TILE), -(-camera.height // TILE)
+        _, tile_ids, tile_gaussians = isect_tiles(screen_means, radii, depths, TILE, tiles_x, tiles_y)
+        tile_offsets = isect_offset_encode(tile_ids, 1, tiles_x, tiles_y)
+        return _Screen(
+            screen_means, conics, opacities[None], depths, radii, tile_offsets, tile_gaussians, camera.width, camera.height
+        )
+
+    @property
+    def visible(self) -> Tensor:
+        """[N] bool."""
+        return (self.radii[0] > 0).all(dim=-1)
+
+    def blend(self, channels: Tensor) -> tuple[Tensor, Tensor]:
+        """Blend `channels` [N, C], C >= 1, into ([H, W, C], alpha [H, W])."""
+        from gsplat import rasterize_to_pixels
+
+        sums, alpha = [], None
+        for part in channels.split(CHANNEL_CHUNK, dim=1):
+            blended, part_alpha = rasterize_to_pixels(
+                self.means, self.conics, part[None], self.opacities, self.width, self.height, TILE, self.tile_offsets,
+                self.tile_gaussians,
+            )
+            sums.append(blended[0])
+            alpha = part_alpha[0, ..., 0] if alpha is None else alpha
+        return torch.cat(sums, dim=-1), alpha
+
+    def weight_sums(self, images: Tensor) -> Tensor:
+        """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, which is its gradient by channel."""
+        detached = _Screen(**{
+            name: value.detach() if isinstance(value, Tensor) else value for name, value in vars(self).items()
+        })
+        with torch.enable_grad():
+            channels = images.new_zeros(self.means.shape[1], images.shape[-1], requires_grad=True)
+            sums, _ = detached.blend(channels)
+            (gradient,) = torch.autograd.grad(sums, channels, images.detach())
+        return gradient
+
+    def weights(self, gaussians: Tensor, pixels: Tensor) -> Tensor:
+        """alpha * T of (Gaussian, pixel) entries that are ordered by pixel and front to back within one."""
+        centres = torch.stack([pixels % self.width, pixels // self.width], dim=-1).to(self.means.dtype) + 0.5
+        dx, dy = (centres - self.means[0, gaussians]).unbind(-1)
+        xx, xy, yy = self.conics[0, gaussians].unbind(-1)
+        sigma = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
+        alphas = (self.opacities[0, gaussians] * torch.exp(-sigma)).clamp_max(ALPHA_MAX)
+        log_after = torch.log1p(-alphas.double()).cumsum(0)  # over all pixels: double keeps the differences exact enough
+        log_before = log_after - torch.log1p(-alphas.double())
+        starts = torch.ones_like(pixels, dtype=torch.bool)
+        starts[1:] = pixels[1:] != pixels[:-1]
+        of_pixel = log_before[starts][starts.long().cumsum(0) - 1]
+        return (alphas * torch.exp(log_before - of_pixel)).to(self.means.dtype)
+
+
+def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, camera: Camera, radii: Tensor) -> Tensor:
+    from gsplat import spherical_harmonics
+
+    camera_position = torch.inverse(camera.camera_from_world)[:3, 3]
+    visible = (radii[0] > 0).all(dim=-1)
+    colors = spherical_harmonics(degree, means - camera_position, coefficients, masks=visible)
+    return torch.where(visible[:, None], colors + 0.5, 0.0).clamp_min(0.0)
+
+
+def _empty_view(
+    camera: Camera, colors: Tensor | None, features: Tensor | None, depth: bool, background: Tensor | None, contribution: bool
+) -> Render:
+    """gsplat divides by the number of Gaussians."""
+    zeros = torch.zeros(camera.height, camera.width, device=camera.camera_from_world.device)
+    color = torch.zeros_like(zeros)[..., None].expand(-1, -1, 3) if background is None else background.expand(*zeros.shape, 3)
+    return Render(
+        color=color if colors is not None else None,
+        features=None if features is None else zeros[..., None].expand(-1, -1, features.shape[1]),
+        depth=zeros if depth else None,
+        alpha=zeros,
+        radii=torch.zeros(0, dtype=torch.int32, device=zeros.device),
+        contribution=zeros.new_zeros(0) if contribution else None,
+    )

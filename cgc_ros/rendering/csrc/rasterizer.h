@@ -8,14 +8,14 @@
 
 namespace cgc {
 
-// Memory whose content is left as it comes.
+// Memory whose content is left as it comes. Null only before the first reset: no elements are an address, too.
 template <class T>
 class Array {
  public:
   Array() = default;
   explicit Array(size_t count) { reset(count); }
   void reset(size_t count) {
-    memory_.reset(count ? static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(64))) : nullptr);
+    memory_.reset(static_cast<T*>(::operator new((count ? count : 1) * sizeof(T), std::align_val_t(64))));
     count_ = count;
   }
   T* data() const { return memory_.get(); }
