@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgc_ros.cli.console import add_json, print_json
+from cgc_ros.cli.console import add_json, note, print_json
 
 
 def add_parsers(subparsers) -> None:
@@ -24,9 +24,11 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; write the page where asked."""
-    from cgc_ros.evaluation.compare import comparison_json, load_runs, write_comparison
+    from cgc_ros.evaluation.compare import comparison_json, load_runs, recordings, write_comparison
 
     runs = load_runs(arguments.run_dirs)
+    if len(recordings(runs)) > 1:
+        note(f"these runs are of different recordings ({', '.join(recordings(runs))}): take care")
     if arguments.html:
         arguments.html.parent.mkdir(parents=True, exist_ok=True)
         write_comparison(arguments.html, runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint)
     source = mask_source(masks, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if not os.access(arguments.out, os.W_OK):
+        raise PermissionError(f"cannot write to {arguments.out}: choose another folder with --out")
 
     mapper = Mapper(config)
     session = MappingSession(mapper, source)

@@ -67,10 +67,16 @@ def shown_figures(runs: Sequence[Run]) -> list[tuple[str, list[Figure]]]:
     return [(title, figures) for title, figures in groups if figures]
 
 
+def recordings(runs: Sequence[Run]) -> list[str]:
+    """Names of the recordings that the runs were scored on; several mean that their figures do not compare."""
+    return sorted({str(run.metrics.get("eval_sequence") or run.metrics.get("sequence") or "unknown") for run in runs})
+
+
 def comparison_json(runs: Sequence[Run]) -> dict:
     """Figure keys to one value per run, beside the runs' names."""
     return {
         "runs": [run.name for run in runs],
+        "recordings": recordings(runs),
         "figures": {figure.key: [run.metrics.get(figure.key) for run in runs] for figure in FIGURES},
     }
 
@@ -85,8 +91,10 @@ def write_comparison(path: Path, runs: Sequence[Run]) -> None:
         body.append(page.section("IoU per instance", _instance_table(runs)))
     machines = {summarise_machine(run.metrics["machine"]) for run in runs if run.metrics.get("machine")}
     footer = "Mapped on " + "; ".join(sorted(machines)) + "." if machines else "Machine not recorded."
-    sequences = sorted({str(run.metrics.get("sequence", "unknown recording")) for run in runs})
-    Path(path).write_text(page.page(f"{len(runs)} runs compared", ", ".join(sequences), body, footer))
+    names = recordings(runs)
+    subtitle = f"On {names[0]}." if len(names) == 1 else f"On different recordings, take care: {', '.join(names)}."
+    title = "One run" if len(runs) == 1 else f"{len(runs)} runs compared"
+    Path(path).write_text(page.page(title, subtitle, body, footer))
 
 
 def _figure_table(runs: Sequence[Run]) -> str:

@@ -15,7 +15,7 @@ from cgc_ros.evaluation.figures import RunError, write_json
 from cgc_ros.evaluation.image_metrics import depth_errors, psnr, ssim
 from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, mean_iou
 from cgc_ros.evaluation.object_metrics import ObjectLike, match_tolerance, object_average_precision, object_match_ious
-from cgc_ros.evaluation.pictures import depth_millimetres, error_picture, write_png
+from cgc_ros.evaluation.pictures import clear_pngs, depth_millimetres, error_picture, write_png
 from cgc_ros.frame import Frame
 from cgc_ros.rendering import Camera
 from cgc_ros.sequences import Sequence, SequenceError
@@ -94,7 +94,7 @@ def evaluate(
             "record at least 8 frames, or list some in heldout.txt"
         )
     for folder in ("render", "labels", "depth"):
-        (out_dir / folder).mkdir(parents=True, exist_ok=True)
+        clear_pngs(out_dir / folder)
 
     tally = _Tally()
     for done, index in enumerate(held_out):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,8 @@ import numpy as np
 
 from cgc_ros.evaluation.figures import METRICS_FILE, RunError, write_json
 from cgc_ros.evaluation.machine import describe_machine
-from cgc_ros.evaluation.pictures import label_picture, overlay_picture, side_by_side, write_png
-from cgc_ros.evaluation.run_files import HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.evaluation.pictures import clear_pngs, label_picture, overlay_picture, side_by_side, write_png
+from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.frame import Frame
 from cgc_ros.mapping import MappingSession, MapSnapshot, SessionStatus
@@ -186,8 +187,9 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     """Save the map and everything that describes the run; the metrics as written.
 
     Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up.
-    The session is stopped on the way.
+    The session is stopped on the way. An evaluation of an earlier map in the same folder is removed.
     """
+    shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
     session.pause(True)
     keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
     session.call(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
@@ -249,7 +251,7 @@ def object_record(candidate) -> dict:
 
 def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> list[Path]:
     """A few held-in views, evenly spaced: input, render, labels and overlay in one PNG each."""
-    folder.mkdir(parents=True, exist_ok=True)
+    clear_pngs(folder)
     indices = held_in(sequence)
     paths = []
     for index in sorted({indices[round(place)] for place in np.linspace(0, len(indices) - 1, NUM_PREVIEWS)}):

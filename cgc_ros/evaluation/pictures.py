@@ -108,6 +108,13 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     os.replace(temporary, path)
 
 
+def clear_pngs(folder: Path) -> None:
+    """Make a folder, or rid it of the pictures of an earlier run, whose names may differ."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+
+
 def depth_millimetres(depth: np.ndarray) -> np.ndarray:
     """Depth as 16-bit millimetres, 0 unknown, as is what lies beyond 65.535 m. [H, W] metres -> [H, W] uint16"""
     millimetres = np.nan_to_num(depth.astype(np.float64) * 1000, nan=0.0, posinf=0.0, neginf=0.0).round()
