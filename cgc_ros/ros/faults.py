@@ -118,3 +118,13 @@ class FaultBoard:
             for name in expired:
                 del self._active[name]
             return sorted(self._active.values(), key=lambda fault: fault.first_ns)
+
+
+def markdown_text() -> str:
+    """The table of faults of docs/ros_interface.md: python -m cgc_ros.ros.faults."""
+    rows = [f"| `{name}` | {kind.level} | {kind.remedy} |" for name, kind in FAULTS.items()]
+    return "\n".join(["| fault | level | what to do |", "|---|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown_text(), end="")

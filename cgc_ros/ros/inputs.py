@@ -82,7 +82,8 @@ class Inputs:
     def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource,
                  faults: FaultBoard, group: CallbackGroup):
         self._node, self._intake, self._faults = node, intake, faults
-        self._lock = threading.Lock()  # parameters change in another thread than messages arrive in
+        self._lock = threading.Lock()  # parameters change, and inputs end, in another thread than messages arrive in
+        self._is_open = True
         qos = sensor_qos(parameters.image_reliability)
         self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
         self._images = [self.image]
@@ -111,7 +112,9 @@ class Inputs:
             self._intake.configure(settings)
 
     def destroy(self) -> None:
-        """End all subscriptions."""
+        """End all subscriptions; a callback that runs is waited for, and none runs afterwards."""
+        with self._lock:
+            self._is_open = False
         self._node.destroy_timer(self._timer)
         for image in self._images:
             image.destroy()
@@ -127,18 +130,22 @@ class Inputs:
 
         def receive(message) -> None:
             with self._lock:
+                if not self._is_open:
+                    return
                 try:
                     callback(message)
                     self._intake.poll()
                 except Exception as error:  # one message must not end the stream; reported by name
                     self._faults.report("input_failed", f"{type(message).__name__}: {type(error).__name__}: {error}")
-            if self._intake.is_waiting and self._timer.is_canceled():
-                self._timer.reset()
+                if self._intake.is_waiting and self._timer.is_canceled():
+                    self._timer.reset()
 
         return receive
 
     def _poll(self) -> None:
         with self._lock:
+            if not self._is_open:
+                return
             self._intake.poll()
-        if not self._intake.is_waiting:
-            self._timer.cancel()
+            if not self._intake.is_waiting:
+                self._timer.cancel()

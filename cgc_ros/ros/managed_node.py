@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class CgcNode(LifecycleNode):
         self._faults = FaultBoard(time.monotonic_ns, self._note_fault_change)
         self._faults_changed = False
         self._last_report_ns = 0
+        self._report_lock, self._is_reporting = threading.Lock(), True
         self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
         self._input_group = MutuallyExclusiveCallbackGroup()
         # Not lifecycle publishers: what is wrong must be heard in every state.
@@ -120,6 +122,8 @@ class CgcNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Save the map where asked to, then stop."""
+        with self._report_lock:
+            self._is_reporting = False
         self._stop_inputs()
         self._save_on_shutdown()
         self._release()
@@ -243,6 +247,11 @@ class CgcNode(LifecycleNode):
 
     def _watch(self) -> None:
         """Notice what does not come, and report: once a second, and at once where a fault appeared or went."""
+        with self._report_lock:
+            if self._is_reporting:
+                self._report()
+
+    def _report(self) -> None:
         self._watch_images()
         status = self._session.status() if self._session is not None else None
         for name, message in (status.faults if status else {}).items():

@@ -35,9 +35,9 @@ def main(args: list[str] | None = None) -> int:
         rclpy.shutdown()
         return 2
     node.get_logger().info(transports)
-    executor = MultiThreadedExecutor(_EXECUTOR_THREADS)
+    executor = NodeExecutor()
     executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor, stop), name="executor", daemon=True)
+    spinner = threading.Thread(target=spin, args=(executor, stop), name="executor", daemon=True)
     spinner.start()
     if node.parameters.autostart:
         node.autostart()
@@ -50,7 +50,19 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-def _spin(executor: MultiThreadedExecutor, stop: threading.Event) -> None:
+class NodeExecutor(MultiThreadedExecutor):
+    """rclpy's, which ends only after the callbacks that run: Jazzy's takes away what they still use."""
+
+    def __init__(self, context=None):
+        super().__init__(_EXECUTOR_THREADS, context=context)
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        self._executor.shutdown(wait=True)
+        return super().shutdown(timeout_sec)
+
+
+def spin(executor: NodeExecutor, stop: threading.Event) -> None:
+    """Run callbacks until `stop`; a callback that fails is logged and ends nothing."""
     while not stop.is_set():
         try:
             executor.spin_once(timeout_sec=0.1)

@@ -1,0 +1,167 @@
+"""Faults as a user sees them: named in ~/status and /diagnostics within 2 s with what to do, survived, and gone afterwards."""
+
+import itertools
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from cgc_ros.ros.conversions.geometry import pose_from_matrix
+from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.conversions.objects import time_message
+from cgc_ros.ros.faults import FAULTS
+from cgc_ros.srv import LoadMap, QueryObjects, SaveMap
+from ros_rig import CAMERA, Rig
+
+ROOT = Path(__file__).parents[1]
+PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    with Rig(map_directory=str(tmp_path_factory.mktemp("maps")), sync_wait=0.05, transform_timeout=0.1) as rig:
+        rig.connect()
+        yield rig
+
+
+def broken(rig, **changes):
+    message = encode_image(PICTURE, "rgb8", Header(stamp=rig.user.get_clock().now().to_msg(), frame_id="camera"))
+    for name, value in changes.items():
+        setattr(message, name, value)
+    rig.publisher(Image, "image").publish(message)
+
+
+def with_pose(rig, value):
+    stamp = rig.user.get_clock().now().to_msg()
+    rig.transform(stamp, value)
+    rig.send(stamp=stamp, transform=False)
+
+
+WAYS = {
+    "no_transform": lambda rig: rig.send(frame_id="unheard", transform=False),
+    "late_transform": lambda rig: rig.send(transform=False),
+    "camera_info_mismatch": lambda rig: rig.send(camera=replace(CAMERA, width=128), pixels=PICTURE),
+    "truncated_image": lambda rig: broken(rig, data=PICTURE.tobytes()[:99]),
+    "unknown_encoding": lambda rig: broken(rig, encoding="rgb5"),
+    "zero_stamp": lambda rig: rig.send(stamp=Time()),
+    "bad_image": lambda rig: broken(rig, width=0),
+    "foreign_clock": lambda rig: rig.send(stamp=time_message(time.time_ns() + 10**12)),
+    "clock_jump_back": lambda rig: (rig.send(), rig.send(stamp=time_message(time.time_ns() - 5 * 10**9))),
+    "bad_pose": lambda rig: with_pose(rig, float("nan")),
+    "pose_jump": lambda rig: (rig.send(), rig.send(move=50.0)),
+    "black_frames": lambda rig: rig.send(pixels=np.zeros((48, 64, 3), np.uint8)),
+    "frozen_frames": lambda rig: (rig.send(pixels=PICTURE), rig.send(pixels=PICTURE, move=0.5)),
+    "bad_request": lambda rig: rig.call(QueryObjects, "cgc/query_objects", frame_id="nowhere"),
+    "load_failed": lambda rig: (
+        rig.call(SaveMap, "cgc/save_map", name="m"), Path(rig.node.parameters.map_directory, "m.cgc").write_text("junk"),
+        rig.call(LoadMap, "cgc/load_map", name="m")),
+}
+
+
+@pytest.mark.parametrize("fault", WAYS)
+def test_a_fault_is_named_within_two_seconds_with_what_to_do_and_mapping_goes_on(rig, fault):
+    rig.send()
+    WAYS[fault](rig)
+    rig.wait(lambda: fault in rig.faults(), 2.0)
+    entry = next(each for each in rig.received["/diagnostics"][-1].status if each.name == f"/cgc: {fault}")
+    assert FAULTS[fault].remedy in entry.message
+    frames = len(rig.session.frames)
+    rig.wait(lambda: len(rig.session.frames) > frames, do=rig.send, every=0.05)
+
+
+def test_silence_is_named_and_is_over_with_the_next_image(rig):
+    rig.send()
+    rig.wait(lambda: "no_images" in rig.faults(), 2.3)
+    rig.wait(lambda: "no_images" not in rig.faults(), do=rig.send, every=0.05)
+
+
+def test_missing_calibration_is_named():
+    with Rig(sync_wait=0.05) as rig:
+        rig.connect()
+        rig.wait(lambda: "no_camera_info" in rig.faults(), 2.0, do=lambda: rig.send(info=False), every=0.05)
+        rig.wait(lambda: rig.session.frames and "no_camera_info" not in rig.faults(), do=rig.send, every=0.05)
+
+
+def test_an_unwritable_folder_is_named_and_the_map_stays(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with Rig(map_directory=str(tmp_path / "file" / "maps")) as rig:
+        assert not rig.call(SaveMap, "cgc/save_map", name="kitchen").success
+        rig.wait(lambda: "save_failed" in rig.faults(), 2.0)
+
+
+def test_faults_of_the_session_reach_the_user():
+    with Rig() as rig:
+        rig.session.faults["mask_source"] = "sam failed: out of luck"
+        rig.wait(lambda: "mask_source_failed" in rig.faults(), 2.0)
+        del rig.session.faults["mask_source"]
+        rig.session.faults["something_new"] = "nobody foresaw this"
+        rig.wait(lambda: "mapping_failed" in rig.faults(), 2.0)
+
+
+def test_poses_from_a_topic():
+    with Rig(pose_source="pose") as rig:
+        rig.connect()
+        poses = rig.publisher(PoseStamped, "pose")
+        rig.wait(lambda: poses.get_subscription_count())
+
+        def send():
+            header = rig.send(transform=False)
+            matrix = np.eye(4)
+            matrix[1, 3] = 2.5
+            poses.publish(PoseStamped(header=Header(stamp=header.stamp, frame_id="map"), pose=pose_from_matrix(matrix)))
+
+        rig.wait(lambda: rig.session.frames, do=send, every=0.05)
+        assert rig.session.frames[0].world_from_camera[1, 3] == 2.5
+
+
+def test_a_recording_in_a_loop_under_sim_time_is_mapped_again_and_again():
+    with Rig(use_sim_time=True) as rig:
+        rig.connect()
+        for lap, index in itertools.product(range(3), range(10)):
+            rig.send(stamp=time_message(10**9 * 100 + index * 10**8 + 1 + lap))
+            time.sleep(0.03)
+            if index == 0 and lap:
+                rig.wait(lambda: "clock_jump_back" in rig.faults() or True)
+        rig.wait(lambda: len(rig.session.frames) >= 27)
+
+
+def test_a_label_worker_that_raises_is_named_and_goes_on():
+    with Rig() as rig:
+        rig.connect()
+        labels = rig.listen(Image, "cgc/segmentation/image")
+        rig.wait(lambda: labels, do=rig.send, every=0.05)
+        whole = rig.session.objects
+        rig.session.objects = (None,)
+        rig.wait(lambda: "label_failed" in rig.faults(), 2.0, do=rig.send, every=0.05)
+        rig.session.objects = whole
+        count = len(labels)
+        rig.wait(lambda: len(labels) > count, do=rig.send, every=0.05)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=64), width=st.integers(0, 2**32 - 1), step=st.integers(0, 2**32 - 1),
+       encoding=st.sampled_from(["rgb8", "mono16", "bayer_rggb8", "junk"]), stamp=st.integers(0, 2**31 - 1), frame=st.text(max_size=5))
+def test_no_image_message_stops_the_stream(rig, data, width, step, encoding, stamp, frame):
+    rig.publisher(Image, "image").publish(Image(
+        header=Header(stamp=Time(sec=stamp), frame_id=frame.replace("\0", "")), data=data, width=width, height=3, step=step, encoding=encoding))
+
+
+def test_after_all_that_the_node_still_works(rig):
+    frames = len(rig.session.frames)
+    rig.wait(lambda: len(rig.session.frames) > frames, do=rig.send, every=0.05)
+    status = rig.received["cgc/status"][-1]
+    assert len(status.drop_reasons) == len(status.drop_counts) and "input_failed" not in rig.faults()
+
+
+def test_every_fault_is_documented():
+    document = (ROOT / "docs" / "ros_interface.md").read_text()
+    for name, kind in FAULTS.items():
+        assert f"| `{name}` | {kind.level} | {kind.remedy} |" in document, "run: python -m cgc_ros.ros.faults, and put it into docs/ros_interface.md"
