@@ -152,9 +152,11 @@ def yaml_text() -> str:
 
 
 def markdown_text() -> str:
-    """The table of parameters of docs/ros_interface.md."""
+    """The table of the node's own parameters in docs/ros_interface.md; the mapper's are in config/cgc.yaml."""
     lines = ["| parameter | default | range | change | what it is |", "|---|---|---|---|---|"]
     for each in declarations():
+        if each.name.startswith("mapper."):
+            continue
         limits = ", ".join(f"`{choice}`" for choice in each.choices) or (f"{each.limits[0]:g} to {each.limits[1]:g}" if each.limits else "")
         lines.append(f"| `{each.name}` | `{_yaml_value(each.default)}` | {limits} | {each.when} | {each.text.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
