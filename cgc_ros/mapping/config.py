@@ -20,9 +20,9 @@ class KeyframeConfig:
 class SeedingConfig:
     """Where new Gaussians are put, and how many."""
 
-    max_per_keyframe: int = 8_000
-    min_density: float = 0.008  # Gaussians per pixel on plain surfaces
-    max_density: float = 0.1  # Gaussians per pixel on the finest detail
+    max_per_keyframe: int = 5_000
+    min_density: float = 0.006  # Gaussians per pixel of a 640 pixels wide image, on plain surfaces
+    max_density: float = 0.08  # Gaussians per pixel on the finest detail
     refine_share: float = 0.25  # of the density that the render lacks where the map covers the image already
     spread: float = 0.8  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
@@ -82,7 +82,7 @@ class SegmentationConfig:
     consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object
     purity: float = 0.65  # a mask that other views scatter more than this covers several objects and is left out
     min_views: int = 2  # keyframes that must support an object
-    min_gaussians: int = 20
+    min_gaussians: int = 8  # that carry it
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,16 @@ def seed_density(
     The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for Large-Scale
     Novel View Synthesis from Unposed Images (2025), section 4.
     """
-    wanted = np.clip(config.min_density + DETAIL_GAIN * detail(image), config.min_density, config.max_density)
+    # Densities are those for an image of 640 pixels' width; a smaller image of the same scene needs more per pixel.
+    finer = float(np.clip((640 / image.shape[1]) ** 2, 0.25, 6.0))
+
+    def density(picture: np.ndarray) -> np.ndarray:
+        return finer * np.clip(config.min_density + DETAIL_GAIN * detail(picture), config.min_density, config.max_density)
+
+    wanted = density(image)
     if rendered is not None:
         color, covered = rendered
-        present = np.clip(config.min_density + DETAIL_GAIN * detail(color), config.min_density, config.max_density)
-        lacking = config.refine_share * np.clip(wanted - present, 0.0, None)
+        lacking = config.refine_share * np.clip(wanted - density(color), 0.0, None)
         wanted = np.where(covered, lacking, wanted)
     wanted = np.where(usable, wanted, 0.0)
     return wanted * min(1.0, config.max_per_keyframe / max(wanted.sum(), 1e-9))

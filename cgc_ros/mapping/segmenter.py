@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.model import FEATURE_DIM, GaussianModel
 from cgc_ros.gaussians.optimizer import GaussianAdam
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
@@ -44,6 +44,8 @@ class MapSegmenter:
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
         self.clustered_step = 0
         self.feature_loss = float("nan")
+        self.prototype_ids = np.zeros(0, dtype=np.int64)  # object ids, sorted
+        self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
 
     def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
         """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps."""
@@ -73,7 +75,9 @@ class MapSegmenter:
     def update_objects(self, step: int) -> None:
         """Associate all masks and label every Gaussian anew."""
         self.clustered_step = step
-        self.layer.update(self.model.uids.cpu().numpy())
+        state = self.layer.update(self.model.uids.cpu().numpy())
+        self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
+        self.prototypes = object_prototypes(self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids)
 
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
@@ -107,8 +111,14 @@ class MapSegmenter:
         with torch.no_grad():
             weights = blend_weights(
                 *self._geometry(), self._camera(keyframe, entry), torch.from_numpy(pixels).to(device), backend=self.backend)
-        targets, prototypes = self._targets(entry, entry.masks.ravel()[pixels])
-        loss = contrastive_clustering_loss(weights.blend(features), targets.to(device), prototypes)
+        rendered = weights.blend(features)
+        masks = entry.masks.ravel()[pixels]
+        loss = contrastive_clustering_loss(rendered, torch.from_numpy(masks.astype(np.int64)).to(device))
+        rows = self._prototype_rows(entry.keyframe_id, masks)
+        known = np.flatnonzero(rows >= 0)
+        if len(known):
+            classes = torch.from_numpy(rows[known]).to(device)
+            loss = loss + contrastive_clustering_loss(rendered[torch.from_numpy(known).to(device)], classes, self.prototypes)
         if step % config.spatial_every < config.contrastive_every:
             sample = torch.from_numpy(self.rng.choice(len(features), min(config.spatial_sample, len(features)), replace=False))
             loss = loss + spatial_similarity_loss(features[sample.to(device)], self.model.means[sample.to(device)])
@@ -117,9 +127,14 @@ class MapSegmenter:
         self.optimizer.step({"features": features.grad}, {"features": config.contrastive_rate}, touched)
         self.feature_loss = float(loss.detach())
 
-    def _targets(self, entry: _KeyframeMasks, masks: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Class of each sampled pixel: its mask in this view."""
-        return torch.from_numpy(masks.astype(np.int64)), None
+    def _prototype_rows(self, keyframe_id: int, masks: np.ndarray) -> np.ndarray:
+        """Row of `prototypes` for each pixel's mask [P], -1 where the mask is of no known object."""
+        objects = self.layer.mask_objects.get(keyframe_id)
+        if objects is None or not self.prototype_ids.size:
+            return np.full(len(masks), -1, dtype=np.int64)
+        objects = objects[masks]
+        rows = np.searchsorted(self.prototype_ids, objects).clip(max=len(self.prototype_ids) - 1)
+        return np.where(self.prototype_ids[rows] == objects, rows, -1)
 
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         model = self.model
@@ -130,7 +145,9 @@ class MapSegmenter:
         return keyframe.camera(1.0, self.model.device).scaled_to(width, height)
 
 
-def object_prototypes(features: Tensor, ids: Tensor, object_ids: list[int]) -> Tensor:
-    """Unit mean feature of each object's Gaussians, [O, F]."""
-    unit = F.normalize(features, dim=1)
-    return F.normalize(torch.stack([unit[ids == object_id].mean(dim=0) for object_id in object_ids]), dim=1)
+def object_prototypes(features: Tensor, ids: Tensor, object_ids: np.ndarray) -> Tensor:
+    """Unit mean of the unit features of each object's Gaussians, [O, F]; `ids` [N] is every Gaussian's object, `object_ids` sorted."""
+    labelled = ids.to(features.device) >= 0
+    rows = torch.searchsorted(torch.from_numpy(object_ids).to(features.device), ids.to(features.device)[labelled].long())
+    sums = torch.zeros(len(object_ids), features.shape[1], device=features.device)
+    return F.normalize(sums.index_add_(0, rows, F.normalize(features[labelled], dim=1)), dim=1)

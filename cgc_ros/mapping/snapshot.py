@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED
-from cgc_ros.gaussians.model import SH_C0, GaussianModel
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.surface import plain_colors, surface_points
 from cgc_ros.rendering import Camera, label_image, rasterize
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
 
 SOLID_OPACITY = 0.5  # Gaussians below it do not count as an object's surface
 KNOWN_ALPHA = 0.5  # a pixel with less opacity is unknown: no depth, no label
+MIN_OBJECT_GAUSSIANS = 5
+POINT_SPACING = 0.004  # of the scene's typical distance: between an object's points
+MAX_POINTS = 20_000  # per object
 MAX_THING_SIZE = 1.0  # of the scene's typical distance: what is longer is background
 MIN_LABEL_SHARE = 0.3  # of a pixel's weight that the winning object must hold
 
@@ -69,27 +73,33 @@ class MapSnapshot:
     @cached_property
     def objects(self) -> tuple[MapObject, ...]:
         """Every object, by id; computed at first use."""
-        ids = self.object_ids.cpu().numpy()
-        solid = (self._opacities >= SOLID_OPACITY).cpu().numpy()
-        means = self.model.means.cpu().numpy()
-        colors = _plain_colors(self.model).cpu().numpy()
-        order = np.argsort(np.where(solid, ids, -1), kind="stable")
-        sorted_ids = np.where(solid, ids, -1)[order]
-        found = []
-        for object_id, record in sorted(self.records.items()):
-            rows = order[np.searchsorted(sorted_ids, object_id) : np.searchsorted(sorted_ids, object_id, side="right")]
-            points = means[rows]
-            kept = without_floaters(points)
-            if kept.sum() < 3:
-                continue
-            name, name_confidence = self.names.get(object_id, ("", 0.0))
-            box = oriented_box(points[kept], self.up)
-            found.append(MapObject(
-                object_id, name, name_confidence, record.confidence,
-                record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth), box,
-                points[kept], colors[rows][kept], record.num_views, record.first_seen_ns, record.last_seen_ns,
-            ))
-        return tuple(found)
+        solid = torch.where(self._opacities >= SOLID_OPACITY, self.object_ids, -1).cpu().numpy()
+        order = np.argsort(solid, kind="stable")
+        known = np.array(sorted(self.records), dtype=solid.dtype)
+        begins = np.searchsorted(solid[order], known)
+        ends = np.searchsorted(solid[order], known, side="right")
+        found = (
+            self._object(self.records[object_id], order[begin:end])
+            for object_id, begin, end in zip(known.tolist(), begins, ends, strict=True)
+        )
+        return tuple(item for item in found if item is not None)
+
+    def _object(self, record: ObjectRecord, rows: np.ndarray) -> MapObject | None:
+        """One object from its solid Gaussians; None where they are too few to have a shape."""
+        rows = rows[without_floaters(self.model.means[rows].cpu().numpy())]
+        if len(rows) < MIN_OBJECT_GAUSSIANS:
+            return None
+        index = torch.from_numpy(rows).to(self.model.device)
+        points, source = surface_points(
+            self.model.means[index], self.model.quats[index], self._scales[index], POINT_SPACING * self.scene_depth, MAX_POINTS)
+        colors = plain_colors(self.model.sh[index])[source]
+        box = oriented_box(points.cpu().numpy(), self.up)
+        name, name_confidence = self.names.get(record.id, ("", 0.0))
+        return MapObject(
+            record.id, name, name_confidence, record.confidence,
+            record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth), box,
+            points.cpu().numpy(), colors.cpu().numpy(), record.num_views, record.first_seen_ns, record.last_seen_ns,
+        )
 
     @cached_property
     def _scales(self) -> Tensor:
@@ -98,8 +108,3 @@ class MapSnapshot:
     @cached_property
     def _opacities(self) -> Tensor:
         return self.model.opacities
-
-
-def _plain_colors(model: GaussianModel) -> Tensor:
-    """View-independent colour of every Gaussian, [N, 3] uint8."""
-    return ((model.sh[:, 0] * SH_C0 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
