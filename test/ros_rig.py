@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import rclpy
+from cgc_ros.msg import MapStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.context import Context
@@ -14,22 +15,23 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from ros_fakes import FakeSession
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.msg import MapStatus
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.geometry import pose_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.dds import prepare_transports
 from cgc_ros.ros.managed_node import CgcNode
 from cgc_ros.ros.node import NodeExecutor, spin
-from ros_fakes import FakeSession
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
 DOMAINS = itertools.count(os.getpid())  # every rig has its own; runs side by side rarely meet
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+prepare_transports()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

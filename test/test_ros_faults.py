@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from cgc_ros.srv import LoadMap, QueryObjects, SaveMap
 from geometry_msgs.msg import PoseStamped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ros_rig import CAMERA, Rig
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -18,8 +20,6 @@ from cgc_ros.ros.conversions.geometry import pose_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import time_message
 from cgc_ros.ros.faults import FAULTS
-from cgc_ros.srv import LoadMap, QueryObjects, SaveMap
-from ros_rig import CAMERA, Rig
 
 ROOT = Path(__file__).parents[1]
 PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
@@ -69,8 +69,7 @@ WAYS = {
 @pytest.mark.parametrize("fault", WAYS)
 def test_a_fault_is_named_within_two_seconds_with_what_to_do_and_mapping_goes_on(rig, fault):
     rig.send()
-    WAYS[fault](rig)
-    rig.wait(lambda: fault in rig.faults(), 2.0)
+    rig.wait(lambda: fault in rig.faults(), 2.0, do=lambda: WAYS[fault](rig), every=0.3)  # again: best effort may lose one
     entry = next(each for each in rig.received["/diagnostics"][-1].status if each.name == f"/cgc: {fault}")
     assert FAULTS[fault].remedy in entry.message
     frames = len(rig.session.frames)

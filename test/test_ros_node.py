@@ -4,21 +4,21 @@ import time
 
 import numpy as np
 import pytest
+from cgc_ros.msg import ObjectArray
+from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
+from ros_fakes import FakeSession
+from ros_rig import CAMERA, LATCHED, Rig
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
-from cgc_ros.msg import ObjectArray
 from cgc_ros.ros.conversions.clouds import points_from_message
-from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
-from ros_fakes import FakeSession
-from ros_rig import CAMERA, LATCHED, Rig
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -22,12 +21,16 @@ _LEVELS = {"warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 class DiagnosticsWriter:
     """Makes DiagnosticArrays: one entry for the node, one per active fault, and once OK for a fault that has gone."""
 
-    def __init__(self, node_name: str, hardware_id: Callable[[], str] = lambda: ""):
-        self._node_name, self._hardware_id = node_name, hardware_id
+    def __init__(self, node_name: str):
+        self._node_name = node_name
+        self._camera = ""
         self._shown: set[str] = set()
 
-    def array(self, header: Header, state: str, faults: list[ActiveFault], numbers: dict[str, object]) -> DiagnosticArray:
-        """`state` is the lifecycle state; `numbers` go into the node's own entry."""
+    def array(
+        self, header: Header, state: str, faults: list[ActiveFault], numbers: dict[str, object], camera: str = ""
+    ) -> DiagnosticArray:
+        """`state` is the lifecycle state; `numbers` go into the node's own entry; `camera` is the hardware's id."""
+        self._camera = camera
         names = {fault.name for fault in faults}
         message = DiagnosticArray(header=header, status=[self._summary(state, faults, numbers)])
         message.status += [self._fault(fault) for fault in faults]
@@ -47,7 +50,7 @@ class DiagnosticsWriter:
     def _entry(self, name: str, level: bytes, text: str, values: dict[str, object] | None = None) -> DiagnosticStatus:
         pairs = [KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()]
         return DiagnosticStatus(
-            name=f"{self._node_name}: {name}", level=level, message=text, hardware_id=self._hardware_id(), values=pairs)
+            name=f"{self._node_name}: {name}", level=level, message=text, hardware_id=self._camera, values=pairs)
 
 
 def status_message(

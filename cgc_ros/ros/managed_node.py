@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_msgs.msg import Header
 
-from cgc_ros.msg import MapStatus
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
-from cgc_ros.ros.faults import FAULTS, FaultBoard
+from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.frame_guard import GuardSettings
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
@@ -25,8 +19,9 @@ from cgc_ros.ros.map_storage import MapDirectory
 from cgc_ros.ros.node_parameters import ParameterServer
 from cgc_ros.ros.output_worker import OutputWorker
 from cgc_ros.ros.parameters import NodeParameters
-from cgc_ros.ros.publishers import STREAM, Publishers
+from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.queries import Answerer
+from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import create_session
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
@@ -35,16 +30,12 @@ from cgc_ros.ros.view_rendering import render_labels
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
 
-_WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
-_REPORT_PERIOD_S = 1.0
 _FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCCESS
 
 #: Refused transforms by reason -> the fault they are; others are counted only.
 _REFUSED_TRANSFORMS = {
     "bad_pose": "bad_pose", "bad_transform": "bad_pose", "loop": "transform_loop", "clock_jump_back": "clock_jump_back", "bad_frame": "no_transform",
 }
-#: Faults of the session by its own names.
-_SESSION_FAULTS = {"mask_source": "mask_source_failed"}
 
 
 class CgcNode(LifecycleNode):
@@ -53,7 +44,6 @@ class CgcNode(LifecycleNode):
     def __init__(self, session_factory: Callable[[NodeParameters], MappingSession] = create_session, **kwargs):
         super().__init__("cgc", **kwargs)
         self._session_factory = session_factory
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._session: MappingSession | None = None
         self._topics: Publishers | None = None
         self._service_set: Services | None = None
@@ -63,17 +53,10 @@ class CgcNode(LifecycleNode):
         self._outputs: OutputWorker | None = None
         self._activated_ns: int | None = None
         self._latency = LatencyMeter()
-        self._faults = FaultBoard(time.monotonic_ns, self._note_fault_change)
-        self._faults_changed = False
-        self._last_report_ns = 0
-        self._report_lock, self._is_reporting = threading.Lock(), True
+        self._faults = FaultBoard(time.monotonic_ns)
         self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
         self._input_group = MutuallyExclusiveCallbackGroup()
-        # Not lifecycle publishers: what is wrong must be heard in every state.
-        self._status_publisher = self.create_publisher(MapStatus, "~/status", STREAM)
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", STREAM)
-        self._diagnostics = DiagnosticsWriter(self.get_fully_qualified_name(), lambda: self._intake.image_frame if self._intake else "")
-        self.create_timer(_WATCH_PERIOD_S, self._watch, MutuallyExclusiveCallbackGroup(), self._steady)
+        self._reporter = Reporter(self, self._faults, self._watched)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -122,8 +105,7 @@ class CgcNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Save the map where asked to, then stop."""
-        with self._report_lock:
-            self._is_reporting = False
+        self._reporter.stop()
         self._stop_inputs()
         self._save_on_shutdown()
         self._release()
@@ -206,6 +188,11 @@ class CgcNode(LifecycleNode):
             guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
         )
 
+    def _watched(self) -> Watched:
+        return Watched(
+            self.parameters, self._state_machine.current_state[1], self._session, self._intake, self._inputs,
+            self._activated_ns, self._latency)
+
     def _apply_parameters(self, parameters: NodeParameters) -> None:
         if self._inputs is not None:
             self._inputs.configure(self._intake_settings())
@@ -241,45 +228,3 @@ class CgcNode(LifecycleNode):
     def _fail(self, transition: str, error: Exception) -> None:
         self.get_logger().error(f"cannot {transition}: {error}")
         self._faults.report("configure_failed", f"cannot {transition}: {error}")
-
-    def _note_fault_change(self) -> None:
-        self._faults_changed = True
-
-    def _watch(self) -> None:
-        """Notice what does not come, and report: once a second, and at once where a fault appeared or went."""
-        with self._report_lock:
-            if self._is_reporting:
-                self._report()
-
-    def _report(self) -> None:
-        self._watch_images()
-        status = self._session.status() if self._session is not None else None
-        for name, message in (status.faults if status else {}).items():
-            fault = _SESSION_FAULTS.get(name, name)
-            self._faults.report(fault if fault in FAULTS else "mapping_failed", message)
-        faults, now = self._faults.active(), time.monotonic_ns()
-        if not self._faults_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
-            return
-        self._faults_changed, self._last_report_ns = False, now
-        header = Header(frame_id=self.parameters.map_frame, stamp=self.get_clock().now().to_msg())
-        intake = self._intake
-        message = status_message(
-            header, status, intake.received if intake else 0, intake.dropped if intake else {},
-            (self._latency.quantile_ms(0.5), self._latency.quantile_ms(0.95)), faults, self.parameters.mask_source)
-        self._status_publisher.publish(message)
-        numbers = {"frames received": message.frames_received, "frames used": message.frames_used, "keyframes": message.keyframes}
-        numbers |= {"gaussians": message.gaussians, "objects": message.objects, "steps per second": round(message.steps_per_second, 2)}
-        if intake is not None:
-            numbers |= {key.replace("_", " "): count for key, count in {**intake.dropped, **intake.counts}.items()}
-        lifecycle_state = self._state_machine.current_state[1]
-        self._diagnostics_publisher.publish(self._diagnostics.array(header, lifecycle_state, faults, numbers))
-
-    def _watch_images(self) -> None:
-        intake, inputs, activated_ns = self._intake, self._inputs, self._activated_ns
-        if intake is None or inputs is None or activated_ns is None:
-            return
-        silent_s = (time.monotonic_ns() - max(activated_ns, intake.last_image_ns or 0)) * 1e-9
-        if silent_s > self.parameters.input_timeout:
-            publishers = inputs.image.count_publishers()
-            why = f"{publishers} publisher(s), so QoS or the network is the reason" if publishers else "it has no publisher"
-            self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")

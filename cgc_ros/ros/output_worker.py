@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from std_msgs.msg import Header
 
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.conversions.objects import ObjectsIn, detections, label_info, markers, object_array, object_cloud, shown_name, time_message
+from cgc_ros.ros.conversions.objects import (
+    ObjectsIn,
+    detections,
+    label_info,
+    markers,
+    object_array,
+    object_cloud,
+    shown_name,
+    time_message,
+)
 from cgc_ros.ros.conversions.palette import overlay
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker

@@ -9,7 +9,14 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Vector3
 from std_msgs.msg import ColorRGBA, Header
-from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
+from vision_msgs.msg import (
+    BoundingBox3D,
+    Detection3D,
+    Detection3DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
 from visualization_msgs.msg import Marker, MarkerArray
 
 from cgc_ros.msg import Object, ObjectArray

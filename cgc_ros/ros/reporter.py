@@ -1,0 +1,118 @@
+"""~/status and /diagnostics, once a second and at once where a fault appears or goes; notices what does not come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
+
+from cgc_ros.msg import MapStatus
+from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
+from cgc_ros.ros.faults import FAULTS, FaultBoard
+from cgc_ros.ros.inputs import Inputs
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.label_worker import LatencyMeter
+from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.publishers import STREAM
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MappingSession
+
+_WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
+_REPORT_PERIOD_S = 1.0
+
+#: Faults of the session by its own names.
+_SESSION_FAULTS = {"mask_source": "mask_source_failed"}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the node has at the moment; None where its lifecycle state has none."""
+
+    parameters: NodeParameters
+    lifecycle_state: str
+    session: MappingSession | None
+    intake: Intake | None
+    inputs: Inputs | None
+    activated_ns: int | None  # monotonic
+    latency: LatencyMeter
+
+
+class Reporter:
+    """Reports in every lifecycle state until it is stopped."""
+
+    def __init__(self, node: LifecycleNode, faults: FaultBoard, watched: Callable[[], Watched]):
+        self._node, self._faults, self._watched = node, faults, watched
+        # Not lifecycle publishers: what is wrong must be heard in every state.
+        self._status = node.create_publisher(MapStatus, "~/status", STREAM)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM)
+        self._writer = DiagnosticsWriter(node.get_fully_qualified_name())
+        self._has_changed = False
+        self._last_report_ns = 0
+        self._lock, self._is_open = threading.Lock(), True
+        faults.on_change = self._note_change
+        # The steady clock: a recording that is paused must not silence the node.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(_WATCH_PERIOD_S, self._watch, MutuallyExclusiveCallbackGroup(), steady)
+
+    def stop(self) -> None:
+        """Report no more; a report under way is waited for."""
+        with self._lock:
+            self._is_open = False
+
+    def _note_change(self) -> None:
+        self._has_changed = True
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._is_open:
+                self._report()
+
+    def _report(self) -> None:
+        watched, now = self._watched(), time.monotonic_ns()
+        self._watch_images(watched, now)
+        status = watched.session.status() if watched.session is not None else None
+        for name, message in (status.faults if status else {}).items():
+            fault = _SESSION_FAULTS.get(name, name)
+            self._faults.report(fault if fault in FAULTS else "mapping_failed", message)
+        faults = self._faults.active()
+        if not self._has_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
+            return
+        self._has_changed, self._last_report_ns = False, now
+        header = Header(frame_id=watched.parameters.map_frame, stamp=self._node.get_clock().now().to_msg())
+        intake, latency = watched.intake, watched.latency
+        message = status_message(
+            header, status, intake.received if intake else 0, intake.dropped if intake else {},
+            (latency.quantile_ms(0.5), latency.quantile_ms(0.95)), faults, watched.parameters.mask_source)
+        self._status.publish(message)
+        numbers = _numbers(message) | (dict(intake.counts) if intake else {})
+        camera = intake.image_frame if intake else ""
+        self._diagnostics.publish(self._writer.array(header, watched.lifecycle_state, faults, numbers, camera))
+
+    def _watch_images(self, watched: Watched, now_ns: int) -> None:
+        intake, inputs = watched.intake, watched.inputs
+        if intake is None or inputs is None or watched.activated_ns is None:
+            return
+        silent_s = (now_ns - max(watched.activated_ns, intake.last_image_ns or 0)) * 1e-9
+        if silent_s > watched.parameters.input_timeout:
+            count = inputs.image.count_publishers()
+            why = f"{count} publisher(s), so QoS or the network is the reason" if count else "it has no publisher"
+            self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")
+
+
+def _numbers(status: MapStatus) -> dict[str, object]:
+    """The node's own entry in /diagnostics."""
+    numbers: dict[str, object] = {
+        "frames received": status.frames_received, "frames used": status.frames_used, "keyframes": status.keyframes,
+        "gaussians": status.gaussians, "objects": status.objects, "steps per second": round(status.steps_per_second, 2),
+        "label latency p95 ms": round(status.label_latency_ms_p95, 1),
+    }
+    return numbers | {f"dropped {reason}": count for reason, count in zip(status.drop_reasons, status.drop_counts, strict=True)}
