@@ -38,6 +38,6 @@ def _candidates() -> list[Path]:
         from ament_index_python.packages import get_package_share_directory
 
         found.append(Path(get_package_share_directory("cgc_ros")) / "config" / _PROFILE)
-    except (ImportError, LookupError):  # not installed as a ROS package
+    except (ImportError, LookupError, OSError):  # not installed as a ROS package, or no ROS environment
         pass
     return found
