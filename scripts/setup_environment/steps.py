@@ -76,7 +76,7 @@ def pip_install(names: tuple[str, ...], log: Path) -> None:
 
 
 def make_environment(log: Path) -> None:
-    options = ["--clear"] if VENV.exists() and not _is_ours() else []
+    options = ["--clear"] if os.path.lexists(VENV_PYTHON) and not _is_ours() else []
     run_logged([sys.executable, "-m", "venv", *options, str(VENV)], log, base_environment())
 
 
