@@ -81,6 +81,7 @@ class SegmentationConfig:
     vote_scale: float = 0.5  # image scale at which masks vote
     consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object
     purity: float = 0.65  # a mask that other views scatter more than this covers several objects and is left out
+    min_likeness: float = 0.85  # cosine from which a Gaussian without votes takes the object of the likest prototype
     min_views: int = 2  # keyframes that must support an object
     min_gaussians: int = 8  # that carry it
 

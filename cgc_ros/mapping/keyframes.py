@@ -29,6 +29,7 @@ class Keyframe:
     median_depth: float  # metres
     corrections: KeyframeCorrections
     masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask
+    depth_trust: float = 1.0  # weight of `depth` in training: less for stereo than for a depth camera
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss
 
@@ -78,7 +79,10 @@ class KeyframeStore:
         return next(reversed(self.keyframes.values()), None)
 
     def adds_view(self, frame: Frame, depth: float) -> bool:
-        """True where no keyframe looks from nearly the same place: what `frame` would add is parallax."""
+        """True where no keyframe looks from nearly the same place: what `frame` would add is parallax.
+
+        `depth` is the typical distance of what it sees, metres; while that is unknown (0) every moved frame adds a view.
+        """
         if not self.keyframes:
             return True
         translation, rotation = self._distances(frame.world_from_camera)
@@ -97,7 +101,7 @@ class KeyframeStore:
     def _gap(self, keyframe: Keyframe) -> float:
         """How far, in multiples of the keyframe thresholds, the two nearest other keyframes are."""
         translation, rotation = self._distances(keyframe.world_from_camera)
-        scaled = translation / (self.config.min_translation * keyframe.median_depth)
+        scaled = translation / max(self.config.min_translation * keyframe.median_depth, 1e-9)
         scaled = scaled + rotation / np.deg2rad(self.config.min_rotation_deg)
         return float(np.sort(scaled)[1:3].sum())
 

@@ -100,7 +100,7 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
 def _keyframe_info(keyframe: Keyframe) -> dict:
     return {
         "id": keyframe.id, "stamp_ns": keyframe.stamp_ns, "name": keyframe.name, "intrinsics": asdict(keyframe.intrinsics),
-        "median_depth": keyframe.median_depth, "steps": keyframe.steps, "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
+        "median_depth": keyframe.median_depth, "depth_trust": keyframe.depth_trust, "steps": keyframe.steps, "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
     }
 
 
@@ -143,7 +143,8 @@ def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -
         corrections.twist.copy_(values[6:12])
     keyframe = Keyframe(
         int(entry["id"]), int(entry["stamp_ns"]), str(entry["name"]), intrinsics, pose, np.ascontiguousarray(image[..., ::-1]),
-        depth, float(entry["median_depth"]), corrections, steps=int(entry["steps"]),
+        depth, float(entry["median_depth"]), corrections,
+        depth_trust=float(entry["depth_trust"]), steps=int(entry["steps"]),
         loss=float("nan") if entry["loss"] is None else float(entry["loss"]),
     )
     return keyframe, None if masks is None else masks.astype(np.int32)

@@ -49,7 +49,7 @@ class Mapper:
         self.keyframes = KeyframeStore(config.keyframes, config.training)
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
         self.segmenter = MapSegmenter(self.model, config.segmentation, self.backend, config.seed)
-        self.depth_source = DepthSource()
+        self.depth_source = DepthSource(self.device)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.steps = 0
@@ -69,11 +69,11 @@ class Mapper:
         look = self._look(frame)
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
         median_depth = self._median_depth(frame, look)
-        new_view = self.keyframes.adds_view(frame, median_depth or 1.0)
+        new_view = self.keyframes.adds_view(frame, median_depth)
         if not new_view and look.unexplained < self.config.keyframes.min_unexplained:
             return FrameOutcome("tracked")
         self._evict()
-        keyframe = self.keyframes.add(frame, median_depth or 1.0)
+        keyframe = self.keyframes.add(frame, median_depth)
         self._seed(keyframe)
         self.steps_since_keyframe = 0
         if frame.masks is not None:
@@ -110,10 +110,8 @@ class Mapper:
         """An immutable copy of the map as it is now."""
         self.version += 1
         model = self.model.frozen()
-        state = self.segmenter.layer.state
-        uids = model.uids.cpu().numpy()
         return MapSnapshot(
-            self.version, self.stamp_ns, model, torch.from_numpy(state.ids_of(uids)).to(self.device), state.records,
+            self.version, self.stamp_ns, model, self.segmenter.object_ids(), self.segmenter.layer.state.records,
             dict(self.names), np.asarray(self.config.up, dtype=np.float64), self.scene_depth, self.backend,
         )
 
@@ -172,16 +170,18 @@ class Mapper:
         """New Gaussians for what the map does not explain of a keyframe."""
         config = self.config
         room = config.density.max_gaussians - len(self.model)
-        for source, depth in self.depth_source.depths_for(keyframe, self.keyframes):
+        for seed in self.depth_source.depths_for(keyframe, self.keyframes, self._rendered_depth):
+            source, depth = seed.keyframe, seed.depth
             self._note_depth(source, depth)
-            rendered = None
+            rendered, usable = None, depth > 0
             if len(self.model):
-                camera = source.camera(1.0, self.device)
-                view = self._render_plain(camera)
+                view = self._render_plain(source.camera(1.0, self.device))
                 behind = (view.depth.cpu().numpy() - depth) > config.seeding.relative_depth_error * depth
-                covered = (view.alpha.cpu().numpy() > config.seeding.covered_alpha) & ~(behind & (depth > 0))
+                measured = depth > 0 if seed.guessed is None else ~seed.guessed
+                covered = (view.alpha.cpu().numpy() > config.seeding.covered_alpha) & ~(behind & measured)
                 rendered = (view.color.clamp(0, 1).cpu().numpy(), covered)
-            wanted = seed_density(source.image, depth > 0, rendered, config.seeding)
+                usable = measured | ~covered
+            wanted = seed_density(source.image, usable, rendered, config.seeding)
             seeds = seed_gaussians(
                 source.image, depth, source.intrinsics, source.world_from_camera, wanted, config.seeding, self.rng)
             if len(seeds) > room:
@@ -190,6 +190,13 @@ class Mapper:
                 seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
             self.model.append(seeds, self.steps, self.generator)
             room -= len(seeds)
+
+    def _rendered_depth(self, keyframe: Keyframe) -> np.ndarray | None:
+        """The map's own depth in a keyframe's view, [H, W] float32, 0 where it does not know."""
+        if len(self.model) == 0:
+            return None
+        view = self._render_plain(keyframe.camera(1.0, self.device))
+        return torch.where(view.alpha > self.config.seeding.covered_alpha, view.depth, 0.0).cpu().numpy()
 
     def _note_depth(self, keyframe: Keyframe, depth: np.ndarray) -> None:
         valid = depth[depth > 0]

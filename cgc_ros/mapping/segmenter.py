@@ -79,6 +79,16 @@ class MapSegmenter:
         self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
         self.prototypes = object_prototypes(self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids)
 
+    def object_ids(self) -> Tensor:
+        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where no mask has voted for it."""
+        ids = torch.from_numpy(self.layer.state.ids_of(self.model.uids.cpu().numpy())).to(self.model.device)
+        silent = (ids < 0).nonzero().squeeze(1)
+        if len(silent) and len(self.prototypes):
+            likeness, row = (F.normalize(self.model.features[silent], dim=1) @ self.prototypes.T).max(dim=1)
+            known = torch.from_numpy(self.prototype_ids).to(ids)[row]
+            ids[silent] = torch.where(likeness >= self.config.min_likeness, known, -1)
+        return ids
+
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
         if self.waiting:

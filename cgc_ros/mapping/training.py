@@ -48,7 +48,7 @@ class PhotometricTrainer:
         loss = photometric_loss(exposed, color, ssim_weight=config.ssim_weight)
         photometric = loss.detach()
         if depth is not None:
-            loss = loss + config.depth_weight * relative_depth_loss(render.depth, render.alpha, depth)
+            loss = loss + config.depth_weight * keyframe.depth_trust * relative_depth_loss(render.depth, render.alpha, depth)
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
         loss.backward()
         visible = render.visible
