@@ -10,6 +10,7 @@ from pathlib import Path
 from cgc_ros.cli.console import (
     add_backend,
     add_json,
+    fail,
     note,
     positive,
     positive_int,
@@ -141,7 +142,13 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         session.stop()
     _report(arguments, metrics, outcome)
-    return 130 if outcome.interrupted else 0
+    if outcome.interrupted:
+        return 130
+    if metrics["num_gaussians"] == 0:
+        reason = "" if use_depth else ": without depth images the camera must move sideways between frames"
+        fail("map", f"the map is empty after {metrics['frames']['used']} frames{reason}")
+        return 1
+    return 0
 
 
 def mapper_config(arguments: argparse.Namespace):
