@@ -1,0 +1,70 @@
+"""Label images: ids made dense, small regions dropped, borders moved onto the image's edges, overlapping masks laid flat."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.ndimage import binary_fill_holes
+
+
+def relabelled(labels: np.ndarray, min_area: int = 0) -> np.ndarray:
+    """The same regions with ids 1..n in int32; regions of fewer than `min_area` pixels, and ids below 1, become 0."""
+    labels = np.where(labels > 0, labels, 0)
+    area = np.bincount(labels.ravel())
+    keep = area >= max(min_area, 1)
+    keep[0] = False
+    new_id = np.cumsum(keep) * keep
+    return new_id[labels].astype(np.int32)
+
+
+def snap_to_edges(labels: np.ndarray, image: np.ndarray, band: int) -> np.ndarray:
+    """Labels [h, w] (ids from 0) enlarged to the size of `image` [H, W, 3] uint8, their borders moved onto its colour edges.
+
+    Pixels within `band` pixels of a border are given out anew by flooding the image from the regions' insides (watershed); a region
+    too thin to have an inside keeps its pixels.
+    """
+    height, width = image.shape[:2]
+    coarse = cv2.resize((labels + 1).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    kernel = np.ones((2 * band + 1, 2 * band + 1), np.uint8)
+    as_float = coarse.astype(np.float32)
+    inside = cv2.erode(as_float, kernel) == cv2.dilate(as_float, kernel)
+    has_inside = np.bincount(coarse[inside], minlength=coarse.max() + 1) > 0
+    markers = np.where(inside | ~has_inside[coarse], coarse, 0).astype(np.int32)
+    flooded = cv2.watershed(cv2.GaussianBlur(image, (3, 3), 0), markers)
+    return _without_lines(flooded, coarse) - 1
+
+
+def flatten_masks(masks: np.ndarray, scores: np.ndarray, *, min_area: int, duplicate_iou: float) -> np.ndarray:
+    """Overlapping masks [M, H, W] bool to one label image [H, W] int32, 0 = none.
+
+    Near duplicates (IoU above `duplicate_iou`) leave the one of higher score; holes are filled; small masks lie on large ones.
+    """
+    if not len(masks):
+        return np.zeros(masks.shape[1:], np.int32)
+    flat = masks.reshape(len(masks), -1)
+    area = flat.sum(axis=1)
+    overlap = flat.astype(np.float32) @ flat.astype(np.float32).T
+    iou = overlap / np.maximum(area[:, None] + area[None] - overlap, 1.0)
+    kept: list[int] = []
+    for index in np.argsort(-np.asarray(scores), kind="stable"):
+        if area[index] >= min_area and not any(iou[index, other] > duplicate_iou for other in kept):
+            kept.append(int(index))
+    labels = np.zeros(masks.shape[1:], np.int32)
+    for number, index in enumerate(sorted(kept, key=lambda index: -area[index]), start=1):
+        labels[_filled(masks[index])] = number
+    return relabelled(labels, min_area)
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    return binary_fill_holes(mask)
+
+
+def _without_lines(flooded: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """OpenCV leaves lines of -1 between basins: they go to a neighbouring basin, the image's outermost pixels to the nearest inner one."""
+    flooded = flooded.copy()
+    flooded[[0, -1]], flooded[:, [0, -1]] = flooded[[1, -2]], flooded[:, [1, -2]]
+    flooded[[0, -1]] = flooded[[1, -2]]
+    lines = flooded <= 0
+    neighbour = cv2.dilate(flooded.astype(np.float32), np.ones((3, 3), np.uint8)).astype(np.int32)
+    flooded[lines] = np.where(neighbour[lines] > 0, neighbour[lines], coarse[lines])
+    return flooded
