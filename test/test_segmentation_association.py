@@ -125,6 +125,9 @@ def test_compact_masks_closes_gaps_and_drops_small_ones():
     compact, count = compact_masks(masks, min_pixels=2)
     assert count == 2
     assert compact.tolist() == [[0, 2, 2], [0, 2, 1], [0, 1, 1]]
+    huge = np.where(masks > 0, masks + 2_000_000_000, -1).astype(np.int32)
+    assert compact_masks(huge, min_pixels=2)[0].tolist() == compact.tolist()
+    assert compact_masks(np.full((2, 2), 2_000_000_000, np.int32), min_pixels=2)[0].tolist() == [[1, 1], [1, 1]]
 
 
 def test_objects_outlive_the_keyframes_that_showed_them(truth):

@@ -10,6 +10,7 @@ from cgc_ros.frame import Intrinsics
 from cgc_ros.gaussians.model import GaussianSeeds
 from cgc_ros.mapping.config import SeedingConfig
 
+NORMAL_STEP = 2  # pixels to either side over which a surface's slope is taken
 DETAIL_SIGMA = 1.0  # pixels: blur before the Laplacian, so that sensor noise does not count as detail
 MAX_RADIUS = 12.0  # pixels: standard deviation of a new Gaussian at most
 DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0..1)
@@ -53,14 +54,15 @@ def backproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     return np.stack([(u - intrinsics.cx) / intrinsics.fx * depth, (v - intrinsics.cy) / intrinsics.fy * depth, depth], axis=-1)
 
 
-def surface_normals(points: np.ndarray) -> np.ndarray:
-    """Unit normals [H, W, 3] towards the camera, from back-projected points smoothed over 5x5 pixels."""
+def surface_normals(points: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Unit normals [M, 3] towards the camera at M pixels of back-projected points [H, W, 3], smoothed over 5x5 pixels."""
     smooth = cv2.blur(points, (5, 5))
-    dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0)
-    dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    normals = np.cross(dx, dy)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12
-    away = (normals * points).sum(-1, keepdims=True) > 0
+    height, width = points.shape[:2]
+    right, left = np.minimum(columns + NORMAL_STEP, width - 1), np.maximum(columns - NORMAL_STEP, 0)
+    below, above = np.minimum(rows + NORMAL_STEP, height - 1), np.maximum(rows - NORMAL_STEP, 0)
+    normals = np.cross(smooth[rows, right] - smooth[rows, left], smooth[below, columns] - smooth[above, columns])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
+    away = (normals * points[rows, columns]).sum(axis=1, keepdims=True) > 0
     return np.where(away, -normals, normals)
 
 
@@ -84,7 +86,7 @@ def seed_gaussians(
     """Flat Gaussians on the surface, one per drawn pixel, as wide as the gap to their neighbours."""
     rows, columns = np.nonzero(rng.random(density.shape) < density)
     points = backproject(depth, intrinsics)
-    normals = surface_normals(points)[rows, columns]
+    normals = surface_normals(points, rows, columns)
     chosen = points[rows, columns]
     # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between them
     # a standard deviation of `spread` / sqrt(p) is needed.

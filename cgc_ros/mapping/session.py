@@ -61,11 +61,11 @@ class MappingSession:
         mapper: Mapper,
         mask_source: MaskSource | None = None,
         *,
-        queue_size: int = 4,
+        queue_size: int = 30,
         snapshot_period: float = 0.5,
         max_steps_per_second: float = 0.0,
     ):
-        """`mask_source` None: masks come with the frames. `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit."""
+        """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames. `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit."""
         self.mapper, self.mask_source = mapper, mask_source
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
@@ -184,7 +184,8 @@ class MappingSession:
             if not self._paused.is_set():
                 worked = self._take_frame()
                 self._take_masks()
-                worked = self._train() or worked
+                if self.waiting_frames <= self._queue_size // 2:  # a frame lost is worse than a step postponed
+                    worked = self._train() or worked
             if worked and time.monotonic() - self._last_snapshot >= self.snapshot_period:
                 self._publish()
             if not worked:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MAX_TABLE_ID = 1_000_000
 MIN_WEIGHT = 0.05  # pixels: a Gaussian with less summed alpha * T than this is not seen in the view
 
 
@@ -31,10 +32,14 @@ class MaskVotes:
 
 def compact_masks(masks: np.ndarray, min_pixels: int) -> tuple[np.ndarray, int]:
     """Renumber a mask image [H, W] to 1..M without gaps; masks below `min_pixels` become 0 (no mask)."""
-    ids, inverse, counts = np.unique(masks, return_inverse=True, return_counts=True)
-    kept = (ids > 0) & (counts >= min_pixels)
+    if masks.max(initial=0) > MAX_TABLE_ID:  # ids too large for a table
+        masks = np.unique(np.where(masks > 0, masks, 0), return_inverse=True)[1].reshape(masks.shape) + (masks.min() > 0)
+    masks = np.maximum(masks, 0)
+    counts = np.bincount(masks.ravel())
+    kept = counts >= min_pixels
+    kept[0] = False
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return numbers[inverse].reshape(masks.shape), int(kept.sum())
+    return numbers[masks], int(kept.sum())
 
 
 def collect_votes(

@@ -1,0 +1,120 @@
+"""The session around a mapper: bounded queues, counted drops, snapshots, and calls between steps."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+
+SEQUENCE = SyntheticSequence(num_frames=8, width=80, height=60)
+CONFIG = MapperConfig(backend="cpu", sh_degree=0)
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def session():
+    session = MappingSession(Mapper(CONFIG), snapshot_period=0.05)
+    session.start()
+    yield session
+    session.stop()
+
+
+def test_frames_become_a_map_and_snapshots_grow(session):
+    assert session.status().state == "waiting"
+    for index in range(4):
+        session.submit(SEQUENCE[index])
+        wait_until(lambda: session.waiting_frames == 0)
+    wait_until(lambda: session.status().steps > 5 and session.snapshot is not None and session.snapshot.num_gaussians > 0)
+    version = session.snapshot.version
+    wait_until(lambda: session.snapshot.version > version)
+    status = session.status()
+    assert status.state == "mapping" and status.frames_used == status.frames_received == 4
+    assert status.keyframes >= 1 and status.gaussians > 0 and status.steps_per_second > 0
+
+
+def test_newest_frames_win_and_every_drop_is_counted():
+    session = MappingSession(Mapper(CONFIG), queue_size=2)  # not started: nothing takes the frames away
+    for index in range(5):
+        session.submit(SEQUENCE[index])
+    assert [frame.name for frame in session._frames] == [SEQUENCE[3].name, SEQUENCE[4].name]
+    assert session.status().dropped == {"queue_full": 3}
+    assert session.status().frames_received == 5
+
+
+def test_a_refused_frame_is_counted_named_and_mapping_goes_on(session):
+    bad = replace(SEQUENCE[0], world_from_camera=np.full((4, 4), np.nan))
+    session.submit(bad)
+    wait_until(lambda: session.status().dropped.get("bad_pose") == 1)
+    assert "pose" in session.status().faults["bad_pose"]
+    session.submit(SEQUENCE[0])
+    wait_until(lambda: session.status().keyframes == 1)
+
+
+def test_pause_stops_training_and_counts_frames_resume_goes_on(session):
+    session.submit(SEQUENCE[0])
+    wait_until(lambda: session.status().steps > 2)
+    session.pause()
+    time.sleep(0.3)
+    steps = session.status().steps
+    session.submit(SEQUENCE[1])
+    time.sleep(0.3)
+    status = session.status()
+    assert status.state == "paused" and status.steps == steps and status.dropped == {"paused": 1}
+    session.pause(False)
+    wait_until(lambda: session.status().steps > steps)
+
+
+def test_calls_run_in_the_worker_and_hand_back_results_and_errors(session):
+    assert session.call(lambda mapper: threading.current_thread().name) == "mapper"
+    with pytest.raises(ZeroDivisionError):
+        session.call(lambda mapper: 1 / 0)
+    assert session.call(lambda mapper: mapper.steps) >= 0
+
+
+def test_reset_empties_map_and_counters(session):
+    session.submit(SEQUENCE[0])
+    wait_until(lambda: session.status().keyframes == 1)
+    session.reset()
+    status = session.status()
+    assert (status.keyframes, status.frames_received, status.steps) == (0, 0, 0)
+    assert session.snapshot.num_gaussians == 0
+
+
+class FailingMasks:
+    name = "failing"
+
+    def __init__(self):
+        self.calls = 0
+
+    def segment(self, image, *, depth=None):
+        self.calls += 1
+        if self.calls == 1:
+            raise RuntimeError("weights on fire")
+        return np.ones(image.shape[:2], dtype=np.int32)
+
+
+def test_a_mask_source_that_fails_never_stops_mapping():
+    source = FailingMasks()
+    session = MappingSession(Mapper(CONFIG), source, snapshot_period=0.05)
+    session.start()
+    try:
+        session.submit(replace(SEQUENCE[0], masks=None))
+        wait_until(lambda: session.status().dropped.get("masks_failed") == 1)
+        assert "weights on fire" in session.status().faults["mask_source"]
+        wait_until(lambda: session.status().steps > 2)
+        session.submit(replace(SEQUENCE[4], masks=None))
+        wait_until(lambda: source.calls == 2 and "mask_source" not in session.status().faults)
+        wait_until(lambda: len(session.mapper.segmenter.masks) == 1)
+    finally:
+        session.stop()
+    assert session.status().state == "stopped"
