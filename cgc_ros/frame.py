@@ -43,8 +43,13 @@ class Intrinsics:
         """The same view sampled on a grid of another size (pixel edges stay on pixel edges)."""
         sx, sy = width / self.width, height / self.height
         return replace(
-            self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5, cy=(self.cy + 0.5) * sy - 0.5,
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
         )
 
 
@@ -68,7 +73,9 @@ class Frame:
         """Raise FrameError where the frame cannot be mapped: shapes that disagree, a pose that is not rigid."""
         height, width = self.image.shape[:2] if self.image.ndim == 3 else (-1, -1)
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3:
-            raise FrameError("bad_image", f"image must be [H, W, 3] uint8 RGB, got {self.image.shape} {self.image.dtype}")
+            raise FrameError(
+                "bad_image", f"image must be [H, W, 3] uint8 RGB, got {self.image.shape} {self.image.dtype}"
+            )
         if (width, height) != (self.intrinsics.width, self.intrinsics.height):
             raise FrameError(
                 "camera_info_mismatch",
@@ -77,21 +84,33 @@ class Frame:
             )
         if not (self.intrinsics.fx > 0 and self.intrinsics.fy > 0):
             raise FrameError(
-                "bad_intrinsics", f"focal lengths must be positive, got fx={self.intrinsics.fx}, fy={self.intrinsics.fy}: "
-                "calibrate the camera, or publish its calibration")
+                "bad_intrinsics",
+                f"focal lengths must be positive, got fx={self.intrinsics.fx}, fy={self.intrinsics.fy}: "
+                "calibrate the camera, or publish its calibration",
+            )
         if self.depth is not None and self.depth.shape != (height, width):
             raise FrameError(
-                "depth_mismatch", f"depth is {self.depth.shape[1]}x{self.depth.shape[0]}, the image {width}x{height}: "
-                "use depth registered to the colour camera")
+                "depth_mismatch",
+                f"depth is {self.depth.shape[1]}x{self.depth.shape[0]}, the image {width}x{height}: "
+                "use depth registered to the colour camera",
+            )
         if self.masks is not None and self.masks.shape != (height, width):
-            raise FrameError("masks_mismatch", f"masks are {self.masks.shape[1]}x{self.masks.shape[0]}, the image {width}x{height}")
+            raise FrameError(
+                "masks_mismatch", f"masks are {self.masks.shape[1]}x{self.masks.shape[0]}, the image {width}x{height}"
+            )
         check_rigid(self.world_from_camera)
 
 
 def check_rigid(pose: np.ndarray) -> None:
     """Raise FrameError unless `pose` is a finite [4, 4] rigid transform (rotation orthonormal to 1e-3)."""
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise FrameError("bad_pose", f"pose must be a finite [4, 4] matrix, got {np.array2string(pose, precision=3)}: check the localisation")
+        raise FrameError(
+            "bad_pose",
+            f"pose must be a finite [4, 4] matrix, got {np.array2string(pose, precision=3)}: check the localisation",
+        )
     rotation = pose[:3, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
-        raise FrameError("bad_pose", f"pose's rotation is not orthonormal: {np.array2string(rotation, precision=3)}; normalise its quaternion")
+        raise FrameError(
+            "bad_pose",
+            f"pose's rotation is not orthonormal: {np.array2string(rotation, precision=3)}; normalise its quaternion",
+        )

@@ -11,8 +11,11 @@ from cgc_ros.gaussians.optimizer import GaussianAdam
 
 def seeds(count: int, value: float = 0.5) -> GaussianSeeds:
     return GaussianSeeds(
-        means=torch.full((count, 3), value), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
-        scales=torch.full((count, 3), 0.1), opacities=torch.full((count,), 0.7), colors=torch.full((count, 3), 0.25),
+        means=torch.full((count, 3), value),
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+        scales=torch.full((count, 3), 0.1),
+        opacities=torch.full((count,), 0.7),
+        colors=torch.full((count, 3), 0.25),
     )
 
 

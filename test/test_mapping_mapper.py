@@ -87,7 +87,9 @@ def test_seeded_runs_repeat(sequence):
 
 
 def test_caps_on_gaussians_and_keyframes_hold(sequence):
-    config = replace(CONFIG, density=DensityConfig(max_gaussians=1500, min_age=2), keyframes=KeyframeConfig(max_keyframes=5))
+    config = replace(
+        CONFIG, density=DensityConfig(max_gaussians=1500, min_age=2), keyframes=KeyframeConfig(max_keyframes=5)
+    )
     mapper = mapped(sequence, config, steps=60)
     assert len(mapper.model) <= 1500
     assert len(mapper.keyframes) <= 5

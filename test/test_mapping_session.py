@@ -34,7 +34,9 @@ def test_frames_become_a_map_and_snapshots_grow(session):
     for index in range(4):
         session.submit(SEQUENCE[index])
         wait_until(lambda: session.waiting_frames == 0)
-    wait_until(lambda: session.status().steps > 5 and session.snapshot is not None and session.snapshot.num_gaussians > 0)
+    wait_until(
+        lambda: session.status().steps > 5 and session.snapshot is not None and session.snapshot.num_gaussians > 0
+    )
     version = session.snapshot.version
     wait_until(lambda: session.snapshot.version > version)
     status = session.status()

@@ -12,7 +12,9 @@ OBJECTS, PER_OBJECT = 8, 60
 
 
 def corrupted_view(view: int, truth: np.ndarray, rng: np.random.Generator, drop=0.2, cut=0.2, merge=0.1) -> MaskVotes:
-    """Masks of Gaussians on a line: objects dropped, cut in two, merged with the next one, 5% of members wrong, ids shuffled."""
+    """Masks of Gaussians on a line: objects dropped, cut in two, merged with the next one, 5% of members wrong,
+    ids shuffled.
+    """
     uids = np.flatnonzero(rng.random(len(truth)) < 0.8)  # the rest is hidden in this view
     masks = truth[uids] + 1
     number = OBJECTS + 1
@@ -33,8 +35,14 @@ def corrupted_view(view: int, truth: np.ndarray, rng: np.random.Generator, drop=
     numbers[ids] = rng.permutation(len(ids)) + 1
     count = len(ids)
     return MaskVotes(
-        view, view * 10**9, uids.astype(np.int64), numbers[masks].astype(np.int32), np.ones(len(uids), np.float32), count,
-        np.zeros(count + 1, dtype=bool), np.full(count + 1, 0.05, np.float32),
+        view,
+        view * 10**9,
+        uids.astype(np.int64),
+        numbers[masks].astype(np.int32),
+        np.ones(len(uids), np.float32),
+        count,
+        np.zeros(count + 1, dtype=bool),
+        np.full(count + 1, 0.05, np.float32),
     )
 
 
@@ -44,7 +52,9 @@ def truth():
 
 
 def test_objects_are_recovered_from_corrupted_views(truth):
-    """Of 80 objects in ten scenes at most two are lost: in 15 views chance may merge the same two objects again and again."""
+    """Of 80 objects in ten scenes at most two are lost: in 15 views chance may merge the same two objects again
+    and again.
+    """
     recovered = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -74,7 +84,9 @@ def test_association_does_not_depend_on_the_order_of_views(truth):
 
 def test_views_without_any_mask_and_unknown_gaussians_are_harmless(truth):
     rng = np.random.default_rng(3)
-    empty = MaskVotes(99, 0, np.arange(5), np.zeros(5, np.int32), np.ones(5, np.float32), 0, np.zeros(1, bool), np.ones(1, np.float32))
+    empty = MaskVotes(
+        99, 0, np.arange(5), np.zeros(5, np.int32), np.ones(5, np.float32), 0, np.zeros(1, bool), np.ones(1, np.float32)
+    )
     views = [empty] + [corrupted_view(k, truth, rng) for k in range(8)] + [empty]
     table = MaskTable.of(views)
     uids = np.arange(30, len(truth))  # the first 30 Gaussians are gone by now

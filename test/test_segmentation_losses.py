@@ -32,7 +32,9 @@ def test_contrastive_loss_equals_its_formula(seed):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(60, 16, generator=generator, dtype=torch.float64)
     masks = torch.randint(0, 5, (60,), generator=generator) * 3  # ids with gaps
-    assert contrastive_clustering_loss(features, masks).item() == pytest.approx(contrastive_by_loops(features, masks), rel=1e-5)
+    assert contrastive_clustering_loss(features, masks).item() == pytest.approx(
+        contrastive_by_loops(features, masks), rel=1e-5
+    )
 
 
 def test_contrastive_gradient_matches_finite_differences_with_temperatures_held():
@@ -66,8 +68,11 @@ def test_training_on_masks_that_disagree_separates_two_objects():
     truth = torch.arange(40) // 20
     features = (torch.randn(40, 16, generator=generator) * 0.1).requires_grad_(True)
     optimizer = torch.optim.Adam([features], lr=0.02)
-    for step in range(200):
-        cut = truth * 2 + (torch.rand(1, generator=generator) < 0.3).long() * (torch.randn(40, generator=generator) > 0).long()
+    for _step in range(200):
+        cut = (
+            truth * 2
+            + (torch.rand(1, generator=generator) < 0.3).long() * (torch.randn(40, generator=generator) > 0).long()
+        )
         loss = contrastive_clustering_loss(features, cut)
         optimizer.zero_grad()
         loss.backward()

@@ -35,12 +35,12 @@ class GaussianSeeds:
 class GaussianModel:
     """N anisotropic Gaussians with colour (spherical harmonics) and a segmentation feature each.
 
-    `parameters` holds the raw leaf tensors that are trained (log scales, logit opacities, ...); the properties give them in
-    natural units. `uids` names every Gaussian for life. Rows are only appended, with growing uids, or removed in place, so
-    `uids` stays sorted and what was measured on an older map is found again by `rows_of`.
+    `parameters` holds the raw leaf tensors that are trained (log scales, logit opacities, ...); the properties give
+    them in natural units. `uids` names every Gaussian for life. Rows are only appended, with growing uids, or removed
+    in place, so `uids` stays sorted and what was measured on an older map is found again by `rows_of`.
 
-    `moments` are the optimiser's running means, one pair per parameter, kept here because they must follow every change of
-    rows.
+    `moments` are the optimiser's running means, one pair per parameter, kept here because they must follow every
+    change of rows.
     """
 
     def __init__(self, sh_degree: int = 0, device: str | torch.device = "cpu"):
@@ -48,8 +48,12 @@ class GaussianModel:
             raise ValueError(f"sh_degree must be 0..3, got {sh_degree}")
         self.sh_degree = sh_degree
         self.device = torch.device(device)
-        self.parameters = {name: torch.zeros((0, *shape), device=self.device) for name, shape in self.row_shapes().items()}
-        self.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in self.parameters.items()}
+        self.parameters = {
+            name: torch.zeros((0, *shape), device=self.device) for name, shape in self.row_shapes().items()
+        }
+        self.moments = {
+            name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in self.parameters.items()
+        }
         self.uids = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.born_step = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.importance = torch.zeros(0, device=self.device)  # pixels: running blending weight in the views that see it
@@ -58,8 +62,12 @@ class GaussianModel:
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of one row of every trained parameter."""
         return {
-            "means": (3,), "quats": (4,), "log_scales": (3,), "logit_opacities": (),
-            "sh": ((self.sh_degree + 1) ** 2, 3), "features": (FEATURE_DIM,),
+            "means": (3,),
+            "quats": (4,),
+            "log_scales": (3,),
+            "logit_opacities": (),
+            "sh": ((self.sh_degree + 1) ** 2, 3),
+            "features": (FEATURE_DIM,),
         }
 
     def __len__(self) -> int:
@@ -105,7 +113,8 @@ class GaussianModel:
         rows = {name: value.to(self.device, torch.float32) for name, value in rows.items()}
         self.parameters = {name: torch.cat([value.detach(), rows[name]]) for name, value in self.parameters.items()}
         self.moments = {
-            name: tuple(torch.cat([moment, torch.zeros_like(rows[name])]) for moment in pair) for name, pair in self.moments.items()
+            name: tuple(torch.cat([moment, torch.zeros_like(rows[name])]) for moment in pair)
+            for name, pair in self.moments.items()
         }
         uids = torch.arange(self.next_uid, self.next_uid + count, device=self.device)
         self.uids = torch.cat([self.uids, uids])

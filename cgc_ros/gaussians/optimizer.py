@@ -14,8 +14,8 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 class GaussianAdam:
     """Adam (Kingma and Ba 2015) whose moments live in the model and so follow every change of its rows.
 
-    Only rows with a gradient in this step move (`visible`): a Gaussian outside the view keeps still instead of drifting on
-    its old momentum, and the step costs what is seen, not what is stored.
+    Only rows with a gradient in this step move (`visible`): a Gaussian outside the view keeps still instead of
+    drifting on its old momentum, and the step costs what is seen, not what is stored.
     """
 
     def __init__(self, model: GaussianModel):

@@ -38,11 +38,13 @@ def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> No
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MapFileError(f"cannot write {path}: {error.strerror or error}; free space or choose a writable folder") from error
+        raise MapFileError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
 
 
 def read_map(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays and info of a map file; raises MapFileError where it is missing, foreign, damaged or of a newer version."""
+    """Arrays and info of a map file; raises MapFileError where it is missing, foreign, damaged or newer."""
     path = Path(path)
     if not path.is_file():
         raise MapFileError(f"no map file at {path}: check the path, or save a map first")
@@ -53,7 +55,8 @@ def read_map(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
                 raise MapFileError(f"{path} is not a map of this program (format {metadata.get('format')!r})")
             if metadata.get("version") != str(VERSION):
                 raise MapFileError(
-                    f"{path} has map version {metadata.get('version')}, this program reads {VERSION}: update the program")
+                    f"{path} has map version {metadata.get('version')}, this program reads {VERSION}: update the program"
+                )
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError) as error:
         raise MapFileError(f"{path} is damaged or not a map file ({error}): restore it from a copy") from error

@@ -13,9 +13,7 @@ GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 MAX_PER_GAUSSIAN = 64
 
 
-def surface_points(
-    means: Tensor, quats: Tensor, scales: Tensor, spacing: float, limit: int
-) -> tuple[Tensor, Tensor]:
+def surface_points(means: Tensor, quats: Tensor, scales: Tensor, spacing: float, limit: int) -> tuple[Tensor, Tensor]:
     """Points about `spacing` metres apart on the discs (one standard deviation in the two longer axes) of N Gaussians.
 
     Returns points [P, 3] and the row of the Gaussian each lies on [P] int64; at most `limit` points, thinned evenly.
@@ -44,9 +42,15 @@ def rotation_matrices(quats: Tensor) -> Tensor:
     """Rotations [N, 3, 3] of quaternions [N, 4] (w x y z, any length)."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
     rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
     ]
     return torch.stack(rows, dim=1).reshape(-1, 3, 3)
 

@@ -9,7 +9,9 @@ from cgc_ros.mapping.config import DensityConfig
 
 
 def prune(model: GaussianModel, config: DensityConfig, step: int, scene_depth: float) -> int:
-    """Remove Gaussians that are nearly transparent or far too large, and any that training made non-finite; how many."""
+    """Remove Gaussians that are nearly transparent or far too large, and any that training made non-finite; how
+    many.
+    """
     aged = model.born_step <= step - config.min_age
     faint = model.opacities.detach() < config.min_opacity
     huge = model.scales.detach().amax(dim=1) > config.max_radius * scene_depth
@@ -21,7 +23,9 @@ def prune(model: GaussianModel, config: DensityConfig, step: int, scene_depth: f
 
 
 def make_room(model: GaussianModel, config: DensityConfig, step: int, wanted: int) -> int:
-    """Free up to `wanted` rows, at most `make_room` of the cap, by removing the aged Gaussians that contribute least."""
+    """Free up to `wanted` rows, at most `make_room` of the cap, by removing the aged Gaussians that contribute
+    least.
+    """
     aged = (model.born_step <= step - config.min_age).nonzero().squeeze(1)
     count = min(wanted, int(config.make_room * config.max_gaussians), len(aged))
     if count <= 0:

@@ -43,7 +43,8 @@ class DepthSource:
     ) -> Iterator[SeedDepth]:
         """Keyframes to seed now that `keyframe` has joined: itself, and without depth images those that waited for it.
 
-        `rendered_depth` gives the map's own depth in a keyframe's view ([H, W], 0 unknown), None where there is no map yet.
+        `rendered_depth` gives the map's own depth in a keyframe's view ([H, W], 0 unknown), None where there is no
+        map yet.
         """
         if keyframe.depth is not None and (keyframe.depth > 0).any():
             yield SeedDepth(keyframe, keyframe.depth.astype(np.float32))
@@ -78,7 +79,9 @@ class DepthSource:
 
 
 def _filled(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give every pixel the depth of the nearest settled one, smoothed: plain surfaces need Gaussians to be trained at all."""
+    """Give every pixel the depth of the nearest settled one, smoothed: plain surfaces need Gaussians to be trained
+    at all.
+    """
     guessed = depth <= 0
     if not guessed.any():
         return depth, guessed

@@ -45,7 +45,9 @@ class Keyframe:
         size = (camera.width, camera.height)
         if (image.shape[1], image.shape[0]) != size:
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            depth = None if depth is None else cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+            depth = (
+                None if depth is None else cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+            )
         color = torch.from_numpy(image).to(device).float().div_(255)
         return color, None if depth is None else torch.from_numpy(depth.astype(np.float32)).to(device)
 
@@ -68,8 +70,16 @@ class KeyframeStore:
         """Hold `frame`; the caller evicts first where the store is full."""
         depth = None if frame.depth is None else frame.depth.astype(np.float16)
         keyframe = Keyframe(
-            self.next_id, frame.stamp_ns, frame.name, frame.intrinsics, frame.world_from_camera, frame.image, depth,
-            median_depth, KeyframeCorrections(self.training), frame.masks,
+            self.next_id,
+            frame.stamp_ns,
+            frame.name,
+            frame.intrinsics,
+            frame.world_from_camera,
+            frame.image,
+            depth,
+            median_depth,
+            KeyframeCorrections(self.training),
+            frame.masks,
         )
         self.keyframes[keyframe.id] = keyframe
         self.next_id += 1
@@ -81,16 +91,21 @@ class KeyframeStore:
     def adds_view(self, frame: Frame, depth: float) -> bool:
         """True where no keyframe looks from nearly the same place: what `frame` would add is parallax.
 
-        `depth` is the typical distance of what it sees, metres; while that is unknown (0) every moved frame adds a view.
+        `depth` is the typical distance of what it sees, metres; while that is unknown (0) every moved frame adds a
+        view.
         """
         if not self.keyframes:
             return True
         translation, rotation = self._distances(frame.world_from_camera)
-        near = (translation < self.config.min_translation * depth) & (rotation < np.deg2rad(self.config.min_rotation_deg))
+        near = (translation < self.config.min_translation * depth) & (
+            rotation < np.deg2rad(self.config.min_rotation_deg)
+        )
         return not near.any()
 
     def evict_redundant(self) -> Keyframe | None:
-        """Drop the keyframe whose view the others cover best, once the store is full; the newest quarter always stays."""
+        """Drop the keyframe whose view the others cover best, once the store is full; the newest quarter always
+        stays.
+        """
         if len(self) < self.config.max_keyframes:
             return None
         keyframes = list(self.keyframes.values())

@@ -28,7 +28,11 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
     model, layer = mapper.model, mapper.segmenter.layer
     arrays = {f"gaussians/{name}": value.detach().cpu().numpy() for name, value in model.parameters.items()}
     arrays |= {f"rows/{name}": getattr(model, name).cpu().numpy() for name in ROW_ARRAYS}
-    arrays |= {"objects/uids": layer.state.uids, "objects/ids": layer.state.ids, "objects/confidence": layer.state.confidence}
+    arrays |= {
+        "objects/uids": layer.state.uids,
+        "objects/ids": layer.state.ids,
+        "objects/confidence": layer.state.confidence,
+    }
     for object_id, members in layer.registry.members.items():
         arrays[f"members/{object_id}"] = members
     keyframes = []
@@ -36,11 +40,19 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         keyframes.append(_keyframe_info(keyframe))
         arrays |= {f"keyframes/{keyframe.id}/{name}": value for name, value in _keyframe_arrays(keyframe).items()}
     info = {
-        "sh_degree": model.sh_degree, "next_uid": model.next_uid, "steps": mapper.steps, "scene_depth": mapper.scene_depth,
-        "stamp_ns": mapper.stamp_ns, "next_keyframe_id": mapper.keyframes.next_id, "keyframes": keyframes,
-        "next_object_id": layer.registry.next_id, "missing": layer.registry.missing, "first_seen": layer.first_seen,
+        "sh_degree": model.sh_degree,
+        "next_uid": model.next_uid,
+        "steps": mapper.steps,
+        "scene_depth": mapper.scene_depth,
+        "stamp_ns": mapper.stamp_ns,
+        "next_keyframe_id": mapper.keyframes.next_id,
+        "keyframes": keyframes,
+        "next_object_id": layer.registry.next_id,
+        "missing": layer.registry.missing,
+        "first_seen": layer.first_seen,
         "objects": [asdict(record) for record in layer.state.records.values()],
-        "names": mapper.names, "up": list(mapper.config.up),
+        "names": mapper.names,
+        "up": list(mapper.config.up),
     }
     write_map(path, arrays, info)
 
@@ -55,7 +67,10 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         _check_gaussians(path, parameters, rows, info, mapper)
         records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
         state = ObjectState(arrays["objects/uids"], arrays["objects/ids"], arrays["objects/confidence"], records)
-        numbers = {name: info[name] for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")}
+        numbers = {
+            name: info[name]
+            for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")
+        }
         names = {int(key): (str(name), float(confidence)) for key, (name, confidence) in info["names"].items()}
         missing = {int(key): int(value) for key, value in info["missing"].items()}
         first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
@@ -65,13 +80,17 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     mapper.reset()
     model, layer = mapper.model, mapper.segmenter.layer
     model.parameters = {name: torch.from_numpy(value.copy()).to(model.device) for name, value in parameters.items()}
-    model.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()}
+    model.moments = {
+        name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()
+    }
     for name, value in rows.items():
         setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
     model.next_uid = int(numbers["next_uid"])
     layer.state, layer.first_seen = state, first_seen
     layer.registry.next_id, layer.registry.missing = int(numbers["next_object_id"]), missing
-    layer.registry.members = {int(key.split("/")[1]): value for key, value in arrays.items() if key.startswith("members/")}
+    layer.registry.members = {
+        int(key.split("/")[1]): value for key, value in arrays.items() if key.startswith("members/")
+    }
     mapper.steps, mapper.scene_depth = int(numbers["steps"]), float(numbers["scene_depth"])
     mapper.stamp_ns, mapper.names = int(numbers["stamp_ns"]), names
     for keyframe, masks in keyframes:
@@ -86,10 +105,14 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
     if info["sh_degree"] != mapper.config.sh_degree:
         raise MapFileError(
             f"{path} has spherical harmonics of degree {info['sh_degree']}, this mapper is set to {mapper.config.sh_degree}: "
-            f"set sh_degree to {info['sh_degree']}")
+            f"set sh_degree to {info['sh_degree']}"
+        )
     count = len(rows["uids"])
-    if count > mapper.config.density.max_gaussians:
-        raise MapFileError(f"{path} has {count} Gaussians, above max_gaussians={mapper.config.density.max_gaussians}: raise the cap")
+    cap = mapper.config.density.max_gaussians
+    if count > cap:
+        raise MapFileError(
+            f"{path} has {count} Gaussians, more than max_gaussians={cap}: raise the cap"
+        )
     for name, shape in mapper.model.row_shapes().items():
         if parameters[name].shape != (count, *shape) or not np.isfinite(parameters[name]).all():
             raise ValueError(f"{name} has shape {parameters[name].shape}, wanted {(count, *shape)} of finite numbers")
@@ -99,8 +122,14 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
 
 def _keyframe_info(keyframe: Keyframe) -> dict:
     return {
-        "id": keyframe.id, "stamp_ns": keyframe.stamp_ns, "name": keyframe.name, "intrinsics": asdict(keyframe.intrinsics),
-        "median_depth": keyframe.median_depth, "depth_trust": keyframe.depth_trust, "steps": keyframe.steps, "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
+        "id": keyframe.id,
+        "stamp_ns": keyframe.stamp_ns,
+        "name": keyframe.name,
+        "intrinsics": asdict(keyframe.intrinsics),
+        "median_depth": keyframe.median_depth,
+        "depth_trust": keyframe.depth_trust,
+        "steps": keyframe.steps,
+        "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
     }
 
 
@@ -110,7 +139,8 @@ def _keyframe_arrays(keyframe: Keyframe) -> dict[str, np.ndarray]:
         raise MapFileError(f"keyframe {keyframe.name} could not be encoded")
     corrections = keyframe.corrections
     arrays = {
-        "image": jpeg.ravel(), "pose": keyframe.world_from_camera,
+        "image": jpeg.ravel(),
+        "pose": keyframe.world_from_camera,
         "corrections": torch.cat([corrections.log_gain, corrections.offset, corrections.twist]).detach().numpy(),
     }
     if keyframe.depth is not None:
@@ -142,9 +172,17 @@ def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -
         corrections.offset.copy_(values[3:6])
         corrections.twist.copy_(values[6:12])
     keyframe = Keyframe(
-        int(entry["id"]), int(entry["stamp_ns"]), str(entry["name"]), intrinsics, pose, np.ascontiguousarray(image[..., ::-1]),
-        depth, float(entry["median_depth"]), corrections,
-        depth_trust=float(entry["depth_trust"]), steps=int(entry["steps"]),
+        int(entry["id"]),
+        int(entry["stamp_ns"]),
+        str(entry["name"]),
+        intrinsics,
+        pose,
+        np.ascontiguousarray(image[..., ::-1]),
+        depth,
+        float(entry["median_depth"]),
+        corrections,
+        depth_trust=float(entry["depth_trust"]),
+        steps=int(entry["steps"]),
         loss=float("nan") if entry["loss"] is None else float(entry["loss"]),
     )
     return keyframe, None if masks is None else masks.astype(np.int32)

@@ -86,7 +86,9 @@ class Mapper:
         if keyframe is None:
             return False
         if masks.shape != keyframe.image.shape[:2]:
-            raise FrameError("masks_mismatch", f"masks are {masks.shape}, keyframe {keyframe.name} is {keyframe.image.shape[:2]}")
+            raise FrameError(
+                "masks_mismatch", f"masks are {masks.shape}, keyframe {keyframe.name} is {keyframe.image.shape[:2]}"
+            )
         self.segmenter.add_masks(keyframe, masks)
         return True
 
@@ -97,10 +99,16 @@ class Mapper:
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
         full = training.full_scale_every > 0 and self.steps % training.full_scale_every == training.full_scale_every - 1
-        report = self.trainer.step(keyframe, 1.0 if full else training.image_scale, self.scene_depth, self._rate_factor())
+        report = self.trainer.step(
+            keyframe, 1.0 if full else training.image_scale, self.scene_depth, self._rate_factor()
+        )
         self.steps += 1
         self.steps_since_keyframe += 1
-        self.train_psnr = report.psnr if np.isnan(self.train_psnr) else PSNR_MEMORY * self.train_psnr + (1 - PSNR_MEMORY) * report.psnr
+        self.train_psnr = (
+            report.psnr
+            if np.isnan(self.train_psnr)
+            else PSNR_MEMORY * self.train_psnr + (1 - PSNR_MEMORY) * report.psnr
+        )
         if self.steps % density.prune_every == 0:
             prune(self.model, density, self.steps, self.scene_depth)
         self.segmenter.step(self.keyframes, self.steps)
@@ -111,8 +119,15 @@ class Mapper:
         self.version += 1
         model = self.model.frozen()
         return MapSnapshot(
-            self.version, self.stamp_ns, model, self.segmenter.object_ids(), self.segmenter.layer.state.records,
-            dict(self.names), np.asarray(self.config.up, dtype=np.float64), self.scene_depth, self.backend,
+            self.version,
+            self.stamp_ns,
+            model,
+            self.segmenter.object_ids(),
+            self.segmenter.layer.state.records,
+            dict(self.names),
+            np.asarray(self.config.up, dtype=np.float64),
+            self.scene_depth,
+            self.backend,
         )
 
     def save(self, path: str | Path) -> None:
@@ -152,8 +167,15 @@ class Mapper:
     def _render_plain(self, camera: Camera) -> Render:
         model = self.model
         return rasterize(
-            model.means, model.quats, model.scales, model.opacities, camera, colors=model.sh, sh_degree=model.sh_degree,
-            depth=True, backend=self.backend,
+            model.means,
+            model.quats,
+            model.scales,
+            model.opacities,
+            camera,
+            colors=model.sh,
+            sh_degree=model.sh_degree,
+            depth=True,
+            backend=self.backend,
         )
 
     def _median_depth(self, frame: Frame, look: _Look) -> float:
@@ -183,7 +205,8 @@ class Mapper:
                 usable = measured | ~covered
             wanted = seed_density(source.image, usable, rendered, config.seeding)
             seeds = seed_gaussians(
-                source.image, depth, source.intrinsics, source.world_from_camera, wanted, config.seeding, self.rng)
+                source.image, depth, source.intrinsics, source.world_from_camera, wanted, config.seeding, self.rng
+            )
             if len(seeds) > room:
                 room += make_room(self.model, config.density, self.steps, len(seeds) - room)
             if len(seeds) > room:

@@ -17,7 +17,9 @@ DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0.
 
 
 def detail(image: np.ndarray) -> np.ndarray:
-    """Fine structure of an image ([H, W, 3] uint8 or 0..1 float): absolute Laplacian of the blurred grey image, [H, W]."""
+    """Fine structure of an image ([H, W, 3] uint8 or 0..1 float): absolute Laplacian of the blurred grey image,
+    [H, W].
+    """
     grey = cv2.cvtColor(image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0), cv2.COLOR_RGB2GRAY)
     return np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), cv2.CV_32F))
 
@@ -25,19 +27,23 @@ def detail(image: np.ndarray) -> np.ndarray:
 def seed_density(
     image: np.ndarray,  # [H, W, 3] uint8
     usable: np.ndarray,  # [H, W] bool: pixels with a depth to seed at
-    rendered: tuple[np.ndarray, np.ndarray] | None,  # colour [H, W, 3] 0..1 and covered [H, W] bool of the map in this view
+    rendered: tuple[np.ndarray, np.ndarray]
+    | None,  # colour [H, W, 3] 0..1 and covered [H, W] bool of the map in this view
     config: SeedingConfig,
 ) -> np.ndarray:
-    """Wanted new Gaussians per pixel, [H, W]: the image's detail where nothing is, the detail the render lacks elsewhere.
+    """Wanted new Gaussians per pixel, [H, W]: the image's detail where nothing is, the detail the render lacks
+    elsewhere.
 
-    The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for Large-Scale
-    Novel View Synthesis from Unposed Images (2025), section 4.
+    The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for Large-
+    Scale Novel View Synthesis from Unposed Images (2025), section 4.
     """
     # Densities are those for an image of 640 pixels' width; a smaller image of the same scene needs more per pixel.
     finer = float(np.clip((640 / image.shape[1]) ** 2, 0.25, 6.0))
 
     def density(picture: np.ndarray) -> np.ndarray:
-        return finer * np.clip(config.min_density + DETAIL_GAIN * detail(picture), config.min_density, config.max_density)
+        return finer * np.clip(
+            config.min_density + DETAIL_GAIN * detail(picture), config.min_density, config.max_density
+        )
 
     wanted = density(image)
     if rendered is not None:
@@ -51,11 +57,15 @@ def seed_density(
 def backproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     """Points [H, W, 3] in the optical frame, metres, of a depth image [H, W]."""
     u, v = np.meshgrid(np.arange(intrinsics.width, dtype=np.float32), np.arange(intrinsics.height, dtype=np.float32))
-    return np.stack([(u - intrinsics.cx) / intrinsics.fx * depth, (v - intrinsics.cy) / intrinsics.fy * depth, depth], axis=-1)
+    return np.stack(
+        [(u - intrinsics.cx) / intrinsics.fx * depth, (v - intrinsics.cy) / intrinsics.fy * depth, depth], axis=-1
+    )
 
 
 def surface_normals(points: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Unit normals [M, 3] towards the camera at M pixels of back-projected points [H, W, 3], smoothed over 5x5 pixels."""
+    """Unit normals [M, 3] towards the camera at M pixels of back-projected points [H, W, 3], smoothed over 5x5
+    pixels.
+    """
     smooth = cv2.blur(points, (5, 5))
     height, width = points.shape[:2]
     right, left = np.minimum(columns + NORMAL_STEP, width - 1), np.maximum(columns - NORMAL_STEP, 0)
@@ -88,8 +98,8 @@ def seed_gaussians(
     points = backproject(depth, intrinsics)
     normals = surface_normals(points, rows, columns)
     chosen = points[rows, columns]
-    # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between them
-    # a standard deviation of `spread` / sqrt(p) is needed.
+    # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between
+    # them a standard deviation of `spread` / sqrt(p) is needed.
     radius = chosen[:, 2] / intrinsics.fx * np.minimum(config.spread / np.sqrt(density[rows, columns]), MAX_RADIUS)
     scales = np.stack([radius, radius, radius * config.flatness], axis=1)
     rotation = world_from_camera[:3, :3]

@@ -17,7 +17,12 @@ from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.rendering import blend_weights, mask_votes
 from cgc_ros.segmentation import (
-    AssociationConfig, ObjectLayer, collect_votes, compact_masks, contrastive_clustering_loss, spatial_similarity_loss,
+    AssociationConfig,
+    ObjectLayer,
+    collect_votes,
+    compact_masks,
+    contrastive_clustering_loss,
+    spatial_similarity_loss,
 )
 
 
@@ -36,7 +41,8 @@ class MapSegmenter:
         self.model, self.config, self.backend = model, config, backend
         self.layer = ObjectLayer(
             AssociationConfig(consensus=config.consensus, purity=config.purity),
-            min_views=config.min_views, min_gaussians=config.min_gaussians,
+            min_views=config.min_views,
+            min_gaussians=config.min_gaussians,
         )
         self.optimizer = GaussianAdam(model)
         self.rng = np.random.default_rng(seed)
@@ -77,10 +83,14 @@ class MapSegmenter:
         self.clustered_step = step
         state = self.layer.update(self.model.uids.cpu().numpy())
         self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
-        self.prototypes = object_prototypes(self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids)
+        self.prototypes = object_prototypes(
+            self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids
+        )
 
     def object_ids(self) -> Tensor:
-        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where no mask has voted for it."""
+        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where no mask has voted for
+        it.
+        """
         ids = torch.from_numpy(self.layer.state.ids_of(self.model.uids.cpu().numpy())).to(self.model.device)
         silent = (ids < 0).nonzero().squeeze(1)
         if len(silent) and len(self.prototypes):
@@ -103,12 +113,18 @@ class MapSegmenter:
         entry.voted_step = step
         with torch.no_grad():
             votes = mask_votes(
-                *self._geometry(), self._camera(keyframe, entry), torch.from_numpy(entry.masks).to(self.model.device),
-                entry.count + 1, backend=self.backend)
+                *self._geometry(),
+                self._camera(keyframe, entry),
+                torch.from_numpy(entry.masks).to(self.model.device),
+                entry.count + 1,
+                backend=self.backend,
+            )
         self.layer.set_votes(collect_votes(keyframe_id, keyframe.stamp_ns, self.model.uids, votes, entry.masks))
 
     def _train_features(self, keyframes: KeyframeStore, step: int) -> None:
-        """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial loss."""
+        """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial
+        loss.
+        """
         config = self.config
         entry = self.masks[list(self.masks)[int(self.rng.integers(len(self.masks)))]]
         keyframe = keyframes.keyframes.get(entry.keyframe_id)
@@ -120,7 +136,11 @@ class MapSegmenter:
         features = self.model.parameters["features"].detach().requires_grad_(True)
         with torch.no_grad():
             weights = blend_weights(
-                *self._geometry(), self._camera(keyframe, entry), torch.from_numpy(pixels).to(device), backend=self.backend)
+                *self._geometry(),
+                self._camera(keyframe, entry),
+                torch.from_numpy(pixels).to(device),
+                backend=self.backend,
+            )
         rendered = weights.blend(features)
         masks = entry.masks.ravel()[pixels]
         loss = contrastive_clustering_loss(rendered, torch.from_numpy(masks.astype(np.int64)).to(device))
@@ -128,9 +148,13 @@ class MapSegmenter:
         known = np.flatnonzero(rows >= 0)
         if len(known):
             classes = torch.from_numpy(rows[known]).to(device)
-            loss = loss + contrastive_clustering_loss(rendered[torch.from_numpy(known).to(device)], classes, self.prototypes)
+            loss = loss + contrastive_clustering_loss(
+                rendered[torch.from_numpy(known).to(device)], classes, self.prototypes
+            )
         if step % config.spatial_every < config.contrastive_every:
-            sample = torch.from_numpy(self.rng.choice(len(features), min(config.spatial_sample, len(features)), replace=False))
+            sample = torch.from_numpy(
+                self.rng.choice(len(features), min(config.spatial_sample, len(features)), replace=False)
+            )
             loss = loss + spatial_similarity_loss(features[sample.to(device)], self.model.means[sample.to(device)])
         loss.backward()
         touched = features.grad.abs().sum(dim=1) > 0
@@ -156,8 +180,12 @@ class MapSegmenter:
 
 
 def object_prototypes(features: Tensor, ids: Tensor, object_ids: np.ndarray) -> Tensor:
-    """Unit mean of the unit features of each object's Gaussians, [O, F]; `ids` [N] is every Gaussian's object, `object_ids` sorted."""
+    """Unit mean of the unit features of each object's Gaussians, [O, F]; `ids` [N] is every Gaussian's object,
+    `object_ids` sorted.
+    """
     labelled = ids.to(features.device) >= 0
-    rows = torch.searchsorted(torch.from_numpy(object_ids).to(features.device), ids.to(features.device)[labelled].long())
+    rows = torch.searchsorted(
+        torch.from_numpy(object_ids).to(features.device), ids.to(features.device)[labelled].long()
+    )
     sums = torch.zeros(len(object_ids), features.shape[1], device=features.device)
     return F.normalize(sums.index_add_(0, rows, F.normalize(features[labelled], dim=1)), dim=1)

@@ -54,7 +54,9 @@ class SessionStatus:
 
 
 class MappingSession:
-    """Owns the worker threads of one mapper. Public methods may be called from any thread and never wait for training."""
+    """Owns the worker threads of one mapper. Public methods may be called from any thread and never wait for
+    training.
+    """
 
     def __init__(
         self,
@@ -65,7 +67,9 @@ class MappingSession:
         snapshot_period: float = 0.5,
         max_steps_per_second: float = 0.0,
     ):
-        """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames. `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit."""
+        """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames.
+        `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit.
+        """
         self.mapper, self.mask_source = mapper, mask_source
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
@@ -106,7 +110,9 @@ class MappingSession:
         self._threads = []
 
     def submit(self, frame: Frame) -> None:
-        """Hand a frame over. The queue is bounded: the oldest waiting frame gives way and is counted as `queue_full`."""
+        """Hand a frame over. The queue is bounded: the oldest waiting frame gives way and is counted as
+        `queue_full`.
+        """
         with self._lock:
             self._received += 1
             if self._paused.is_set():
@@ -164,10 +170,19 @@ class MappingSession:
             rate = 0.0
         with self._lock:
             return SessionStatus(
-                state=self._state(), frames_received=self._received, frames_used=self._used, dropped=dict(self._dropped),
-                keyframes=len(mapper.keyframes), gaussians=len(mapper.model), objects=len(mapper.segmenter.layer.state.records),
-                steps=mapper.steps, steps_per_second=rate, train_psnr=mapper.train_psnr, backend=mapper.backend,
-                mask_source="given" if self.mask_source is None else self.mask_source.name, faults=dict(self._faults),
+                state=self._state(),
+                frames_received=self._received,
+                frames_used=self._used,
+                dropped=dict(self._dropped),
+                keyframes=len(mapper.keyframes),
+                gaussians=len(mapper.model),
+                objects=len(mapper.segmenter.layer.state.records),
+                steps=mapper.steps,
+                steps_per_second=rate,
+                train_psnr=mapper.train_psnr,
+                backend=mapper.backend,
+                mask_source="given" if self.mask_source is None else self.mask_source.name,
+                faults=dict(self._faults),
             )
 
     def _state(self) -> str:
@@ -242,11 +257,15 @@ class MappingSession:
             try:
                 self._new_masks.put((keyframe_id, self.mask_source.segment(image, depth=depth)))
                 self._clear_fault("mask_source")
-            except Exception as error:  # third-party models raise anything; mapping goes on without this keyframe's masks
+            except (
+                Exception
+            ) as error:  # third-party models raise anything; mapping goes on without this keyframe's masks
                 log.exception("mask source %s failed on keyframe %d", self.mask_source.name, keyframe_id)
                 with self._lock:
                     self._dropped["masks_failed"] += 1
-                self._fault("mask_source", f"{self.mask_source.name} failed: {error}; mapping goes on without its masks")
+                self._fault(
+                    "mask_source", f"{self.mask_source.name} failed: {error}; mapping goes on without its masks"
+                )
 
     def _take_masks(self) -> None:
         while not self._new_masks.empty():

@@ -55,8 +55,15 @@ class MapSnapshot:
         """Colour, depth and opacity of any view."""
         model = self.model
         out = rasterize(
-            model.means, model.quats, self._scales, self._opacities, camera, colors=model.sh, sh_degree=model.sh_degree,
-            depth=True, backend=self.backend,
+            model.means,
+            model.quats,
+            self._scales,
+            self._opacities,
+            camera,
+            colors=model.sh,
+            sh_degree=model.sh_degree,
+            depth=True,
+            backend=self.backend,
         )
         depth = torch.where(out.alpha >= KNOWN_ALPHA, out.depth, torch.nan)
         color = (out.color.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -66,7 +73,14 @@ class MapSnapshot:
     def segment(self, camera: Camera) -> np.ndarray:
         """Lasting object ids of any view, [H, W] uint16, 65535 unlabelled."""
         labels, confidence, _ = label_image(
-            self.model.means, self.model.quats, self._scales, self._opacities, camera, self.object_ids, backend=self.backend)
+            self.model.means,
+            self.model.quats,
+            self._scales,
+            self._opacities,
+            camera,
+            self.object_ids,
+            backend=self.backend,
+        )
         known = (labels >= 0) & (confidence >= MIN_LABEL_SHARE)
         return torch.where(known, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
@@ -91,14 +105,27 @@ class MapSnapshot:
             return None
         index = torch.from_numpy(rows).to(self.model.device)
         points, source = surface_points(
-            self.model.means[index], self.model.quats[index], self._scales[index], POINT_SPACING * self.scene_depth, MAX_POINTS)
+            self.model.means[index],
+            self.model.quats[index],
+            self._scales[index],
+            POINT_SPACING * self.scene_depth,
+            MAX_POINTS,
+        )
         colors = plain_colors(self.model.sh[index])[source]
         box = oriented_box(points.cpu().numpy(), self.up)
         name, name_confidence = self.names.get(record.id, ("", 0.0))
         return MapObject(
-            record.id, name, name_confidence, record.confidence,
-            record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth), box,
-            points.cpu().numpy(), colors.cpu().numpy(), record.num_views, record.first_seen_ns, record.last_seen_ns,
+            record.id,
+            name,
+            name_confidence,
+            record.confidence,
+            record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth),
+            box,
+            points.cpu().numpy(),
+            colors.cpu().numpy(),
+            record.num_views,
+            record.first_seen_ns,
+            record.last_seen_ns,
         )
 
     @cached_property

@@ -41,18 +41,29 @@ class PhotometricTrainer:
         leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in names}
         scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
         render = rasterize(
-            leaves["means"], leaves["quats"], scales, opacities, camera, colors=leaves["sh"], sh_degree=model.sh_degree,
-            depth=depth is not None, backend=self.backend,
+            leaves["means"],
+            leaves["quats"],
+            scales,
+            opacities,
+            camera,
+            colors=leaves["sh"],
+            sh_degree=model.sh_degree,
+            depth=depth is not None,
+            backend=self.backend,
         )
         exposed = corrections.expose(render.color)
         loss = photometric_loss(exposed, color, ssim_weight=config.ssim_weight)
         photometric = loss.detach()
         if depth is not None:
-            loss = loss + config.depth_weight * keyframe.depth_trust * relative_depth_loss(render.depth, render.alpha, depth)
+            loss = loss + config.depth_weight * keyframe.depth_trust * relative_depth_loss(
+                render.depth, render.alpha, depth
+            )
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
         loss.backward()
         visible = render.visible
-        self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, self._rates(scene_depth, rate_factor), visible)
+        self.optimizer.step(
+            {name: leaf.grad for name, leaf in leaves.items()}, self._rates(scene_depth, rate_factor), visible
+        )
         with torch.no_grad():
             mse = (exposed - color).square().mean()
         corrections.step()
@@ -80,7 +91,9 @@ class PhotometricTrainer:
 
 
 def relative_depth_loss(rendered: Tensor, alpha: Tensor, depth: Tensor) -> Tensor:
-    """Mean |rendered - measured| / measured over pixels ([H, W], metres) that have both; errors beyond 50% count as 50%."""
+    """Mean |rendered - measured| / measured over pixels ([H, W], metres) that have both; errors beyond 50% count
+    as 50%.
+    """
     valid = (depth > 0) & (alpha.detach() > 0.3)
     error = (rendered - depth).abs() / depth.clamp_min(1e-6)
     return (error.clamp_max(0.5) * valid).sum() / valid.sum().clamp_min(1)

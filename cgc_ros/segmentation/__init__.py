@@ -7,6 +7,15 @@ from cgc_ros.segmentation.objects import MapObject, OrientedBox
 from cgc_ros.segmentation.votes import MaskVotes, collect_votes, compact_masks
 
 __all__ = [
-    "AssociationConfig", "MapObject", "MaskVotes", "ObjectLayer", "ObjectRecord", "ObjectState", "OrientedBox",
-    "collect_votes", "compact_masks", "contrastive_clustering_loss", "spatial_similarity_loss",
+    "AssociationConfig",
+    "MapObject",
+    "MaskVotes",
+    "ObjectLayer",
+    "ObjectRecord",
+    "ObjectState",
+    "OrientedBox",
+    "collect_votes",
+    "compact_masks",
+    "contrastive_clustering_loss",
+    "spatial_similarity_loss",
 ]

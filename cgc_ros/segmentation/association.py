@@ -1,9 +1,10 @@
 """Masks of many keyframes that show the same object, found by how the views agree on what belongs together.
 
-For every view, a mask is the distribution of its Gaussians over that view's own masks. Two masks show one object where these
-distributions agree in most views that see both: a soft form of the view consensus rate of Yan et al., MaskClustering (CVPR
-2024), with no threshold on containment, so that cut, merged, missing and ragged masks in any one view cost little. All
-keyframes are associated at once and in both directions, so the result does not depend on their order.
+For every view, a mask is the distribution of its Gaussians over that view's own masks. Two masks show one object
+where these distributions agree in most views that see both: a soft form of the view consensus rate of Yan et al.,
+MaskClustering (CVPR 2024), with no threshold on containment, so that cut, merged, missing and ragged masks in any one
+view cost little. All keyframes are associated at once and in both directions, so the result does not depend on their
+order.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def associate(table: MaskTable, uids: np.ndarray, config: AssociationConfig) -> 
 def _mask_shares(
     table: MaskTable, in_mask: sparse.csr_matrix, seen_by: sparse.csr_matrix, config: AssociationConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How each mask's Gaussians spread over the masks of every view, [M, M] rows summing to 1 per view that observes the
-    mask and 0 elsewhere; and which views observe it, [M, K] bool."""
+    """How each mask's Gaussians spread over the masks of every view, [M, M] rows summing to 1 per view that observes
+    the mask and 0 elsewhere; and which views observe it, [M, K] bool.
+    """
     sizes = np.asarray(in_mask.sum(axis=0)).ravel()
     overlap = (in_mask.T @ in_mask).toarray()  # [M, M] Gaussians in common
     seen = (in_mask.T @ seen_by).toarray()  # [M, K] Gaussians of mask m that view k sees
@@ -111,8 +113,12 @@ def _reduce_frames(reduce: np.ufunc, values: np.ndarray, table: MaskTable) -> np
     return result
 
 
-def _agreement(table: MaskTable, shares: np.ndarray, observed: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every pair of kept masks: cosine of their distributions summed over views, and views that observe both; [L, L]."""
+def _agreement(
+    table: MaskTable, shares: np.ndarray, observed: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For every pair of kept masks: cosine of their distributions summed over views, and views that observe both;
+    [L, L].
+    """
     shares = shares[kept]
     norms = np.sqrt(_reduce_frames(np.add, shares * shares, table))
     unit = sparse.csr_matrix(shares / np.maximum(norms, 1e-9)[:, table.frame_of])
@@ -125,8 +131,8 @@ def _agreement(table: MaskTable, shares: np.ndarray, observed: np.ndarray, kept:
 def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: float) -> np.ndarray:
     """Merge masks, then groups, while their pooled consensus exceeds `threshold`, the strongest first; [L] int64.
 
-    Pairs whose views agree almost without exception are joined at once; the few groups that are left are merged greedily
-    by pooled counts (agreement summed over pairs by observers summed over pairs).
+    Pairs whose views agree almost without exception are joined at once; the few groups that are left are merged
+    greedily by pooled counts (agreement summed over pairs by observers summed over pairs).
     """
     groups = np.arange(len(agreement))
     for level in SURE_LEVELS:

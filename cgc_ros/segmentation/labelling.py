@@ -41,7 +41,8 @@ def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarra
         # Near views would outvote all others by their pixel count: a view's voice grows with the square root only.
         weights.append(np.sqrt(votes.weights[valid][voting]))
     histogram = sparse.csr_matrix(
-        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(count, num_clusters))
+        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(count, num_clusters)
+    )
     total = np.asarray(histogram.sum(axis=1)).ravel()
     best = np.asarray(histogram.argmax(axis=1)).ravel()
     share = histogram.max(axis=1).toarray().ravel() / np.maximum(total, 1e-9)
@@ -61,7 +62,9 @@ class IdRegistry:
     missing: dict[int, int] = field(default_factory=dict)  # id -> updates since it vanished
 
     def assign(self, clusters: np.ndarray, uids: np.ndarray) -> np.ndarray:
-        """Lasting id of each cluster 0..C-1, [C] int64, given each Gaussian's cluster ([N], -1 none) and uid ([N], sorted)."""
+        """Lasting id of each cluster 0..C-1, [C] int64, given each Gaussian's cluster ([N], -1 none) and uid ([N],
+        sorted).
+        """
         count = int(clusters.max(initial=-1)) + 1
         ids = np.zeros(count, dtype=np.int64)
         known = list(self.members)

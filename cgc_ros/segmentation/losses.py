@@ -16,9 +16,9 @@ def contrastive_clustering_loss(
 ) -> Tensor:
     """Contrastive clustering loss of one view, mean over pixels within a mask, then over masks.
 
-    Contrastive Gaussian Clustering (arXiv 2404.12784), equations 4 and 5: every pixel's unit feature is pulled to its mask's
-    centroid and pushed from the other masks', with a temperature per mask that falls as the mask gets compact. Sums over
-    pixels are means here, so that the weight of a mask does not depend on its size.
+    Contrastive Gaussian Clustering (arXiv 2404.12784), equations 4 and 5: every pixel's unit feature is pulled to its
+    mask's centroid and pushed from the other masks', with a temperature per mask that falls as the mask gets compact.
+    Sums over pixels are means here, so that the weight of a mask does not depend on its size.
     """
     features = F.normalize(features, dim=1)
     if prototypes is None:

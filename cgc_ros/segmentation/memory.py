@@ -1,4 +1,6 @@
-"""What keyframes that have left said about their Gaussians, in bounded memory: one object and one weight per Gaussian."""
+"""What keyframes that have left said about their Gaussians, in bounded memory: one object and one weight per
+Gaussian.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ MAX_STANDING = 10.0  # keyframes the memory speaks for at most: what is seen now
 
 @dataclass
 class VoteMemory:
-    """Majority vote of departed keyframes (Boyer and Moore 1981: agreement adds to the weight, contradiction takes from it).
+    """Majority vote of departed keyframes (Boyer and Moore 1981: agreement adds to the weight, contradiction takes
+    from it).
 
-    `as_view` turns it into one more view whose masks are the remembered objects, so that association and labelling need no
-    second mechanism.
+    `as_view` turns it into one more view whose masks are the remembered objects, so that association and labelling
+    need no second mechanism.
     """
 
     KEYFRAME_ID = -1
@@ -55,8 +58,14 @@ class VoteMemory:
         self.views = {object_id: self.views.get(object_id, 1) for object_id in known.tolist()}
         count = len(known)
         return MaskVotes(
-            self.KEYFRAME_ID, self.stamp_ns, self.uids, (masks + 1).astype(np.int32), self.weights**2, count,
-            np.zeros(count + 1, dtype=bool), np.zeros(count + 1, dtype=np.float32),
+            self.KEYFRAME_ID,
+            self.stamp_ns,
+            self.uids,
+            (masks + 1).astype(np.int32),
+            self.weights**2,
+            count,
+            np.zeros(count + 1, dtype=bool),
+            np.zeros(count + 1, dtype=np.float32),
             standing=min(MAX_STANDING, float(np.median(list(self.views.values())))),
         )
 

@@ -58,7 +58,9 @@ class ObjectLayer:
     votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
     registry: IdRegistry = field(default_factory=IdRegistry)
     state: ObjectState = field(default_factory=_empty_state)
-    mask_objects: dict[int, np.ndarray] = field(default_factory=dict)  # keyframe id -> [num_masks + 1] object id, -1 none
+    mask_objects: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # keyframe id -> [num_masks + 1] object id, -1 none
     memory: VoteMemory = field(default_factory=VoteMemory)
     first_seen: dict[int, int] = field(default_factory=dict)
 
@@ -81,7 +83,9 @@ class ObjectLayer:
         mask_clusters = associate(table, self._sample(uids), self.association)
         mask_clusters = self._supported(table, mask_clusters)
         labelling = label_gaussians(table, mask_clusters, uids)
-        sizes = np.bincount(labelling.clusters[labelling.clusters >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1)
+        sizes = np.bincount(
+            labelling.clusters[labelling.clusters >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1
+        )
         mask_clusters, clusters = _renumber(mask_clusters, labelling.clusters, sizes >= self.min_gaussians)
         lasting = self.registry.assign(clusters, uids)
         ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
@@ -149,7 +153,9 @@ class ObjectLayer:
 
 
 def _is_background(touches_border: np.ndarray, area_share: np.ndarray) -> bool:
-    """A thing is seen whole in most views that show it; a floor, wall or table top is cut by the image's border or fills it."""
+    """A thing is seen whole in most views that show it; a floor, wall or table top is cut by the image's border or
+    fills it.
+    """
     cut = touches_border.mean()
     return bool(area_share.max() > 0.5 or (cut > 0.6 and np.median(area_share) > 0.02) or cut > 0.85)
 

@@ -33,7 +33,9 @@ class MaskVotes:
 def compact_masks(masks: np.ndarray, min_pixels: int) -> tuple[np.ndarray, int]:
     """Renumber a mask image [H, W] to 1..M without gaps; masks below `min_pixels` become 0 (no mask)."""
     if masks.max(initial=0) > MAX_TABLE_ID:  # ids too large for a table
-        masks = np.unique(np.where(masks > 0, masks, 0), return_inverse=True)[1].reshape(masks.shape) + (masks.min() > 0)
+        masks = np.unique(np.where(masks > 0, masks, 0), return_inverse=True)[1].reshape(masks.shape) + (
+            masks.min() > 0
+        )
     masks = np.maximum(masks, 0)
     counts = np.bincount(masks.ravel())
     kept = counts >= min_pixels
@@ -58,6 +60,12 @@ def collect_votes(
         border[np.unique(edge)] = True
     area = np.bincount(masks.ravel(), minlength=num_masks + 1) / masks.size
     return MaskVotes(
-        keyframe_id, stamp_ns, uids[visible].cpu().numpy(), best.to(torch.int32).cpu().numpy(), weights.cpu().numpy(),
-        num_masks, border, area.astype(np.float32),
+        keyframe_id,
+        stamp_ns,
+        uids[visible].cpu().numpy(),
+        best.to(torch.int32).cpu().numpy(),
+        weights.cpu().numpy(),
+        num_masks,
+        border,
+        area.astype(np.float32),
     )
