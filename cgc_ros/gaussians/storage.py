@@ -55,7 +55,7 @@ def read_map(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
                 raise MapFileError(f"{path} is not a map of this program (format {metadata.get('format')!r})")
             if metadata.get("version") != str(VERSION):
                 raise MapFileError(
-                    f"{path} has map version {metadata.get('version')}, this program reads {VERSION}: update the program"
+                    f"{path} has map version {metadata.get('version')}, known here is {VERSION}: update the program"
                 )
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}
     except (SafetensorError, OSError) as error:

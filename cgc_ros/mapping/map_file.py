@@ -104,7 +104,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
 def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict, mapper: Mapper) -> None:
     if info["sh_degree"] != mapper.config.sh_degree:
         raise MapFileError(
-            f"{path} has spherical harmonics of degree {info['sh_degree']}, this mapper is set to {mapper.config.sh_degree}: "
+            f"{path} has spherical harmonics of degree {info['sh_degree']}, the mapper {mapper.config.sh_degree}: "
             f"set sh_degree to {info['sh_degree']}"
         )
     count = len(rows["uids"])
