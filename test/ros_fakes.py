@@ -2,7 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +70,6 @@ class FakeSession:
         self.frames, self.snapshot, self.mapper = [], None, FakeMapper()
         self.max_steps_per_second, self.snapshot_period, self.faults = 0.0, 0.5, {}
         self.running = self.paused = False
-        self.calls = 0
         self._lock = threading.Lock()
 
     def start(self):
@@ -90,11 +89,8 @@ class FakeSession:
             self.snapshot = FakeSnapshot(len(self.frames), frame.stamp_ns, self.objects)
 
     def call(self, function, timeout=30.0):
-        self.calls += 1
-        time.sleep(self.step_s)
-        future = Future()
-        future.set_result(function(self.mapper))
-        return future.result(timeout)
+        with ThreadPoolExecutor(1) as worker:  # in another thread, as the real one's
+            return worker.submit(lambda: (time.sleep(self.step_s), function(self.mapper))[1]).result(timeout)
 
     def reset(self, timeout=30.0):
         self.frames.clear()

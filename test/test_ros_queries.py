@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from cgc_ros.srv import QueryObjects, RenderView
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ros_fakes import FakeSnapshot, make_object
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -15,11 +17,10 @@ from cgc_ros.ros.conversions.clouds import points_from_message
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
+from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.queries import Answerer, RequestError
-from cgc_ros.srv import QueryObjects, RenderView
 from cgc_ros.transform_buffer import TransformError
-from ros_fakes import FakeSnapshot, make_object
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
 THINGS = (
@@ -45,7 +46,8 @@ def labelled():
 
 
 def answerer(**parameters):
-    return Answerer(FakeSnapshot(1, 77, THINGS), NodeParameters(**parameters), lookup, labelled)
+    snapshot = FakeSnapshot(1, 77, THINGS)
+    return Answerer(snapshot, ObjectCache(lambda: snapshot), NodeParameters(**parameters), lookup, labelled)
 
 
 def query(**fields):
@@ -100,6 +102,20 @@ def test_clouds_are_capped_per_object_and_per_reply():
     assert [each.cloud.width for each in query(include_clouds=True, max_points=7).objects] == [7, 7, 7]
 
 
+def test_objects_are_made_once_for_queries_that_follow_each_other():
+    snapshots = [FakeSnapshot(1, 1, THINGS[:1])]
+    cache = ObjectCache(lambda: snapshots[-1])
+    assert cache.get(10.0).objects == THINGS[:1]
+    snapshots.append(FakeSnapshot(2, 2, THINGS[:2]))
+    assert cache.get(10.0).objects == THINGS[:1]  # young enough
+    assert cache.get(0.0).objects == THINGS[:2] and cache.get(10.0).snapshot.version == 2
+    snapshots.append(FakeSnapshot(3, 3, ()))
+    cache.clear()
+    assert cache.get(10.0).objects == ()
+    snapshots.append(None)
+    assert cache.get(10.0) is None
+
+
 @pytest.mark.parametrize("fields", [
     {"frame_id": "nowhere"}, {"use_pixel": True, "pixel_u": 64}, {"use_pixel": True, "pixel_v": 2**32 - 1}, {"region_type": 9},
     {"region_type": 1, "region_size": Vector3(x=1.0)}, {"region_type": 1, "region_size": Vector3(x=math.nan, y=1.0, z=1.0)},
@@ -114,7 +130,7 @@ def test_nonsense_is_refused_with_a_reason(fields):
 
 def test_without_a_map_the_reply_says_so():
     with pytest.raises(RequestError, match="no map yet"):
-        Answerer(None, NodeParameters(), lookup, labelled).query_objects(QueryObjects.Request(), QueryObjects.Response())
+        Answerer(None, ObjectCache(lambda: None), NodeParameters(), lookup, labelled).query_objects(QueryObjects.Request(), QueryObjects.Response())
 
 
 def render(**fields):

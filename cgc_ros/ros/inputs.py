@@ -111,6 +111,11 @@ class Inputs:
         with self._lock:
             self._intake.configure(settings)
 
+    def clear(self) -> None:
+        """Forget what waits: the map was replaced."""
+        with self._lock:
+            self._intake.clear()
+
     def destroy(self) -> None:
         """End all subscriptions; a callback that runs is waited for, and none runs afterwards."""
         with self._lock:

@@ -17,6 +17,7 @@ from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
 from cgc_ros.ros.map_storage import MapDirectory
 from cgc_ros.ros.node_parameters import ParameterServer
+from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.output_worker import OutputWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
@@ -24,11 +25,12 @@ from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import create_session
+from cgc_ros.ros.thread_priority import lower_thread_priority
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
 
 if TYPE_CHECKING:
-    from cgc_ros.mapping import MappingSession
+    from cgc_ros.mapping import MappingSession, MapSnapshot
 
 _FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCCESS
 
@@ -125,6 +127,7 @@ class CgcNode(LifecycleNode):
         self._latency = LatencyMeter()
         self._session = self._session_factory(parameters)
         self._session.start()
+        self._session.call(lambda _: lower_thread_priority(parameters.training_niceness))
         self._session.pause(True)
         self._transforms = TransformSource(
             create_buffer(parameters.transform_buffer if parameters.pose_source == "tf" else "buffer", parameters.transform_history),
@@ -133,13 +136,14 @@ class CgcNode(LifecycleNode):
         self._labels = LabelWorker(
             self._render_labels, self._publish_labels, lambda: self._topics.listeners("labels", "overlay") > 0,
             lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0, self._on_output_error)
+        self._objects = ObjectCache(self._newest_snapshot)
         self._outputs = OutputWorker(
-            self._topics, self._labels, lambda: self._session.snapshot, lambda: self.parameters, self._on_output_error)
+            self._topics, self._labels, self._newest_snapshot, self._objects, lambda: self.parameters, self._on_output_error)
         self._intake = Intake(
             self._intake_settings(), lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
             self._faults, self._labels.submit, self._session.submit, lambda: self.get_clock().now().nanoseconds)
         self._service_set = Services(
-            self, self._session, MapDirectory(parameters.map_directory), self._faults, self._answerer, self._intake.clear)
+            self, self._session, MapDirectory(parameters.map_directory), self._faults, self._answerer, self._forget_views)
         if parameters.load_on_start:
             self._service_set.load(parameters.load_on_start)
         self.get_logger().info(f"configured: map frame {parameters.map_frame!r}, masks from {parameters.mask_source}")
@@ -203,10 +207,20 @@ class CgcNode(LifecycleNode):
 
     def _answerer(self) -> Answerer:
         return Answerer(
-            self._session.snapshot, self.parameters, lambda target, source: self._transforms.lookup(target, source), self._labels.current)
+            self._newest_snapshot(), self._objects, self.parameters,
+            lambda target, source: self._transforms.lookup(target, source), self._labels.current)
+
+    def _newest_snapshot(self) -> MapSnapshot | None:
+        return self._session.snapshot if self._session is not None else None
+
+    def _forget_views(self) -> None:
+        """The map was loaded or reset: nothing seen before belongs to it."""
+        self._objects.clear()
+        if self._inputs is not None:
+            self._inputs.clear()
 
     def _render_labels(self, view: View):
-        return render_labels(self._session.snapshot, view.camera, view.map_from_camera)
+        return render_labels(self._newest_snapshot(), view.camera, view.map_from_camera)
 
     def _publish_labels(self, labelled: LabelledView) -> None:
         if self._topics.listeners("labels"):

@@ -23,6 +23,7 @@ from cgc_ros.ros.conversions.objects import (
 from cgc_ros.ros.conversions.palette import overlay
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker
+from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.view_rendering import render_appearance
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot
 
 _IDLE_S = 0.05  # how often it looks whether something is due
-_MAP_TOPICS = ("objects", "detections", "cloud", "markers")
+_COST_FACTOR = 4  # a topic rests for this many times what it took
+_OBJECT_TOPICS = ("objects", "detections", "cloud", "markers", "labels", "label_info", "overlay")
 
 
 class OutputWorker:
-    """Publishes what is due, to those who listen.
+    """Publishes what is due, to those who listen. A topic takes at most a quarter of this thread's time, whatever its rate.
 
     `snapshot()` gives the newest there is (or None), `parameters()` the current ones.
     """
@@ -45,17 +47,18 @@ class OutputWorker:
         publishers: Publishers,
         labels: LabelWorker,
         snapshot: Callable[[], MapSnapshot | None],
+        objects: ObjectCache,
         parameters: Callable[[], NodeParameters],
         on_error: Callable[[Exception], None],
     ):
-        self._publishers, self._labels, self._snapshot = publishers, labels, snapshot
+        self._publishers, self._labels, self._snapshot, self._objects = publishers, labels, snapshot, objects
         self._parameters, self._on_error = parameters, on_error
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._last: dict[str, float] = {}
+        self._due: dict[str, float] = {}  # monotonic time from which on a topic may be published again
         self._overlaid: LabelledView | None = None
         self._rendered: View | None = None
-        self._map_state: tuple | None = None  # version published, to how many listeners
+        self._published: tuple | None = None  # snapshot whose objects were published, to how many listeners
         self._names: tuple | None = None
 
     def start(self) -> None:
@@ -73,44 +76,53 @@ class OutputWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        rates = {"overlay": self._publish_overlay, "render": self._publish_render, "objects": self._publish_objects}
         while not self._stopping.wait(_IDLE_S):
-            for task in (self._publish_overlay, self._publish_render, self._publish_objects):
+            for key, publish in rates.items():
+                start = time.monotonic()
+                if start < self._due.get(key, 0.0):
+                    continue
                 try:
-                    task()
+                    if publish():
+                        rate = getattr(self._parameters(), f"{key}_rate")
+                        cost = time.monotonic() - start
+                        self._due[key] = start + max(1.0 / rate if rate > 0 else 0.0, _COST_FACTOR * cost)
                 except Exception as error:  # reported by name; the other topics go on
+                    self._due[key] = start + 1.0
                     self._on_error(error)
 
-    def _publish_overlay(self) -> None:
+    def _publish_overlay(self) -> bool:
         labelled = self._labels.newest
         if labelled is None or labelled is self._overlaid or not self._publishers.listeners("overlay"):
-            return
-        if not self._is_due("overlay", self._parameters().overlay_rate):
-            return
+            return False
         self._overlaid = labelled
         picture = overlay(labelled.view.image, labelled.labels)
         self._publishers.publish("overlay", encode_image(picture, "rgb8", labelled.view.header))
+        return True
 
-    def _publish_render(self) -> None:
+    def _publish_render(self) -> bool:
         view, snapshot = self._labels.newest_view, self._snapshot()
-        if view is None or snapshot is None or view is self._rendered or not self._publishers.listeners("render", "render_depth"):
-            return
-        if not self._is_due("render", self._parameters().render_rate):
-            return
+        is_new = view is not None and snapshot is not None and view is not self._rendered
+        if not is_new or not self._publishers.listeners("render", "render_depth"):
+            return False
         self._rendered = view
         color, depth = render_appearance(snapshot, view.camera, view.map_from_camera)
         if self._publishers.listeners("render"):
             self._publishers.publish("render", encode_image(color, "rgb8", view.header))
         if self._publishers.listeners("render_depth"):
             self._publishers.publish("render_depth", encode_image(depth, "32FC1", view.header))
+        return True
 
-    def _publish_objects(self) -> None:
-        snapshot, parameters = self._snapshot(), self._parameters()
-        listeners = {key: self._publishers.listeners(key) for key in (*_MAP_TOPICS, "labels", "label_info", "overlay")}
-        state = (snapshot and snapshot.version, tuple(listeners.values()))
-        if snapshot is None or not any(listeners.values()) or state == self._map_state or not self._is_due("objects", parameters.objects_rate):
-            return
-        self._map_state = state
-        objects = snapshot.objects
+    def _publish_objects(self) -> bool:
+        listeners = {key: self._publishers.listeners(key) for key in _OBJECT_TOPICS}
+        state = (self._snapshot(), tuple(listeners.values()))
+        if state[0] is None or not any(listeners.values()) or state == self._published:
+            return False
+        made, parameters = self._objects.get(max_age_s=0.0), self._parameters()
+        if made is None:  # the map was reset meanwhile
+            return False
+        self._published = (made.snapshot, state[1])
+        snapshot, objects = made.snapshot, made.objects
         header = Header(frame_id=parameters.map_frame, stamp=time_message(snapshot.stamp_ns))
         frame = ObjectsIn(header)
         names = tuple((each.id, shown_name(each)) for each in objects)
@@ -125,10 +137,4 @@ class OutputWorker:
             self._publishers.publish("cloud", object_cloud(objects, frame, parameters.cloud_points))
         if listeners["markers"]:
             self._publishers.publish("markers", markers(objects, frame))
-
-    def _is_due(self, key: str, rate: float) -> bool:
-        now = time.monotonic()
-        if rate > 0 and now - self._last.get(key, -1e9) < 1.0 / rate:
-            return False
-        self._last[key] = now
         return True

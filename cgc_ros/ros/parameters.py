@@ -79,6 +79,9 @@ class NodeParameters:
     max_render_pixels: int = _parameter(4_000_000, "largest view that ~/render_view renders, pixels", (1, 100_000_000))
     # map
     max_steps_per_second: float = _parameter(0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0))
+    training_niceness: int = _parameter(
+        5, "how far training steps back behind label images and messages where both want the same core (nice, 0: not at all)",
+        (0, 19), when=CONFIGURE)
     snapshot_period: float = _parameter(0.5, "seconds between two states of the map that topics and services see", (0.05, 60.0))
     map_directory: str = _parameter("~/.ros/cgc_maps", "the only folder maps are saved to and loaded from", when=CONFIGURE)
     load_on_start: str = _parameter("", "name of a map to load on configure; empty: start with an empty map", when=CONFIGURE)

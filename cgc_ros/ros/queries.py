@@ -16,6 +16,7 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_message, time_message
+from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_appearance, render_labels
 from cgc_ros.srv import QueryObjects, RenderView
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
     from cgc_ros.ros.label_worker import LabelledView
 
+#: Making objects takes far longer than a query may: those made for a topic or another query within this time serve again.
+MAX_AGE_S = 2.0
+_NO_MAP = "there is no map yet: wait for the first images, or load one"
 _Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
 
 
@@ -34,22 +38,29 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Answerer:
-    """Answers from the newest snapshot. `lookup` gives newest transforms, `labelled` the newest view with its labels."""
+    """Answers from the newest snapshot, about objects at most `MAX_AGE_S` old.
+
+    `lookup` gives newest transforms, `labelled` the newest view with its labels.
+    """
 
     snapshot: MapSnapshot | None
+    objects: ObjectCache
     parameters: NodeParameters
     lookup: _Lookup
     labelled: Callable[[], LabelledView | None]
 
     def query_objects(self, request: QueryObjects.Request, response: QueryObjects.Response) -> QueryObjects.Response:
         """Fill the response; raises RequestError."""
-        snapshot = self._map()
-        frame = self._reply_frame(request.frame_id, snapshot)
-        objects = self._matching(request, frame, snapshot)
+        self._map()
+        made = self.objects.get(MAX_AGE_S)
+        if made is None:
+            raise RequestError(_NO_MAP)
+        frame = self._reply_frame(request.frame_id, made.snapshot)
+        objects = self._matching(request, frame, made.objects)
         max_points = self._points_per_object(request, len(objects))
         response.success, response.header = True, frame.header
         response.objects = [object_message(each, frame, max_points) for each in objects]
-        response.message = f"{len(objects)} of {len(snapshot.objects)} objects"
+        response.message = f"{len(objects)} of {len(made.objects)} objects"
         return response
 
     def render_view(self, request: RenderView.Request, response: RenderView.Response) -> RenderView.Response:
@@ -70,11 +81,11 @@ class Answerer:
 
     def _map(self) -> MapSnapshot:
         if self.snapshot is None:
-            raise RequestError("there is no map yet: wait for the first images, or load one")
+            raise RequestError(_NO_MAP)
         return self.snapshot
 
-    def _matching(self, request: QueryObjects.Request, frame: ObjectsIn, snapshot: MapSnapshot) -> list[MapObject]:
-        objects = [each for each in snapshot.objects if request.include_background or not each.background]
+    def _matching(self, request: QueryObjects.Request, frame: ObjectsIn, made: tuple[MapObject, ...]) -> list[MapObject]:
+        objects = [each for each in made if request.include_background or not each.background]
         if request.ids:
             wanted = set(request.ids)
             objects = [each for each in objects if each.id in wanted]

@@ -1,0 +1,61 @@
+"""The newest snapshot's objects, made once for topics and queries alike: making them costs far more than sending them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import MapObject, MapSnapshot
+
+
+@dataclass(frozen=True)
+class MadeObjects:
+    """A snapshot and its objects."""
+
+    snapshot: MapSnapshot
+    objects: tuple[MapObject, ...]
+    made_s: float  # monotonic time
+    cost_s: float  # how long it took to make them
+
+
+class ObjectCache:
+    """Thread-safe. `snapshot()` gives the newest there is, or None."""
+
+    def __init__(self, snapshot: Callable[[], MapSnapshot | None]):
+        self._snapshot = snapshot
+        self._newest: MadeObjects | None = None
+        self._making = threading.Lock()
+
+    def get(self, max_age_s: float) -> MadeObjects | None:
+        """Objects of the newest snapshot, or such as were made at most `max_age_s` ago; None while there is no map."""
+        found = self._fresh(max_age_s)
+        if found is not None:
+            return found
+        with self._making:
+            found = self._fresh(max_age_s)  # another thread may have made them meanwhile
+            if found is not None:
+                return found
+            snapshot = self._snapshot()
+            if snapshot is None:
+                return None
+            start = time.monotonic()
+            objects = snapshot.objects
+            end = time.monotonic()
+            self._newest = MadeObjects(snapshot, objects, end, end - start)
+            return self._newest
+
+    def clear(self) -> None:
+        """The map was replaced: what was made is of another map."""
+        with self._making:
+            self._newest = None
+
+    def _fresh(self, max_age_s: float) -> MadeObjects | None:
+        newest = self._newest
+        if newest is None or self._snapshot() is None:
+            return None
+        is_newest = newest.snapshot is self._snapshot()
+        return newest if is_newest or time.monotonic() - newest.made_s <= max_age_s else None
