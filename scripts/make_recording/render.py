@@ -43,9 +43,10 @@ def main() -> None:
         (options.folder / name).mkdir(parents=True, exist_ok=True)
     _write_json(options.folder / "labels.json", {str(i): {"name": n, "kind": k} for i, (n, k) in labels.items()})
     focal = FOCAL * options.scale
-    _write_json(options.folder / "intrinsics.json", {
-        "fx": focal, "fy": focal, "cx": (width - 1) / 2, "cy": (height - 1) / 2, "width": width, "height": height,
-        "distortion_model": "plumb_bob", "distortion": [0.0] * 5})
+    intrinsics = {"fx": focal, "fy": focal, "cx": (width - 1) / 2, "cy": (height - 1) / 2, "width": width,
+                  "height": height, "distortion_model": "plumb_bob", "distortion": [0.0] * 5}
+    _refuse_other_size(parser, options.folder / "intrinsics.json", intrinsics)
+    _write_json(options.folder / "intrinsics.json", intrinsics)
     path = CameraPath(duration=options.frames / FRAME_RATE)
     for index in options.only or range(options.frames):
         started = time.monotonic()
@@ -59,6 +60,11 @@ def main() -> None:
                        _render_color(options.samples))  # last: it marks the frame done
         _write_poses(options.folder, path, options.frames)
         print(f"frame {index + 1} of {options.frames}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _refuse_other_size(parser: argparse.ArgumentParser, path: Path, intrinsics: dict) -> None:
+    if path.exists() and json.loads(path.read_text()) != intrinsics:
+        parser.error(f"{path} is of another image size: take up that rendering with its --scale, or name another folder")
 
 
 def _camera(width: int, height: int, threads: int) -> bpy.types.Object:
