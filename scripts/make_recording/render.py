@@ -56,15 +56,14 @@ def main() -> None:
             depth, instances = _render_geometry()
             _write_png(options.folder / "depth" / name, np.round(depth * 1000).astype(np.uint16))
             _write_png(options.folder / "instances" / name, instances)
-            _write_png(options.folder / "images" / name,
-                       _render_color(options.samples))  # last: it marks the frame done
+            _write_png(options.folder / "images" / name, _render_color(options.samples))  # last: the frame is done
         _write_poses(options.folder, path, options.frames)
         print(f"frame {index + 1} of {options.frames}: {time.monotonic() - started:.1f} s", flush=True)
 
 
 def _refuse_other_size(parser: argparse.ArgumentParser, path: Path, intrinsics: dict) -> None:
     if path.exists() and json.loads(path.read_text()) != intrinsics:
-        parser.error(f"{path} is of another image size: take up that rendering with its --scale, or name another folder")
+        parser.error(f"{path} is of another image size: go on with that rendering's --scale, or name another folder")
 
 
 def _camera(width: int, height: int, threads: int) -> bpy.types.Object:
