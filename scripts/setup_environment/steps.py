@@ -134,7 +134,7 @@ def install_package(log: Path) -> None:
 
 
 def check_imports(log: Path) -> None:
-    modules = "rclpy, torch, cv2, open3d, tf2_msgs.msg, vision_msgs.msg, cgc_ros.msg, cgc_ros.srv, cgc_ros.rendering"
+    modules = "rclpy, torch, cv2, tf2_msgs.msg, vision_msgs.msg, cgc_ros.msg, cgc_ros.srv, cgc_ros.rendering"
     run_logged([str(VENV_PYTHON), "-c", f"import {modules}"], log, venv_environment())
     cuda = "import torch; print(torch.version.cuda or '')"
     answer = subprocess.run([str(VENV_PYTHON), "-c", cuda], capture_output=True, text=True, env=venv_environment())
