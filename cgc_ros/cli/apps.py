@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from cgc_ros.cli.console import positive_int
+from cgc_ros.cli.console import positive, positive_int
 
 
 class NotInstalledError(ValueError):
@@ -21,7 +21,16 @@ def add_parsers(subparsers) -> None:
     view.add_argument("--port", type=positive_int, default=8080, help="of the web page (default: 8080)")
     view.set_defaults(run=run_view)
     demo = subparsers.add_parser(
-        "demo", help="play the product's own recording through the ROS 2 node", description="What `make demo` runs."
+        "demo",
+        help="play a recording through the real ROS 2 node",
+        description="What `make demo` runs: a recording played as a ROS 2 camera, the node, and its user.",
+    )
+    demo.add_argument("--out", metavar="DIR", type=Path, default=Path("out/demo"), help="(default: out/demo)")
+    demo.add_argument("--recording", metavar="SEQ", type=Path, help="(default: the product's own)")
+    demo.add_argument("--rate", metavar="HZ", type=positive, default=5.0, help="frames per second (default: 5)")
+    demo.add_argument("--settle", metavar="SECONDS", type=positive, help="mapping after the last frame")
+    demo.add_argument(
+        "--masks", choices=("auto", "graph", "given"), default="auto", help="(default: given where there are some)"
     )
     demo.set_defaults(run=run_demo)
 
@@ -34,7 +43,15 @@ def run_view(arguments: argparse.Namespace) -> int:
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
-    return int(_part("cgc_ros.demo", "run_demo", "the demo")() or 0)
+    options = {
+        "out_dir": arguments.out,
+        "recording": arguments.recording,
+        "rate": arguments.rate,
+        "masks": arguments.masks,
+    }
+    if arguments.settle is not None:
+        options["settle"] = arguments.settle
+    return int(_part("cgc_ros.demo", "run_demo", "the demo")(**options) or 0)
 
 
 def _part(module: str, name: str, what: str):

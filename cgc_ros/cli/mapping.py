@@ -177,11 +177,15 @@ _DEFAULTS = {
 
 
 def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str:
-    """The mask source that `auto` stands for here; SettingError where the recording lacks the masks asked for."""
-    if kind == "given" and not has_masks:
-        from cgc_ros.cli.settings import SettingError
+    """The mask source that `auto` stands for here; SettingError where what it needs is missing."""
+    from cgc_ros.cli.settings import SettingError
 
+    if kind == "given" and not has_masks:
         raise SettingError("--masks given: the recording has no masks: use --masks graph, or sam with a checkpoint")
+    if sam_checkpoint is not None and not sam_checkpoint.is_file():
+        raise SettingError(f"--sam-checkpoint {sam_checkpoint} is no file: download weights of segment-anything")
+    if kind == "sam" and sam_checkpoint is None:
+        raise SettingError("--masks sam: name the weights of segment-anything with --sam-checkpoint FILE")
     if kind != "auto":
         return kind
     return "given" if has_masks else "sam" if sam_checkpoint else "graph"

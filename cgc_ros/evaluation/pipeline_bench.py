@@ -12,7 +12,7 @@ from cgc_ros.masks import create_mask_source
 from cgc_ros.sequences import Sequence
 
 #: Of the synthetic recording, where none is given.
-NUM_FRAMES, WIDTH, HEIGHT = 40, 640, 480
+NUM_FRAMES, WIDTH, HEIGHT = 24, 320, 240
 
 
 def run_pipeline_bench(
@@ -27,7 +27,9 @@ def run_pipeline_bench(
 
     The recording's own masks are used where it has some, the built-in source otherwise.
     """
-    sequence = sequence or SyntheticSequence(NUM_FRAMES, WIDTH, HEIGHT)
+    if sequence is None:
+        sequence = SyntheticSequence(NUM_FRAMES, WIDTH, HEIGHT)
+        sequence.prepare()  # ray casting beside the mapper would be timed with it
     mapper = Mapper(MapperConfig(backend=backend, seed=seed))
     session = MappingSession(mapper, None if sequence.has_masks else create_mask_source("graph"))
     session.start()

@@ -62,6 +62,11 @@ class SyntheticSequence(Sequence):
         )
         self._views: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
+    def prepare(self) -> None:
+        """Ray-cast every frame now."""
+        for index in range(len(self)):
+            self._view(index)
+
     def load_image(self, index: int) -> np.ndarray:
         return self._view(index)[0]
 
