@@ -81,11 +81,11 @@ class MapSegmenter:
     def update_objects(self, step: int) -> None:
         """Associate all masks and label every Gaussian anew."""
         self.clustered_step = step
-        state = self.layer.update(self.model.uids.cpu().numpy())
+        uids = self.model.uids.cpu().numpy()
+        state = self.layer.update(uids)
+        ids = torch.from_numpy(state.ids_of(uids))
         self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
-        self.prototypes = object_prototypes(
-            self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids
-        )
+        self.prototypes = object_prototypes(self.model.features.detach(), ids, self.prototype_ids)
 
     def object_ids(self) -> Tensor:
         """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where no mask has voted for

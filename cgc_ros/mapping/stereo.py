@@ -16,17 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.mapping.stereo_matching import (
-    BoxWindow,
-    MatchLevel,
-    SupportWindow,
+from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow
+from cgc_ros.mapping.stereo_selection import (
+    agreeing_neighbours,
     best_plane,
-    count_agreeing_sources,
+    keeps_its_match,
     parabola_peak,
     plane_sweep,
     semi_global,
     share_of_alike_neighbours,
 )
+
+
+ALIKE_PX = 3.0
+LEAD = 0.05
+TAPS = (5, 2)
+NUDGE = 0.6
+EXCL = 2
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,14 @@ class StereoConfig:
     working_pixels: int = 76_800  # images are shrunk to about this many pixels (320x240); larger is finer and slower
     max_sources: int = 3  # sources used, the first ones given
     max_planes: int = 64  # planes of the sweep, at half the working size
-    plane_step: float = 0.75  # pixels of parallax between planes at half the working size; wider where max_planes asks
+    plane_step: float = 1.0  # pixels of parallax between planes at half the working size; wider where max_planes asks
     window: int = 5  # pixels, side of the square windows; odd
     noise: float = 1.0 / 255.0  # standard deviation of a grey value (0..1): flat windows under it do not correlate
     smooth_small: float = 0.15  # semi-global: cost (of 1 - ZNCC) of a step of one plane between neighbours
-    smooth_large: float = 0.8  # semi-global: cost of a larger step where the image is flat
+    smooth_large: float = 1.0  # semi-global: cost of a larger step where the image is flat
     smooth_edge: float = 8.0 / 255.0  # semi-global: grey-level change that halves what smooth_large adds
-    colour_sigma: float = 15.0 / 255.0  # colours further apart than this are taken for different surfaces
-    min_confidence: float = 0.35  # less confident pixels get no depth: raise for fewer outliers
+    colour_sigma: float = 20.0 / 255.0  # colours further apart than this are taken for different surfaces
+    min_confidence: float = 0.3  # less confident pixels get no depth: raise for fewer outliers
     min_parallax: float = 3.0  # pixels a point must move between two views: nearer to 0 depth is all pose error
 
 
@@ -69,7 +75,7 @@ def choose_sources(
     candidates: Sequence[StereoView],
     count: int,
     depth_hint: float | None = None,
-    ideal_angle_deg: float = 6.0,
+    ideal_angle_deg: float = 5.0,
     max_angle_deg: float = 12.0,
     min_overlap: float = 0.4,
 ) -> list[int]:
@@ -133,7 +139,7 @@ class _Sweep:
 
     w: Tensor  # inverse depth
     lead: Tensor  # how unique, `best_plane`
-    usable: Tensor  # bool: mutual in at least one source, and inside the range searched
+    inside: Tensor  # bool: not at an end of the range searched
     step: float  # inverse depth between planes
 
 
@@ -163,8 +169,7 @@ class _Matcher:
         planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
         volume = plane_sweep(score, planes, level.chunk)
         best, position, _ = best_plane(volume)
-        mutual = count_agreeing_sources(level, volume, planes, position) > 0
-        sure = mutual & (volume.gather(0, best[None])[0] > 0.7) & (score.contrast > 3.0 / 255.0)
+        sure = (volume.gather(0, best[None])[0] > 0.7) & (score.contrast > 3.0 / 255.0)
         step = float(planes[1])
         found = position[sure] * step
         if prior is not None:
@@ -184,10 +189,9 @@ class _Matcher:
         volume = plane_sweep(BoxWindow(level, config.window), planes, level.chunk)
         volume = semi_global(volume, level.reference, config.smooth_small, config.smooth_large, config.smooth_edge)
         best, position, lead = best_plane(volume)
-        mutual = count_agreeing_sources(level, volume, planes, position) > 0
         inside = (best > 0) & (best < len(planes) - 1)
         step = float(planes[1] - planes[0])
-        return _Sweep(least + position * step, lead, mutual & inside, step)
+        return _Sweep(least + position * step, lead, inside, step)
 
     def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inverse depth and confidence at the working size, [h, w] each.
@@ -196,30 +200,34 @@ class _Matcher:
         beyond it) and the prior's. Square windows leave the two best that differ; support windows decide and refine.
         """
         config, level = self.config, self.level
-        hypotheses, leads, usable = self._hypotheses(coarse, prior)
+        hypotheses, leads, inside = self._hypotheses(coarse, prior)
         box = BoxWindow(level, config.window)
-        scores = box(hypotheses) - 0.3 * ~usable
+        scores = box(hypotheses) - 0.3 * ~inside
         first = scores.max(0).indices[None]
         differs = (hypotheses - hypotheses.gather(0, first)).abs() > 1.5 * coarse.step
         second = torch.where(differs, scores, -2.0).max(0).indices[None]
 
-        support = SupportWindow(level, self.colour, 5, 2, config.colour_sigma)
+        support = SupportWindow(level, self.colour, *TAPS, config.colour_sigma)
         picked = torch.cat((first, second))
         pair = hypotheses.gather(0, picked)
         pair_scores = support(pair)
-        winner = (pair_scores - 0.3 * ~usable.gather(0, picked)).max(0).indices[None]
+        winner = (pair_scores - 0.3 * ~inside.gather(0, picked)).max(0).indices[None]
         w, score = pair.gather(0, winner)[0], pair_scores.gather(0, winner)[0]
         chosen = picked.gather(0, winner)
 
-        nudge = 0.6 / level.pixels_per_inverse_depth
+        nudge = NUDGE / level.pixels_per_inverse_depth
         below, above = support(torch.stack((w - nudge, w + nudge)))
         w = w + nudge * parabola_peak(below, score, above).clamp_(-1.0, 1.0)
 
-        tolerance = 3.0 * config.plane_step / level.pixels_per_inverse_depth
-        alike = share_of_alike_neighbours(self.colour, w, tolerance, config.colour_sigma, reach=6)
+        two_pixels = 2.0 / level.pixels_per_inverse_depth
+        alike = share_of_alike_neighbours(self.colour, w, ALIKE_PX / level.pixels_per_inverse_depth, config.colour_sigma, reach=6)
         lead = leads.gather(0, chosen)[0]
-        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + 0.05)
-        trusted = usable.gather(0, chosen)[0] & (confidence >= config.min_confidence)
+        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + LEAD)
+        trusted = inside.gather(0, chosen)[0] & (confidence >= config.min_confidence)
+        confidence = torch.where(trusted, confidence, 0.0)
+        confidence = torch.where(keeps_its_match(level, w, confidence, two_pixels), confidence, 0.0)
+        w, support = agreeing_neighbours(w, confidence, two_pixels, reach=3)
+        trusted = (support >= config.min_confidence * 2.0 / 3.0)
         trusted &= w * level.pixels_per_inverse_depth >= config.min_parallax
         return w, torch.where(trusted, confidence, 0.0)
 
@@ -240,22 +248,22 @@ class _Matcher:
         return StereoResult(empty, empty.clone())
 
     def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Inverse depths, leads and usability of K hypotheses a pixel at the working size, [K, h, w] each."""
+        """Inverse depths, leads and whether inside the range, of K hypotheses a pixel at the working size, [K, h, w] each."""
         size, reach = self.level.size, 3
-        maps = torch.stack((coarse.w, coarse.lead, coarse.usable.float()))
+        maps = torch.stack((coarse.w, coarse.lead, coarse.inside.float()))
         padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
         height, width = coarse.w.shape
         offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
         shifted = [padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] for dy, dx in offsets]
-        w, leads, usable = _nearest(torch.stack(shifted, dim=1), size)
+        w, leads, inside = _nearest(torch.stack(shifted, dim=1), size)
         smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
         if prior is not None:
             known = _nearest(prior, size)
             w = torch.cat((w, known[None]))
             leads = torch.cat((leads, torch.full_like(known, 0.05)[None]))
-            usable = torch.cat((usable, (known > 0).float()[None]))
-        return w, leads, usable > 0
+            inside = torch.cat((inside, (known > 0).float()[None]))
+        return w, leads, inside > 0
 
     def _level(self, scale: float) -> MatchLevel:
         """The images shrunk once more by `scale`."""

@@ -1,4 +1,4 @@
-"""The parts of plane-sweep stereo: how well depth hypotheses explain posed views, and what a volume of them tells.
+"""How well depth hypotheses explain posed views: warping into each source, and correlation of windows.
 
 Everything here works at one image size at a time (`MatchLevel`) and in inverse depth, `w` (1 / depth along the
 reference's z), because equal steps in `w` are nearly equal steps in the image. `w` is either one value a plane,
@@ -8,7 +8,7 @@ reference's z), because equal steps in `w` are nearly equal steps in the image. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -68,15 +68,6 @@ class MatchLevel:
         grid = self.source_grid(index, w)
         image = self.sources[index].expand(grid.shape[0], 1, -1, -1)
         return F.grid_sample(image, grid, padding_mode="border", align_corners=False)[:, 0]
-
-    def plane_homographies(self, index: int, planes: Tensor) -> Tensor:
-        """[D, 3, 3] float64: reference pixels to grid_sample's units in a source, a plane each."""
-        infinity = self._infinity[index].double()
-        columns = (infinity[:, 0, 1] - infinity[:, 0, 0], infinity[:, 1, 0] - infinity[:, 0, 0], infinity[:, 0, 0])
-        homographies = torch.stack(columns, dim=1).repeat(len(planes), 1, 1)
-        parallax = torch.tensor(self._parallax[index], dtype=torch.float64, device=planes.device)
-        homographies[:, :, 2] += planes.double()[:, None] * parallax
-        return homographies
 
     def _parallax_rate(self, index: int) -> float:
         """Pixels a source's image point moves per unit of inverse depth, at infinity; median over the image."""
@@ -191,121 +182,6 @@ def best_half(scores: Sequence[Tensor]) -> Tensor:
     return torch.where(seen > 2, 0.5 * (first + second), first)
 
 
-def plane_sweep(score: Callable[[Tensor], Tensor], planes: Tensor, chunk: int) -> Tensor:
-    """Scores of fronto-parallel planes at the inverse depths `planes` [D], [D, h, w] (Collins, CVPR 1996)."""
-    return torch.cat([score(part[:, None, None]) for part in planes.split(chunk)])
-
-
-def semi_global(volume: Tensor, guide: Tensor, small_step: float, large_step: float, edge: float) -> Tensor:
-    """Scores [D, h, w] smoothed along the four axis directions, same shape, mean over them (Hirschmueller, PAMI 2008).
-
-    A step of one plane between neighbours costs `small_step`; a larger one `large_step`, less where the grey value of
-    `guide` [h, w] changes: half as much more than `small_step` at a change of `edge`.
-    """
-    cost = (1.0 - volume).permute(1, 2, 0).contiguous()
-    total = torch.zeros_like(cost)
-    for axis in (0, 1):
-        _sweep_both_ways(cost.transpose(0, axis), guide.transpose(0, axis), total.transpose(0, axis),
-                         small_step, large_step, edge)
-    return total.mul_(-0.25).permute(2, 0, 1)
-
-
-def _sweep_both_ways(
-    cost: Tensor, guide: Tensor, total: Tensor, small_step: float, large_step: float, edge: float
-) -> None:
-    """Adds to `total` [n, m, D] the path costs along the first axis, forwards and backwards at once."""
-    length, across, planes = cost.shape
-    change = (guide[1:] - guide[:-1]).abs()
-    jump = small_step + (large_step - small_step) / (1.0 + change / edge)  # [n - 1, m]
-    jump = torch.stack((jump, jump.flip(0)), dim=1)[..., None]  # [n - 1, 2, m, 1]
-    path = torch.stack((cost[0], cost[-1]))  # [2, m, D]
-    padded = torch.full((2, across, planes + 2), math.inf, device=cost.device)
-    total[0] += path[0]
-    total[-1] += path[1]
-    for i in range(1, length):
-        least = path.amin(-1, keepdim=True)
-        padded[..., 1:-1] = path
-        neighbour = torch.minimum(padded[..., :-2], padded[..., 2:]).add_(small_step)
-        path = torch.minimum(torch.minimum(path, neighbour), least + jump[i - 1]).sub_(least)
-        path[0] += cost[i]
-        path[1] += cost[-1 - i]
-        total[i] += path[0]
-        total[-1 - i] += path[1]
-
-
-def best_plane(volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Winner of each pixel of a volume [D, h, w].
-
-    Returns its index [h, w] int64; its position [h, w] between planes by a parabola through three scores; and its lead
-    [h, w] over the best score more than two planes away (how unique it is).
-    """
-    score, index = volume.max(0)
-    inner = index.clamp(1, volume.shape[0] - 2)
-    below, at, above = volume.gather(0, torch.stack((inner - 1, inner, inner + 1)))
-    position = index + torch.where(inner == index, parabola_peak(below, at, above).clamp_(-0.5, 0.5), 0.0)
-    steps_away = (torch.arange(volume.shape[0], device=volume.device)[:, None, None] - index).abs()
-    rival = torch.where(steps_away > 2, volume, -math.inf).amax(0)
-    return index, position, score - rival
-
-
-def parabola_peak(below: Tensor, at: Tensor, above: Tensor) -> Tensor:
-    """Where the parabola through scores at -1, 0, 1 has its maximum; towards the higher end where it has none."""
-    curvature = below - 2.0 * at + above
-    return torch.where(curvature < -1e-6, 0.5 * (below - above) / curvature, torch.sign(above - below))
-
-
-def count_agreeing_sources(level: MatchLevel, volume: Tensor, planes: Tensor, position: Tensor) -> Tensor:
-    """Left-right check in a plane sweep: in how many sources the match is mutual, [h, w] int32.
-
-    The volume [D, h, w] is carried into each source, where each pixel picks its own best plane; a reference pixel
-    agrees where the source pixel it lands on picked the same plane, to within one.
-    """
-    count, height, width = volume.shape
-    shifted = (volume - volume.amin() + 1.0)[:, None]  # so that zero padding never wins
-    agreeing = torch.zeros(height, width, dtype=torch.int32, device=volume.device)
-    w = planes[0] + position * (planes[1] - planes[0])
-    for index, source in enumerate(level.sources):
-        rows, columns = source.shape
-        to_pixels = torch.linalg.inv(level.plane_homographies(index, planes))
-        to_grid = _pixel_to_grid(width, height).to(to_pixels)
-        from_grid = _pixel_to_grid(columns, rows).to(to_pixels)
-        homographies = (to_grid @ to_pixels @ from_grid).float()  # source pixels -> reference, grid_sample's units
-        pixels = _homogeneous_pixels(columns, rows, volume.device)
-        best = torch.full((rows, columns), -math.inf, device=volume.device)
-        choice = torch.zeros(rows, columns, device=volume.device)
-        for start in range(0, count, level.chunk):
-            mapped = (homographies[start:start + level.chunk].reshape(-1, 3) @ pixels).reshape(-1, 3, rows, columns)
-            grid = torch.stack((mapped[:, 0], mapped[:, 1]), dim=-1).div_(mapped[:, 2].clamp(min=1e-6)[..., None])
-            seen = F.grid_sample(shifted[start:start + level.chunk], grid, mode="nearest", align_corners=False)[:, 0]
-            top, plane = seen.max(0)
-            choice = torch.where(top > best, (plane + start).float(), choice)
-            best = torch.maximum(best, top)
-        grid = level.source_grid(index, w[None])
-        back = F.grid_sample(choice[None, None], grid, mode="nearest", padding_mode="border", align_corners=False)[0, 0]
-        agreeing += ((back - position).abs() <= 1.0) & (grid[0].abs() < 1.0).all(-1)
-    return agreeing
-
-
-def share_of_alike_neighbours(colour: Tensor, w: Tensor, tolerance: float, colour_sigma: float, reach: int) -> Tensor:
-    """Of the neighbours of like colour, the share whose inverse depth `w` [h, w] is within `tolerance`, [h, w], 0..1.
-
-    Low on fattened edges (the background's colour at the foreground's depth) and where depth is noise. `colour` is
-    [3, h, w], 0..1; 12 neighbours are asked, up to `reach` pixels away.
-    """
-    height, width = w.shape
-    planes = torch.cat((colour / (colour_sigma * math.sqrt(2.0)), w[None] / tolerance))
-    padded = F.pad(planes[None], (reach,) * 4, mode="constant", value=math.inf)[0]
-    agree, total = torch.zeros_like(w), torch.full_like(w, 1e-6)
-    near, diagonal = round(reach / 2), round(reach * 2 / 3)
-    axes = [(dy * r, dx * r) for r in (reach, near) for dy, dx in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-    for dy, dx in (*axes, *((dy * diagonal, dx * diagonal) for dy in (-1, 1) for dx in (-1, 1))):
-        difference = padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] - planes
-        weight = difference[:3].square().sum(0).neg_().exp_()
-        total += weight
-        agree += weight * (difference[3].abs() < 1.0)
-    return agree / total
-
-
 def _projection(
     reference: Intrinsics, source: Intrinsics, source_from_reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -325,13 +201,6 @@ def _pixel_to_grid(width: int, height: int) -> Tensor:
     """[3, 3] float64: pixels (first centre at 0) to grid_sample's units (align_corners=False)."""
     rows = [[2.0 / width, 0.0, 1.0 / width - 1.0], [0.0, 2.0 / height, 1.0 / height - 1.0], [0.0, 0.0, 1.0]]
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def _homogeneous_pixels(width: int, height: int, device: torch.device) -> Tensor:
-    """[3, height * width] float."""
-    x = torch.arange(width, device=device, dtype=torch.float32).expand(height, width)
-    y = torch.arange(height, device=device, dtype=torch.float32)[:, None].expand(height, width)
-    return torch.stack((x, y, torch.ones_like(x))).reshape(3, -1)
 
 
 def _nan_frame(image: Tensor) -> Tensor:
