@@ -160,6 +160,21 @@ def test_objects_outlive_the_keyframes_that_showed_them(truth):
     assert (layer.update(uids).ids == before.ids).mean() > 0.95
 
 
+def test_young_gaussians_take_the_object_of_their_neighbour(truth):
+    rng = np.random.default_rng(13)
+    layer = ObjectLayer()
+    for k in range(8):
+        layer.set_votes(corrupted_view(k, truth, rng))
+    uids = np.arange(2 * len(truth))  # the second half was born after every vote
+    means = np.stack(
+        [np.concatenate([truth, truth + 0.1]) * 10.0, np.arange(len(uids)) * 0.0, np.zeros(len(uids))], axis=1
+    )
+    layer.update(uids)
+    ids = layer.inherit(uids, means).ids
+    object_of = {truth[i]: ids[i] for i in range(len(truth)) if ids[i] >= 0}
+    assert np.mean([ids[len(truth) + i] == object_of[truth[i]] for i in range(len(truth))]) > 0.95
+
+
 def test_memory_forgets_gaussians_that_are_gone(truth):
     rng = np.random.default_rng(12)
     layer = ObjectLayer()

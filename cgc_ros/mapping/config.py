@@ -10,8 +10,8 @@ class KeyframeConfig:
     """When a frame becomes a keyframe, and how many are held."""
 
     max_keyframes: int = 150  # held in memory; beyond it the most redundant one leaves
-    min_translation: float = 0.03  # of the median scene depth: camera motion that makes a keyframe
-    min_rotation_deg: float = 3.0
+    min_translation: float = 0.02  # of the median scene depth: camera motion that makes a keyframe
+    min_rotation_deg: float = 2.0
     min_unexplained: float = 0.05  # share of pixels that the map does not cover yet (opacity below 0.3)
     max_jump: float = 0.0  # metres; a larger jump of the pose between frames is refused (0: never)
 
@@ -24,6 +24,10 @@ class SeedingConfig:
     min_density: float = 0.006  # Gaussians per pixel of a 640 pixels wide image, on plain surfaces
     max_density: float = 0.08  # Gaussians per pixel on the finest detail
     refine_share: float = 0.25  # of the density that the render lacks where the map covers the image already
+    refine_after: int = (
+        10  # training steps on a keyframe after which the detail it still lacks is seeded once (0: never)
+    )
+    refine_late_share: float = 0.6  # of the density lacking then
     spread: float = 0.8  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
     opacity: float = 0.7  # of a new Gaussian

@@ -25,7 +25,7 @@ class SeedDepth:
 
     keyframe: Keyframe
     depth: np.ndarray  # [H, W] float32, metres, 0 = none
-    guessed: np.ndarray | None = None  # [H, W] bool: filled in from its surroundings rather than measured
+    guessed: np.ndarray  # [H, W] bool: filled in from its surroundings rather than measured
 
 
 class DepthSource:
@@ -47,7 +47,7 @@ class DepthSource:
         map yet.
         """
         if keyframe.depth is not None and (keyframe.depth > 0).any():
-            yield SeedDepth(keyframe, keyframe.depth.astype(np.float32))
+            yield SeedDepth(keyframe, *_filled(keyframe.depth.astype(np.float32)))
             return
         self.waiting.append(keyframe.id)
         for waiting in self.waiting[-MAX_WAITING:]:

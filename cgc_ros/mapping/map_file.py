@@ -110,9 +110,7 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
     count = len(rows["uids"])
     cap = mapper.config.density.max_gaussians
     if count > cap:
-        raise MapFileError(
-            f"{path} has {count} Gaussians, more than max_gaussians={cap}: raise the cap"
-        )
+        raise MapFileError(f"{path} has {count} Gaussians, more than max_gaussians={cap}: raise the cap")
     for name, shape in mapper.model.row_shapes().items():
         if parameters[name].shape != (count, *shape) or not np.isfinite(parameters[name]).all():
             raise ValueError(f"{name} has shape {parameters[name].shape}, wanted {(count, *shape)} of finite numbers")

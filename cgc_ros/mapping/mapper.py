@@ -11,11 +11,11 @@ import torch
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import MapperConfig
-from cgc_ros.mapping.density import make_room, prune
+from cgc_ros.mapping.density import prune
 from cgc_ros.mapping.depth_source import DepthSource
+from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.map_file import load_mapper, save_mapper
-from cgc_ros.mapping.seeding import seed_density, seed_gaussians
 from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
@@ -50,8 +50,8 @@ class Mapper:
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
         self.segmenter = MapSegmenter(self.model, config.segmentation, self.backend, config.seed)
         self.depth_source = DepthSource(self.device)
+        self.growth = MapGrowth(self.model, config.seeding, config.density, self._render_plain, config.seed)
         self.rng = np.random.default_rng(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
         self.steps = 0
         self.steps_since_keyframe = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
@@ -111,6 +111,8 @@ class Mapper:
         )
         if self.steps % density.prune_every == 0:
             prune(self.model, density, self.steps, self.scene_depth)
+        if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
+            self.growth.refine(keyframe, self.steps)
         self.segmenter.step(self.keyframes, self.steps)
         return report
 
@@ -189,37 +191,10 @@ class Mapper:
         return depth or self.scene_depth
 
     def _seed(self, keyframe: Keyframe) -> None:
-        """New Gaussians for what the map does not explain of a keyframe."""
-        config = self.config
-        room = config.density.max_gaussians - len(self.model)
-        for seed in self.depth_source.depths_for(keyframe, self.keyframes, self._rendered_depth):
-            source, depth = seed.keyframe, seed.depth
-            self._note_depth(source, depth)
-            rendered, usable = None, depth > 0
-            if len(self.model):
-                view = self._render_plain(source.camera(1.0, self.device))
-                behind = (view.depth.cpu().numpy() - depth) > config.seeding.relative_depth_error * depth
-                measured = depth > 0 if seed.guessed is None else ~seed.guessed
-                covered = (view.alpha.cpu().numpy() > config.seeding.covered_alpha) & ~(behind & measured)
-                rendered = (view.color.clamp(0, 1).cpu().numpy(), covered)
-                usable = measured | ~covered
-            wanted = seed_density(source.image, usable, rendered, config.seeding)
-            seeds = seed_gaussians(
-                source.image, depth, source.intrinsics, source.world_from_camera, wanted, config.seeding, self.rng
-            )
-            if len(seeds) > room:
-                room += make_room(self.model, config.density, self.steps, len(seeds) - room)
-            if len(seeds) > room:
-                seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
-            self.model.append(seeds, self.steps, self.generator)
-            room -= len(seeds)
-
-    def _rendered_depth(self, keyframe: Keyframe) -> np.ndarray | None:
-        """The map's own depth in a keyframe's view, [H, W] float32, 0 where it does not know."""
-        if len(self.model) == 0:
-            return None
-        view = self._render_plain(keyframe.camera(1.0, self.device))
-        return torch.where(view.alpha > self.config.seeding.covered_alpha, view.depth, 0.0).cpu().numpy()
+        """New Gaussians for what the map does not explain of a keyframe, and of those that waited for it."""
+        for source in self.depth_source.depths_for(keyframe, self.keyframes, self.growth.rendered_depth):
+            self._note_depth(source.keyframe, source.depth)
+            self.growth.seed(source, self.steps)
 
     def _note_depth(self, keyframe: Keyframe, depth: np.ndarray) -> None:
         valid = depth[depth > 0]

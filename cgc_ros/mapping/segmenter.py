@@ -82,7 +82,8 @@ class MapSegmenter:
         """Associate all masks and label every Gaussian anew."""
         self.clustered_step = step
         uids = self.model.uids.cpu().numpy()
-        state = self.layer.update(uids)
+        self.layer.update(uids)
+        state = self.layer.inherit(uids, self.model.means.detach().cpu().numpy())
         ids = torch.from_numpy(state.ids_of(uids))
         self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
         self.prototypes = object_prototypes(self.model.features.detach(), ids, self.prototype_ids)

@@ -33,6 +33,7 @@ LEAD = 0.05
 TAPS = (5, 2)
 NUDGE = 0.6
 EXCL = 2
+def PRIORF(known,w,leads,coarse): return torch.where((known-w[0]).abs()<coarse.step,leads[0],.05)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def choose_sources(
     candidates: Sequence[StereoView],
     count: int,
     depth_hint: float | None = None,
-    ideal_angle_deg: float = 5.0,
+    ideal_angle_deg: float = 4.0,
     max_angle_deg: float = 12.0,
     min_overlap: float = 0.4,
 ) -> list[int]:
@@ -86,14 +87,15 @@ def choose_sources(
     error, wider loses the likeness of the images. Wider than `max_angle_deg` only where there is nothing narrower.
 
     Args:
-        depth_hint: median depth of the scene in this view, unit of the poses. Without it the median baseline is
-            taken to be the ideal one.
+        depth_hint: median depth of the scene in this view, unit of the poses. Without it the nearest
+            candidates are taken to be about the ideal angle apart.
     """
     baselines = [float(np.linalg.norm(_source_from_reference(view, reference)[:3, 3])) for view in candidates]
     moved = [baseline for baseline in baselines if baseline > 0]
     if not moved or count < 1:
         return []
-    depth = depth_hint or float(np.median(moved)) / math.tan(math.radians(ideal_angle_deg))
+    nearest = min(baseline for baseline in moved if baseline >= 0.05 * max(moved))
+    depth = depth_hint or nearest / math.tan(math.radians(ideal_angle_deg))
     ranked = []
     for index, (view, baseline) in enumerate(zip(candidates, baselines, strict=True)):
         overlap = _overlap(reference, view, depth)
@@ -220,14 +222,16 @@ class _Matcher:
         w = w + nudge * parabola_peak(below, score, above).clamp_(-1.0, 1.0)
 
         two_pixels = 2.0 / level.pixels_per_inverse_depth
-        alike = share_of_alike_neighbours(self.colour, w, ALIKE_PX / level.pixels_per_inverse_depth, config.colour_sigma, reach=6)
+        alike = share_of_alike_neighbours(
+            self.colour, w, ALIKE_PX / level.pixels_per_inverse_depth, config.colour_sigma, reach=6
+        )
         lead = leads.gather(0, chosen)[0]
         confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + LEAD)
         trusted = inside.gather(0, chosen)[0] & (confidence >= config.min_confidence)
         confidence = torch.where(trusted, confidence, 0.0)
         confidence = torch.where(keeps_its_match(level, w, confidence, two_pixels), confidence, 0.0)
         w, support = agreeing_neighbours(w, confidence, two_pixels, reach=3)
-        trusted = (support >= config.min_confidence * 2.0 / 3.0)
+        trusted = support >= config.min_confidence * 2.0 / 3.0
         trusted &= w * level.pixels_per_inverse_depth >= config.min_parallax
         return w, torch.where(trusted, confidence, 0.0)
 
@@ -254,14 +258,14 @@ class _Matcher:
         padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
         height, width = coarse.w.shape
         offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
-        shifted = [padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] for dy, dx in offsets]
+        shifted = [padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets]
         w, leads, inside = _nearest(torch.stack(shifted, dim=1), size)
         smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
         if prior is not None:
             known = _nearest(prior, size)
             w = torch.cat((w, known[None]))
-            leads = torch.cat((leads, torch.full_like(known, 0.05)[None]))
+            leads = torch.cat((leads, PRIORF(known,w,leads,coarse)[None]))
             inside = torch.cat((inside, (known > 0).float()[None]))
         return w, leads, inside > 0
 

@@ -42,7 +42,8 @@ class MatchLevel:
             self._infinity.append(torch.as_tensor(infinity, dtype=torch.float32, device=reference.device))
             self._parallax.append(parallax.tolist())
         self.pixels_per_inverse_depth = max(
-            (self._parallax_rate(index) for index in range(len(self.sources))), default=0.0)
+            (self._parallax_rate(index) for index in range(len(self.sources))), default=0.0
+        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -105,8 +106,8 @@ class BoxWindow:
         count = warped.shape[0]
         moments = torch.empty(3 * count, *warped.shape[1:], device=warped.device)
         moments[:count] = warped
-        torch.mul(warped, warped, out=moments[count:2 * count])
-        torch.mul(warped, self.level.reference, out=moments[2 * count:])
+        torch.mul(warped, warped, out=moments[count : 2 * count])
+        torch.mul(warped, self.level.reference, out=moments[2 * count :])
         mean, square, product = _box_mean(moments, self.window).split(count)
         variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0).add_(self.level.noise_variance)
         covariance = product.addcmul_(mean, self._mean, value=-1)

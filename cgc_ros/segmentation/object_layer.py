@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
@@ -92,6 +93,24 @@ class ObjectLayer:
         records = self._records(table, mask_clusters, lasting, ids, labelling.confidence)
         self._remember_masks(table, mask_clusters, lasting)
         self.state = ObjectState(uids.copy(), ids, labelling.confidence, records)
+        return self.state
+
+    def inherit(self, uids: np.ndarray, means: np.ndarray) -> ObjectState:
+        """Give Gaussians that no keyframe has voted on yet (young ones) the object of their nearest neighbour.
+
+        `means` [N, 3] are the positions of the Gaussians `uids` [N] that the last `update` was given.
+        """
+        if len(self.state.uids) != len(uids):
+            return self.state
+        young = np.ones(len(uids), dtype=bool)
+        for votes in self.votes.values():
+            at = np.searchsorted(uids, votes.uids).clip(max=len(uids) - 1)
+            young[at[uids[at] == votes.uids]] = False
+        if young.any() and not young.all():
+            nearest = np.flatnonzero(~young)[cKDTree(means[~young]).query(means[young])[1]]
+            ids = self.state.ids.copy()
+            ids[young] = ids[nearest]
+            self.state = replace(self.state, ids=ids)
         return self.state
 
     def _sample(self, uids: np.ndarray) -> np.ndarray:

@@ -1,0 +1,83 @@
+"""Growing the map: Gaussians for what a new keyframe adds, and later for the detail that training could not render."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.mapping.config import DensityConfig, SeedingConfig
+from cgc_ros.mapping.density import make_room
+from cgc_ros.mapping.depth_source import SeedDepth
+from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.seeding import seed_density, seed_gaussians
+from cgc_ros.rendering import Camera, Render
+
+
+class MapGrowth:
+    """Adds Gaussians to a model under its cap. `render` gives colour, depth and opacity of any view, without gradients."""
+
+    def __init__(
+        self,
+        model: GaussianModel,
+        seeding: SeedingConfig,
+        density: DensityConfig,
+        render: Callable[[Camera], Render],
+        seed: int,
+    ):
+        self.model, self.seeding, self.density, self.render = model, seeding, density, render
+        self.rng = np.random.default_rng(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def seed(self, source: SeedDepth, step: int) -> int:
+        """Gaussians for what the map does not explain of a keyframe; how many."""
+        keyframe, depth, measured = source.keyframe, source.depth, ~source.guessed
+        rendered, usable = None, depth > 0
+        if len(self.model):
+            color, alpha, map_depth = self._view(keyframe)
+            behind = measured & (map_depth - depth > self.seeding.relative_depth_error * depth)
+            covered = (alpha > self.seeding.covered_alpha) & ~behind
+            rendered = (color, covered)
+            usable = (measured | ~covered) & usable
+        return self._add(keyframe, depth, seed_density(keyframe.image, usable, rendered, self.seeding), step)
+
+    def refine(self, keyframe: Keyframe, step: int) -> int:
+        """Gaussians where a trained keyframe still lacks detail, on the measured or else the rendered surface; how many."""
+        if len(self.model) == 0:
+            return 0
+        color, alpha, map_depth = self._view(keyframe)
+        covered = alpha > self.seeding.covered_alpha
+        depth = np.where(covered, map_depth, 0.0).astype(np.float32)
+        if keyframe.depth is not None:
+            depth = np.where(keyframe.depth > 0, keyframe.depth.astype(np.float32), depth)
+        config = replace(self.seeding, refine_share=self.seeding.refine_late_share)
+        wanted = seed_density(keyframe.image, covered & (depth > 0), (color, covered), config)
+        return self._add(keyframe, depth, wanted, step, spare=True)
+
+    def rendered_depth(self, keyframe: Keyframe) -> np.ndarray | None:
+        """The map's own depth in a keyframe's view, [H, W] float32, 0 where it does not know; None without a map."""
+        if len(self.model) == 0:
+            return None
+        _, alpha, depth = self._view(keyframe)
+        return np.where(alpha > self.seeding.covered_alpha, depth, 0.0).astype(np.float32)
+
+    def _view(self, keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colour [H, W, 3] 0..1, opacity and depth [H, W] of the map in a keyframe's view."""
+        view = self.render(keyframe.camera(1.0, self.model.device))
+        return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
+
+    def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: np.ndarray, step: int, spare: bool = False) -> int:
+        """Draw Gaussians from a density; `spare`: only into rows that are free, else the least important ones give way."""
+        seeds = seed_gaussians(
+            keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
+        )
+        room = self.density.max_gaussians - len(self.model)
+        if len(seeds) > room and not spare:
+            room += make_room(self.model, self.density, step, len(seeds) - room)
+        if len(seeds) > room:
+            seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), max(room, 0), replace=False))))
+        self.model.append(seeds, step, self.generator)
+        return len(seeds)
