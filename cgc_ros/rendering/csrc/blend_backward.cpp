@@ -1,11 +1,16 @@
 // Gradients of a tile, back to front. The transmittance is recovered by division, and what lies behind a Gaussian is one
 // number a pixel: sum of w_j (c_j . dL/dC), since only its product with dL/dC matters.
+//
+// Per block and run of Gaussians: alphas; products channels . dL/dC of eight Gaussians at once; the walk back through the
+// run; sums of w dL/dC for the channels, four Gaussians at once with the channels across the lanes.
 #include "channels.h"
 #include "kernels.h"
 #include "tile_segment.h"
 
 namespace cgc::CGC_ISA {
 namespace {
+
+constexpr int kGeometry = 8;  // floats of a gradient record before its channels: s, su, sv, suu, suv, svv, -, -
 
 struct BackwardBlock {
   vfloat transmittance;  // in front of what has been visited so far
@@ -14,24 +19,41 @@ struct BackwardBlock {
   int last_stop;
 };
 
+// Sizes are rounded up to a multiple of four by entries of no weight that belong to the row after the segment's last.
 struct BackwardQueue {
-  alignas(32) float alpha[kQueue][kLanes];      // 0 where the Gaussian is not blended
-  alignas(32) float movable[kQueue][kLanes];    // alpha where it follows opacity and geometry, 0 where it is clamped
+  alignas(32) float alpha[kQueue][kLanes];    // 0 where the Gaussian is not blended
+  alignas(32) float movable[kQueue][kLanes];  // alpha where it follows opacity and geometry, 0 where it is clamped
   alignas(32) float u[kQueue][kLanes];
   alignas(32) float v[kQueue][kLanes];
-  alignas(32) float dot[kQueue][kLanes];        // channels . gradient of the pixel
+  alignas(32) float dot[kQueue][kLanes];      // channels . gradient of the pixel
   alignas(32) float weights[kQueue][kLanes];
-  alignas(32) float s[kQueue][kLanes];          // alpha dL/dalpha
   int32_t index[kQueue];
-  int size;
+  int size, padded_size;
 };
 
 struct BackwardScratch {
   Segment segment;
   BackwardQueue queue;
   BackwardBlock blocks[kBlocks];
-  // then floats: [kSegment, stride] channel records, [kSegment, 8 + stride] gradients,
-  // [kBlocks, stride, 8] pixel gradients by channel, [kBlocks, 8, stride] the same by pixel
+};
+
+// The arrays behind BackwardScratch.
+struct BackwardArrays {
+  float* gradients;   // [kSegment + 1, kGeometry + stride]
+  float* by_channel;  // [kBlocks, stride, 8] gradients of the pixels
+  float* by_pixel;    // [kBlocks, 8, stride] the same
+  float* records;     // [kSegment + 1, stride] channels
+
+  BackwardArrays(void* memory, int stride) {
+    gradients = static_cast<float*>(memory);
+    by_channel = gradients + (kSegment + 1) * (kGeometry + stride);
+    by_pixel = by_channel + kBlocks * kLanes * stride;
+    records = by_pixel + kBlocks * kLanes * stride;
+  }
+  static size_t floats(const Channels& channels) {
+    const size_t stride = channels.stride();
+    return (kSegment + 1) * (kGeometry + stride) + 2 * kBlocks * kLanes * stride + record_floats(channels, kSegment + 1);
+  }
 };
 
 // Gradients of a block's pixels by channel and by pixel; where depth was normalised by alpha, that is undone here.
@@ -39,32 +61,33 @@ void load_pixel_gradients(const BackwardTiles& job, const TilePixels& pixels, in
                           float* by_pixel, BackwardBlock& state) {
   const ForwardTiles& forward = job.forward;
   const Channels& channels = forward.channels;
-  const int stride = channels.stride(), num_colors = channels.color_count(), num_features = channels.num_features;
+  const int stride = channels.stride(), num_features = channels.num_features;
+  const int color_at = channels.color_at(), depth_at = channels.depth_at();
   std::memset(by_pixel, 0, sizeof(float) * kLanes * stride);
-  vfloat to_transmittance = splat(0.0f);
+  float to_transmittance[kLanes] = {};
   for (int l = 0; l < kLanes; ++l) {
     if (!pixels.is_inside(block, l)) continue;
     const int64_t pixel = pixels.pixel(forward.view, block, l);
     float* out = by_pixel + l * stride;
     float v_transmittance = job.alpha ? -job.alpha[pixel] : 0.0f;
-    if (job.color && num_colors) {
+    if (job.features) std::memcpy(out, job.features + pixel * num_features, num_features * sizeof(float));
+    if (job.color && channels.color) {
       for (int k = 0; k < 3; ++k) {
-        out[k] = job.color[3 * pixel + k];
-        if (forward.background) v_transmittance += forward.background[k] * out[k];
+        out[color_at + k] = job.color[3 * pixel + k];
+        if (forward.background) v_transmittance += forward.background[k] * out[color_at + k];
       }
     }
-    if (job.features) std::memcpy(out + num_colors, job.features + pixel * num_features, num_features * sizeof(float));
-    if (job.depth && channels.depths) {
+    if (job.depth && channels.depth) {
       const float alpha = 1.0f - state.transmittance[l];
       if (alpha > 1e-10f) {
         const float v_sum = job.depth[pixel] / alpha;
-        out[num_colors + num_features] = v_sum;
+        out[depth_at] = v_sum;
         v_transmittance += v_sum * forward.depth[pixel];
       }
     }
     to_transmittance[l] = v_transmittance;
   }
-  state.behind = state.transmittance * to_transmittance;
+  state.behind = state.transmittance * load(to_transmittance);
   for (int base = 0; base < stride; base += kLanes) {
     vfloat rows[kLanes];
     for (int l = 0; l < kLanes; ++l) rows[l] = load(by_pixel + l * stride + base);
@@ -74,8 +97,8 @@ void load_pixel_gradients(const BackwardTiles& job, const TilePixels& pixels, in
 }
 
 // Alphas of list entries from - 1, from - 2, ...; returns where the next run ends.
-int alpha_run(const Segment& segment, int block, int from, int position, const BackwardBlock& state,
-              BackwardQueue& queue) {
+inline int alpha_run(const Segment& segment, int block, int from, int position, const BackwardBlock& state,
+                     BackwardQueue& queue) {
   const vfloat px = TilePixels::centre_x(block), py = TilePixels::centre_y(block);
   const uint8_t* list = segment.lists[block];
   const int end = from > kQueue ? from - kQueue : 0;
@@ -95,24 +118,37 @@ int alpha_run(const Segment& segment, int block, int from, int position, const B
     n += lane_bits(active) != 0;
   }
   queue.size = n;
+  for (; n % 4; ++n) {
+    store(queue.weights[n], splat(0.0f));
+    queue.index[n] = kSegment;
+  }
+  queue.padded_size = n;
   return end;
 }
 
-void dots(BackwardQueue& queue, const float* records, int stride, int count, const float* by_channel) {
-  for (int q = 0; q < queue.size; ++q) {
-    const float* record = records + queue.index[q] * stride;
-    vfloat even = splat(0.0f), odd = splat(0.0f);
-    int k = 0;
-    for (; k + 1 < count; k += 2) {
-      even += splat(record[k]) * load(by_channel + k * kLanes);
-      odd += splat(record[k + 1]) * load(by_channel + (k + 1) * kLanes);
-    }
-    if (k < count) even += splat(record[k]) * load(by_channel + k * kLanes);
-    store(queue.dot[q], even + odd);
+template <int kRows>
+inline void dots_of(BackwardQueue& queue, int q, const float* records, int stride, int count, const float* by_channel) {
+  const float* record[kRows];
+  vfloat dot[kRows];
+#pragma GCC unroll 8
+  for (int j = 0; j < kRows; ++j) record[j] = records + queue.index[q + j] * stride, dot[j] = splat(0.0f);
+  for (int k = 0; k < count; ++k) {
+    const vfloat gradient = load(by_channel + k * kLanes);
+#pragma GCC unroll 8
+    for (int j = 0; j < kRows; ++j) dot[j] += gradient * splat(record[j][k]);
   }
+#pragma GCC unroll 8
+  for (int j = 0; j < kRows; ++j) store(queue.dot[q + j], dot[j]);
 }
 
-void walk_back(BackwardQueue& queue, BackwardBlock& state) {
+inline void dots(BackwardQueue& queue, const float* records, int stride, int count, const float* by_channel) {
+  int q = 0;
+  for (; q + 8 <= queue.padded_size; q += 8) dots_of<8>(queue, q, records, stride, count, by_channel);
+  if (q < queue.padded_size) dots_of<4>(queue, q, records, stride, count, by_channel);
+}
+
+// Weights of the run, and the gradients of opacity and geometry.
+inline void walk_back(BackwardQueue& queue, BackwardBlock& state, float* gradients, int row) {
   vfloat transmittance = state.transmittance, behind = state.behind;
   const vfloat one = splat(1.0f);
   for (int q = 0; q < queue.size; ++q) {
@@ -123,81 +159,110 @@ void walk_back(BackwardQueue& queue, BackwardBlock& state) {
     vfloat v_alpha = transmittance * dot - behind * inverse;
     behind += weight * dot;
     store(queue.weights[q], weight);
-    store(queue.s[q], load(queue.movable[q]) * v_alpha);
+    vfloat s = load(queue.movable[q]) * v_alpha, u = load(queue.u[q]), v = load(queue.v[q]);
+    vfloat su = s * u, sv = s * v;
+    float* out = gradients + queue.index[q] * row;
+    store(out, load(out) + sums(s, su, sv, su * u, su * v, sv * v));
   }
   state.transmittance = transmittance, state.behind = behind;
 }
 
-void scatter_channels(const BackwardQueue& queue, int stride, const float* by_pixel, float* gradients) {
-  for (int q = 0; q < queue.size; ++q) {
-    float* out = gradients + queue.index[q] * (8 + stride) + 8;
-    const float* weights = queue.weights[q];
-    for (int base = 0; base < stride; base += kLanes) {
-      vfloat g = load(out + base);
-      for (int l = 0; l < kLanes; ++l) g += splat(weights[l]) * load(by_pixel + l * stride + base);
-      store(out + base, g);
+// gradients[channel] += weight * dL/dC over the block's pixels, for kVectors vectors of channels from `base` on.
+template <int kVectors>
+inline void scatter_vectors(const BackwardQueue& queue, int stride, int base, const float* by_pixel, float* gradients) {
+  constexpr int kRows = 4;
+  const int row = kGeometry + stride;
+  for (int q = 0; q < queue.padded_size; q += kRows) {
+    vfloat g[kRows][kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kRows; ++j)
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) g[j][v] = splat(0.0f);
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+      vfloat pixel[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) pixel[v] = load(by_pixel + l * stride + base + v * kLanes);
+#pragma GCC unroll 4
+      for (int j = 0; j < kRows; ++j) {
+        const vfloat weight = splat(queue.weights[q + j][l]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) g[j][v] += weight * pixel[v];
+      }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kRows; ++j) {
+      float* out = gradients + queue.index[q + j] * row + kGeometry + base;
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, load(out + v * kLanes) + g[j][v]);
     }
   }
 }
 
-void scatter_geometry(const BackwardQueue& queue, int stride, float* gradients) {
-  for (int q = 0; q < queue.size; ++q) {
-    vfloat s = load(queue.s[q]), u = load(queue.u[q]), v = load(queue.v[q]);
-    vfloat su = s * u, sv = s * v;
-    const vfloat zero = splat(0.0f);
-    const vfloat terms[kLanes] = {s, su, sv, su * u, su * v, sv * v, zero, zero};
-    float* out = gradients + queue.index[q] * (8 + stride);
-    store(out, load(out) + sums(terms));
+inline void scatter_channels(const BackwardQueue& queue, int stride, const float* by_pixel, float* gradients) {
+  int base = 0;
+  for (; base + 3 * kLanes <= stride; base += 3 * kLanes) scatter_vectors<3>(queue, stride, base, by_pixel, gradients);
+  if (stride - base == 2 * kLanes) scatter_vectors<2>(queue, stride, base, by_pixel, gradients);
+  if (stride - base == kLanes) scatter_vectors<1>(queue, stride, base, by_pixel, gradients);
+}
+
+// Record i of the segment to where its pair stands in the order of Gaussians.
+inline void write_record(float* pairs, const int32_t* slots, int i, int n, const float* gradients, int row) {
+  constexpr int kLineFloats = 16, kNext = 6;
+  if (i + kNext < n) {
+    const float* next = pairs + int64_t(slots[i + kNext]) * row;
+    for (int k = 0; k < row; k += kLineFloats) __builtin_prefetch(next + k, 1);
   }
+  float* out = pairs + int64_t(slots[i]) * row;
+  for (int k = 0; k < row; k += kLanes) store(out + k, load(gradients + i * row + k));
 }
 
 }  // namespace
 
 size_t backward_scratch(const Channels& channels) {
-  const size_t stride = channels.stride();
-  return sizeof(BackwardScratch) +
-         sizeof(float) * (kSegment * stride + kSegment * (8 + stride) + 2 * kBlocks * kLanes * stride);
+  return sizeof(BackwardScratch) + sizeof(float) * BackwardArrays::floats(channels);
 }
 
 void backward_tile(const BackwardTiles& job, int tile, void* memory) {
   auto& scratch = *static_cast<BackwardScratch*>(memory);
   const ForwardTiles& forward = job.forward;
   const Channels& channels = forward.channels;
-  const int stride = channels.stride(), count = channels.count(), row = 8 + stride;
-  float* records = reinterpret_cast<float*>(&scratch + 1);
-  float* gradients = records + kSegment * stride;
-  float* by_channel = gradients + kSegment * row;
-  float* by_pixel = by_channel + kBlocks * kLanes * stride;
+  const int stride = channels.stride(), count = channels.count(), row = kGeometry + stride;
+  const BackwardArrays arrays(&scratch + 1, stride);
   const TilePixels pixels(forward.view, tile);
-  const int64_t first = forward.lists.first[tile], last = forward.lists.first[tile + 1];
+  const int first = forward.lists.first[tile], last = forward.lists.first[tile + 1];
   if (first == last) return;
 
   uint32_t inside = 0;
   int tile_stop = 0;
   for (int block = 0; block < kBlocks; ++block) {
+    const vint lanes = pixels.inside(block);
+    if (!lane_bits(lanes)) continue;
+    inside |= 1u << block;
     const int64_t at = int64_t(tile) * kTilePixels + block * kLanes;
     BackwardBlock& state = scratch.blocks[block];
-    vint lanes = pixels.inside(block);
     state.transmittance = load(forward.transmittance + at);
     state.stop = load(forward.stop + at) & lanes;
     state.last_stop = 0;
     for (int l = 0; l < kLanes; ++l) state.last_stop = state.stop[l] > state.last_stop ? state.stop[l] : state.last_stop;
     tile_stop = state.last_stop > tile_stop ? state.last_stop : tile_stop;
-    if (!lane_bits(lanes)) continue;
-    inside |= 1u << block;
-    load_pixel_gradients(job, pixels, block, by_channel + block * kLanes * stride, by_pixel + block * kLanes * stride,
-                         state);
+    load_pixel_gradients(job, pixels, block, arrays.by_channel + block * kLanes * stride,
+                         arrays.by_pixel + block * kLanes * stride, state);
   }
+  std::memset(arrays.records + kSegment * stride, 0, sizeof(float) * stride);
 
-  const int num_segments = int((last - first + kSegment - 1) / kSegment);
-  for (int part = num_segments - 1; part >= 0; --part) {
-    const int position = part * kSegment;
-    const int64_t begin = first + position;
-    const int n = int(last - begin < kSegment ? last - begin : kSegment);
-    std::memset(gradients, 0, sizeof(float) * n * row);
+  for (int part = (last - first - 1) / kSegment; part >= 0; --part) {
+    const int position = part * kSegment, begin = first + position;
+    const int n = last - begin < kSegment ? last - begin : kSegment;
+    std::memset(arrays.gradients, 0, sizeof(float) * n * row);
     if (position < tile_stop) {
-      scratch.segment.load(forward.splats, forward.lists, pixels, begin, n, inside);
-      gather_channels(channels, forward.lists.gaussian + begin, n, records);
+      const int32_t* gaussians = forward.lists.gaussian + begin;
+      scratch.segment.load(forward.splats, forward.lists, false, pixels, begin, n, inside,
+                           [&](int i, int32_t gaussian, const Splat& splat) {
+                             if (i + kAhead < n) prefetch_channels(channels, gaussians[i + kAhead]);
+                             gather_channels(channels, gaussian, splat, arrays.records + i * stride);
+                           });
+      std::memset(arrays.records + kSegment * stride, 0, sizeof(float) * stride);
       for (uint32_t rest = inside; rest; rest &= rest - 1) {
         const int block = __builtin_ctz(rest);
         BackwardBlock& state = scratch.blocks[block];
@@ -205,18 +270,13 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
         while (from > 0 && position + scratch.segment.lists[block][from - 1] >= state.last_stop) --from;
         while (from > 0) {
           from = alpha_run(scratch.segment, block, from, position, state, scratch.queue);
-          dots(scratch.queue, records, stride, count, by_channel + block * kLanes * stride);
-          walk_back(scratch.queue, state);
-          scatter_channels(scratch.queue, stride, by_pixel + block * kLanes * stride, gradients);
-          scatter_geometry(scratch.queue, stride, gradients);
+          dots(scratch.queue, arrays.records, stride, count, arrays.by_channel + block * kLanes * stride);
+          walk_back(scratch.queue, state, arrays.gradients, row);
+          scatter_channels(scratch.queue, stride, arrays.by_pixel + block * kLanes * stride, arrays.gradients);
         }
       }
     }
-    for (int i = 0; i < n; ++i) {
-      if (i + 4 < n) __builtin_prefetch(job.pairs + int64_t(forward.lists.slot[begin + i + 4]) * job.stride, 1);
-      std::memcpy(job.pairs + int64_t(forward.lists.slot[begin + i]) * job.stride, gradients + i * row,
-                  sizeof(float) * row);
-    }
+    for (int i = 0; i < n; ++i) write_record(job.pairs, forward.lists.slot + begin, i, n, arrays.gradients, row);
   }
 }
 

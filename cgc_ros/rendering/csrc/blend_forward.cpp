@@ -12,68 +12,84 @@ struct ForwardScratch {
   Queue queue;
   BlockState blocks[kBlocks];
   alignas(32) float contribution[kSegment][kLanes];
-  // then [kSegment, stride] channel records and [kBlocks, stride] accumulators
+  // then floats: [kBlocks, stride, 8] sums, [kSegment, stride] channel records
 };
+
+// Four pixels side by side in a row of the image, cut at its edge.
+template <int kChannels>
+void write_row(float* out, const float* values, int columns) {
+  if (columns == kBlockWidth) {
+    std::memcpy(out, values, sizeof(float) * kChannels * kBlockWidth);
+  } else {
+    for (int k = 0; k < kChannels * columns; ++k) out[k] = values[k];
+  }
+}
 
 // The finished block to the output images.
 void write_block(const ForwardTiles& job, const TilePixels& pixels, int block, const BlockState& state,
                  const vfloat* sums) {
-  const int num_colors = job.channels.color_count(), num_features = job.channels.num_features;
-  const int count = job.channels.count(), stride = job.channels.stride();
-  vfloat alpha = splat(1.0f) - state.transmittance;
-  vfloat transmittance = state.transmittance;
-  vfloat depth = splat(0.0f);
-  if (job.depth) depth = sums[count - 1] / max(alpha, splat(1e-10f));
-  for (int base = 0; base < stride; base += kLanes) {
-    vfloat rows[kLanes];
-    for (int k = 0; k < kLanes; ++k) {
-      const int channel = base + k;
-      rows[k] = channel < count ? sums[channel] : splat(0.0f);
-      if (job.background && channel < num_colors) rows[k] += transmittance * splat(job.background[channel]);
-    }
-    transpose(rows);
-    for (int l = 0; l < kLanes; ++l) {
-      if (!pixels.is_inside(block, l)) continue;
-      const int64_t pixel = pixels.pixel(job.view, block, l);
-      const int color_end = num_colors - base, feature_end = num_colors + num_features - base;
-      float values[kLanes];
-      store(values, rows[l]);
-      int k = 0;
-      for (; k < kLanes && k < color_end; ++k) job.color[3 * pixel + base + k] = values[k];
-      if (k < kLanes && k < feature_end) {
-        const int n = (feature_end < kLanes ? feature_end : kLanes) - k;
-        std::memcpy(job.features + pixel * num_features + base + k - num_colors, values + k, n * sizeof(float));
+  const Channels& channels = job.channels;
+  const int num_features = channels.num_features;
+  const int left = pixels.width - TilePixels::block_x(block);
+  const int columns = left < kBlockWidth ? left : kBlockWidth;
+  const int below = pixels.height - TilePixels::block_y(block);
+  const int rows = below < kBlockHeight ? below : kBlockHeight;
+  const int64_t first = pixels.pixel(job.view, block, 0);
+  const vfloat transmittance = state.transmittance, alpha = splat(1.0f) - transmittance;
+
+  for (int base = 0; base < num_features; base += kLanes) {
+    vfloat by_pixel[kLanes];
+    for (int k = 0; k < kLanes; ++k) by_pixel[k] = sums[base + k];
+    transpose(by_pixel);
+    const int n = num_features - base < kLanes ? num_features - base : kLanes;
+    for (int y = 0; y < rows; ++y) {
+      float* out = job.features + (first + int64_t(y) * job.view.width) * num_features + base;
+      for (int x = 0; x < columns; ++x, out += num_features) {
+        const vfloat& value = by_pixel[y * kBlockWidth + x];
+        if (n == kLanes) {
+          store(out, value);
+        } else {
+          for (int k = 0; k < n; ++k) out[k] = value[k];
+        }
       }
     }
   }
-  for (int l = 0; l < kLanes; ++l) {
-    if (!pixels.is_inside(block, l)) continue;
-    const int64_t pixel = pixels.pixel(job.view, block, l);
-    if (job.alpha) job.alpha[pixel] = alpha[l];
-    if (job.depth) job.depth[pixel] = depth[l];
+  float values[5][kLanes];  // red, green, blue, depth, alpha
+  if (channels.color)
+    for (int k = 0; k < 3; ++k) {
+      vfloat color = sums[channels.color_at() + k];
+      if (job.background) color += transmittance * splat(job.background[k]);
+      store(values[k], color);
+    }
+  if (channels.depth) store(values[3], sums[channels.depth_at()] / max(alpha, splat(1e-10f)));
+  store(values[4], alpha);
+  for (int y = 0; y < rows; ++y) {
+    const int64_t pixel = first + int64_t(y) * job.view.width;
+    const int lane = y * kBlockWidth;
+    if (channels.color) {
+      float interleaved[3 * kBlockWidth];
+      for (int x = 0; x < kBlockWidth; ++x)
+        for (int k = 0; k < 3; ++k) interleaved[3 * x + k] = values[k][lane + x];
+      write_row<3>(job.color + 3 * pixel, interleaved, columns);
+    }
+    if (channels.depth) write_row<1>(job.depth + pixel, values[3] + lane, columns);
+    write_row<1>(job.alpha + pixel, values[4] + lane, columns);
   }
 }
 
 }  // namespace
 
-void find_blocks(const Splat* splats, const TileLists& lists, int tiles_x, int tile) {
-  const int x0 = tile % tiles_x * kTile, y0 = tile / tiles_x * kTile;
-  const int64_t last = lists.first[tile + 1];
-  for (int64_t p = lists.first[tile]; p < last; ++p) {
-    if (p + 8 < last) __builtin_prefetch(splats + lists.gaussian[p + 8]);
-    lists.blocks[p] = blocks_touched(ellipse_of(splats[lists.gaussian[p]], x0, y0));
-  }
-}
-
 size_t forward_scratch(const Channels& channels) {
-  return sizeof(ForwardScratch) + size_t(channels.stride()) * sizeof(float) * (kSegment + kBlocks * kLanes);
+  return sizeof(ForwardScratch) +
+         sizeof(float) * (size_t(kBlocks) * channels.stride() * kLanes + record_floats(channels, kSegment));
 }
 
 int64_t forward_tile(const ForwardTiles& job, int tile, void* memory) {
   auto& scratch = *static_cast<ForwardScratch*>(memory);
-  const int stride = job.channels.stride(), count = job.channels.count();
-  float* records = reinterpret_cast<float*>(&scratch + 1);
-  auto* sums = reinterpret_cast<vfloat*>(records + kSegment * stride);
+  const Channels& channels = job.channels;
+  const int stride = channels.stride(), count = channels.count();
+  auto* sums = reinterpret_cast<vfloat*>(&scratch + 1);
+  float* records = reinterpret_cast<float*>(sums + kBlocks * stride);
   const TilePixels pixels(job.view, tile);
   uint32_t live = 0;
   for (int block = 0; block < kBlocks; ++block) {
@@ -85,20 +101,24 @@ int64_t forward_tile(const ForwardTiles& job, int tile, void* memory) {
   std::memset(sums, 0, sizeof(vfloat) * kBlocks * stride);
   int64_t blends = 0;
 
-  const int64_t first = job.lists.first[tile], last = job.lists.first[tile + 1];
-  for (int64_t begin = first; begin < last; begin += kSegment) {
-    const int n = int(last - begin < kSegment ? last - begin : kSegment);
+  const int first = job.lists.first[tile], last = job.lists.first[tile + 1];
+  for (int begin = first; begin < last; begin += kSegment) {
+    const int n = last - begin < kSegment ? last - begin : kSegment;
     if (job.pair_contribution) std::memset(scratch.contribution, 0, sizeof scratch.contribution);
     if (live) {
-      scratch.segment.load(job.splats, job.lists, pixels, begin, n, live);
-      gather_channels(job.channels, job.lists.gaussian + begin, n, records);
+      const int32_t* gaussians = job.lists.gaussian + begin;
+      scratch.segment.load(job.splats, job.lists, job.find_blocks, pixels, begin, n, live,
+                           [&](int i, int32_t gaussian, const Splat& splat) {
+                             if (i + kAhead < n) prefetch_channels(channels, gaussians[i + kAhead]);
+                             gather_channels(channels, gaussian, splat, records + i * stride);
+                           });
     }
     for (uint32_t rest = live; rest; rest &= rest - 1) {
       const int block = __builtin_ctz(rest);
       BlockState& state = scratch.blocks[block];
       const int size = scratch.segment.list_size[block];
       for (int from = 0; from < size;) {
-        from = blend_run(scratch.segment, block, from, int(begin - first), state, scratch.queue);
+        from = blend_run(scratch.segment, block, from, begin - first, state, scratch.queue);
         const Queue& queue = scratch.queue;
         accumulate(queue, records, stride, count, sums + block * stride);
         blends += queue.size;

@@ -8,45 +8,57 @@
 namespace cgc::CGC_ISA {
 namespace {
 
-// records[n, stride] = [color, features, depth, zeros] of the listed Gaussians.
-inline void gather_channels(const Channels& channels, const int32_t* gaussians, int n, float* records) {
-  const int stride = channels.stride(), count = channels.count();
-  const int num_features = channels.num_features;
-  for (int i = 0; i < n; ++i) {
-    const int64_t g = gaussians[i];
-    if (i + 8 < n) {
-      const int64_t next = gaussians[i + 8];
-      if (channels.colors) __builtin_prefetch(channels.colors + 3 * next);
-      if (channels.features) __builtin_prefetch(channels.features + num_features * next);
-      if (channels.depths) __builtin_prefetch(channels.depths + next);
-    }
-    float* out = records + i * stride;
-    int k = 0;
-    if (channels.colors)
-      for (; k < 3; ++k) out[k] = channels.colors[3 * g + k];
-    if (channels.features) {
-      const float* in = channels.features + num_features * g;
-      for (int f = 0; f < num_features; ++f) out[k++] = in[f];
-    }
-    if (channels.depths) out[k++] = channels.depths[g];
-    for (k = count; k < stride; ++k) out[k] = 0.0f;
+// Floats of `count` records; the last one may be written beyond its end.
+inline size_t record_floats(const Channels& channels, int count) { return size_t(count) * channels.stride() + 4; }
+
+// One record: [features, color, depth], then rubbish up to the stride.
+inline void gather_channels(const Channels& channels, int32_t gaussian, const Splat& splat, float* record) {
+  const int f = channels.num_features;
+  if (f == 16) {
+    const float* in = channels.features + int64_t(16) * gaussian;
+    store(record, load(in)), store(record + kLanes, load(in + kLanes));
+  } else if (f) {
+    std::memcpy(record, channels.features + int64_t(f) * gaussian, f * sizeof(float));
   }
+  if (channels.color) store4(record + f, load4(splat.color));  // depth follows
+  if (channels.depth) record[channels.depth_at()] = splat.depth;
 }
 
-// sums[k] += weight * record[k] for kGroup channels, over the queue. Few channels use two chains to hide latency.
+inline void prefetch_channels(const Channels& channels, int32_t gaussian) {
+  const int floats_a_line = 16;
+  const float* in = channels.features + int64_t(channels.num_features) * gaussian;
+  for (int k = 0; k < channels.num_features; k += floats_a_line) __builtin_prefetch(in + k);
+  if (channels.num_features) __builtin_prefetch(in + channels.num_features - 1);
+}
+
+// sums[k] += weight * record[k] for kGroup channels, over the queue. Few channels keep two sums each to hide latency.
 template <int kGroup>
 inline void accumulate_group(const Queue& queue, const float* records, int stride, vfloat* sums) {
-  vfloat s[kGroup];
+  constexpr int kChains = kGroup <= 5 ? 2 : 1;
+  vfloat s[kChains][kGroup];
 #pragma GCC unroll 16
-  for (int k = 0; k < kGroup; ++k) s[k] = sums[k];
-  for (int q = 0; q < queue.size; ++q) {
+  for (int k = 0; k < kGroup; ++k) {
+    s[0][k] = sums[k];
+    if (kChains > 1) s[kChains - 1][k] = splat(0.0f);
+  }
+  int q = 0;
+  for (; q + kChains <= queue.size; q += kChains) {
+#pragma GCC unroll 2
+    for (int c = 0; c < kChains; ++c) {
+      const vfloat weight = load(queue.weights[q + c]);
+      const float* record = records + queue.index[q + c] * stride;
+#pragma GCC unroll 16
+      for (int k = 0; k < kGroup; ++k) s[c][k] += weight * splat(record[k]);
+    }
+  }
+  for (; q < queue.size; ++q) {
     const vfloat weight = load(queue.weights[q]);
     const float* record = records + queue.index[q] * stride;
 #pragma GCC unroll 16
-    for (int k = 0; k < kGroup; ++k) s[k] += weight * splat(record[k]);
+    for (int k = 0; k < kGroup; ++k) s[0][k] += weight * splat(record[k]);
   }
 #pragma GCC unroll 16
-  for (int k = 0; k < kGroup; ++k) sums[k] = s[k];
+  for (int k = 0; k < kGroup; ++k) sums[k] = kChains > 1 ? s[0][k] + s[kChains - 1][k] : s[0][k];
 }
 
 constexpr int kGroupMax = 12;  // accumulators that fit into sixteen registers beside a weight and a factor

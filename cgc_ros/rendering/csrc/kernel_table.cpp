@@ -8,9 +8,8 @@ namespace cgc::CGC_ISA {
 
 int64_t project(const Projection&, int64_t, int64_t, GrowingBuffer&);
 void project_backward(const Projection&, const ProjectionGradients&, int64_t, int64_t, double*);
-void harmonics(const Harmonics&, int64_t, int64_t, float*);
-void harmonics_backward(const Harmonics&, int64_t, int64_t, const float*, const float*, float*, float*, double*);
-void find_blocks(const Splat*, const TileLists&, int, int);
+void harmonics(const Harmonics&, int64_t, int64_t, Splat*);
+void harmonics_backward(const Harmonics&, int64_t, int64_t, const Splat*, const float*, float*, float*, double*);
 size_t forward_scratch(const Channels&);
 int64_t forward_tile(const ForwardTiles&, int, void*);
 size_t backward_scratch(const Channels&);
@@ -24,9 +23,9 @@ void adam_rows(const AdamRows&, int64_t, int64_t);
 
 extern const KernelTable table;
 const KernelTable table = {
-    CGC_STRING(CGC_ISA), project,       project_backward, harmonics,   harmonics_backward, find_blocks,
-    forward_scratch,     forward_tile,  backward_scratch, backward_tile, weights_tile,      labels_tile,
-    votes_tile,          ssim_rows,     ssim_gradient_rows, adam_rows,
+    CGC_STRING(CGC_ISA), project,          project_backward, harmonics,   harmonics_backward, forward_scratch,
+    forward_tile,        backward_scratch, backward_tile,    weights_tile, labels_tile,       votes_tile,
+    ssim_rows,           ssim_gradient_rows, adam_rows,
 };
 
 }  // namespace cgc::CGC_ISA

@@ -9,14 +9,14 @@ namespace cgc {
 struct Projection {
   View view;
   Gaussians gaussians;
+  const float* colors; // [N, 3] to be copied into the splats, or null
   Splat* splats;       // [N], only the visible ones are written
-  float* depths;       // [N], likewise
   int32_t* radii;      // [N], 0 = not visible
   int32_t* num_tiles;  // [N]
 };
 
 struct ProjectionGradients {
-  const int64_t* first_slot;    // [N + 1]
+  const int32_t* first_slot;    // [N + 1]
   const float* pairs;           // [pairs, stride]: s, s u, s v, s u^2, s u v, s v^2, 0, 0, then channels
   int stride;
   Channels channels;
@@ -44,6 +44,7 @@ struct ForwardTiles {
   TileLists lists;
   Channels channels;
   const float* background;      // [3] or null
+  bool find_blocks;             // lists.blocks is to be filled, not read
   float* color;                 // [H, W, 3] or null
   float* features;              // [H, W, F]
   float* depth;                 // [H, W]
@@ -81,7 +82,6 @@ struct LabelTiles {
   View view;
   const Splat* splats;
   TileLists lists;
-  const float* depths;
   const int32_t* object_ids;    // [N], negative = none
   int32_t* labels;              // [H, W]
   float* confidence;            // [H, W]
@@ -120,15 +120,14 @@ struct AdamRows {
 
 struct KernelTable {
   const char* name;
-  // Visible Gaussians of [begin, end): splats, depths, radii, and the tiles each touches, appended to `tiles` (int32).
+  // Visible Gaussians of [begin, end): splats, radii, and the tiles each touches, appended to `tiles` (int32).
   // Returns the number of tiles appended.
   int64_t (*project)(const Projection&, int64_t begin, int64_t end, GrowingBuffer& tiles);
   // Gradients of [begin, end); camera: 12 sums, rotation row-major, then translation (or null).
   void (*project_backward)(const Projection&, const ProjectionGradients&, int64_t begin, int64_t end, double* camera);
-  void (*harmonics)(const Harmonics&, int64_t begin, int64_t end, float* colors);
-  void (*harmonics_backward)(const Harmonics&, int64_t begin, int64_t end, const float* colors, const float* color_gradients,
+  void (*harmonics)(const Harmonics&, int64_t begin, int64_t end, Splat* splats);  // writes their colours
+  void (*harmonics_backward)(const Harmonics&, int64_t begin, int64_t end, const Splat*, const float* color_gradients,
                              float* coefficient_gradients, float* direction_gradients, double* camera_position);
-  void (*find_blocks)(const Splat*, const TileLists&, int tiles_x, int tile);
   size_t (*forward_scratch)(const Channels&);
   int64_t (*forward_tile)(const ForwardTiles&, int tile, void* scratch);   // returns the number of blends
   size_t (*backward_scratch)(const Channels&);

@@ -92,23 +92,26 @@ void load_lanes(const View& view, const Lens& lens, const Gaussians& g, const in
   o.det = k0 * k0 + k1 * k1 + k2 * k2 + splat(kBlur) * (n1 + n2) + splat(kBlur * kBlur);
 }
 
-// The tiles an ellipse touches, row-major indices, appended to `tiles`.
-int64_t append_tiles(const Splat& s, int tiles_x, int tiles_y, GrowingBuffer& tiles, int64_t used) {
-  Ellipse e = ellipse_of(s, 0, 0);
-  float reach = __builtin_sqrtf(e.level) / e.c + 0.01f;
-  float low = (e.y - reach - 0.5f) / kTile, high = (e.y + reach + 0.5f) / kTile;
-  int row0 = low > 0.0f ? int(low) : 0, row1 = high < float(tiles_y - 1) ? int(high) : tiles_y - 1;
-  int64_t begin = used;
+// Tile indices of rows [row0, row1] and columns [column0, column1] that a splat touches, appended to `tiles`.
+int64_t append_tiles(const Splat& s, const View& view, const int32_t* box, GrowingBuffer& tiles, int64_t used) {
+  const int column0 = box[0], column1 = box[1], row0 = box[2], row1 = box[3];
+  const int tiles_x = view.tiles_x();
+  const int64_t begin = used;
+  const size_t need = size_t(used + int64_t(row1 - row0 + 1) * (column1 - column0 + 1)) * sizeof(int32_t);
+  if (need > tiles.capacity) tiles.grow(need);
+  auto* out = static_cast<int32_t*>(tiles.data);
+  if (row0 == row1 || column0 == column1) {  // the ellipse touches all four sides of its box
+    for (int row = row0; row <= row1; ++row)
+      for (int column = column0; column <= column1; ++column) out[used++] = row * tiles_x + column;
+    return used - begin;
+  }
+  const float x = float(s.x_whole - column0 * kTile) + s.x_fraction, y = float(s.y_whole) + s.y_fraction;
   for (int base = row0; base <= row1; base += kLanes) {
     vint first, last;
-    cells_in_bands(e, float(base * kTile), kTile, kTile, tiles_x, first, last);
-    int rows = row1 - base + 1 < kLanes ? row1 - base + 1 : kLanes;
-    for (int i = 0; i < rows; ++i) {
-      size_t need = size_t(used + tiles_x) * sizeof(int32_t);
-      if (need > tiles.capacity) tiles.grow(need);
-      int32_t* out = static_cast<int32_t*>(tiles.data);
-      for (int x = first[i]; x <= last[i]; ++x) out[used++] = (base + i) * tiles_x + x;
-    }
+    cells_in_bands(s, x, y, float(base * kTile), kTile, kTile, column1 - column0 + 1, first, last);
+    const int rows = row1 - base + 1 < kLanes ? row1 - base + 1 : kLanes;
+    for (int i = 0; i < rows; ++i)
+      for (int column = first[i]; column <= last[i]; ++column) out[used++] = (base + i) * tiles_x + column0 + column;
   }
   return used - begin;
 }
@@ -118,7 +121,8 @@ int64_t append_tiles(const Splat& s, int tiles_x, int tiles_y, GrowingBuffer& ti
 int64_t project(const Projection& job, int64_t begin, int64_t end, GrowingBuffer& tiles) {
   const View& view = job.view;
   const Lens lens = lens_of(view);
-  const int tiles_x = view.tiles_x(), tiles_y = view.tiles_y();
+  const vfloat one = splat(1.0f), zero = splat(0.0f);
+  const vfloat width = splat(float(view.width)), height = splat(float(view.height));
   int64_t used = 0;
   for (int64_t base = begin; base < end; base += kLanes) {
     int64_t index[kLanes];
@@ -126,40 +130,63 @@ int64_t project(const Projection& job, int64_t begin, int64_t end, GrowingBuffer
     Lanes g;
     CameraPoints p;
     load_lanes(view, lens, job.gaussians, index, g, p);
-    vfloat inverse_det = splat(1.0f) / g.det;
-    vfloat a = sqrt(g.cyy * inverse_det), c = splat(1.0f) / sqrt(g.cyy);
-    vfloat b = -g.cxy * inverse_det / a;
-    // sqrt(2 ln(255 o)) and log2 o, a lane at a time below: only for those that are visible.
-    for (int l = 0; l < kLanes && base + l < end; ++l) {
+    float opacities[kLanes], colors[3][kLanes] = {}, xs[kLanes], ys[kLanes], x_fractions[kLanes], y_fractions[kLanes];
+    int32_t x_whole[kLanes], y_whole[kLanes];
+    for (int l = 0; l < kLanes; ++l) {
+      opacities[l] = job.gaussians.opacities[index[l]];
+      const double x = view.fx * p.x[l] / p.z[l] + view.cx, y = view.fy * p.y[l] / p.z[l] + view.cy;
+      const double x_floor = __builtin_floor(x), y_floor = __builtin_floor(y);
+      xs[l] = float(x), ys[l] = float(y);
+      x_fractions[l] = float(x - x_floor), y_fractions[l] = float(y - y_floor);
+      x_whole[l] = int32_t(x_floor), y_whole[l] = int32_t(y_floor);  // read only where on the screen
+    }
+    if (job.colors)
+      for (int l = 0; l < kLanes; ++l)
+        for (int k = 0; k < 3; ++k) colors[k][l] = job.colors[3 * index[l] + k];
+
+    const vfloat opacity = load(opacities), x = load(xs), y = load(ys);
+    vint visible = (g.z >= splat(kNear)) & (g.z <= splat(kFar)) & (opacity >= splat(kAlphaMin)) &
+                   (opacity < splat(1e30f)) & (g.det > zero) & (g.det < splat(1e30f));
+    const vfloat log2_opacity = log2(select(visible, opacity, one));
+    vfloat level = max(log2_opacity - splat(kLog2AlphaMin), zero);
+    const vfloat extent = min(sqrt(splat(2 * 0.69314718f) * level), splat(kExtentMax));
+    const vfloat half_x = extent * sqrt(g.cxx), half_y = extent * sqrt(g.cyy);
+    const vfloat radius_x = ceil(half_x), radius_y = ceil(half_y), radius = max(radius_x, radius_y);
+    visible &= (x + radius_x > zero) & (x - radius_x < width) & (y + radius_y > zero) & (y - radius_y < height) &
+               (radius > zero) & (radius < splat(1e9f));
+    const vint radii = to_int(only_where(visible, radius));
+    for (int l = 0; l < kLanes && base + l < end; ++l) job.radii[base + l] = radii[l], job.num_tiles[base + l] = 0;
+    if (!lane_bits(visible)) continue;
+
+    // The Cholesky factor, what coverage asks of it, and the box of tiles whose pixel centres it can reach.
+    const vfloat inverse_det = one / g.det;
+    const vfloat a = splat(kWhiten) * sqrt(g.cyy * inverse_det), inverse_a = one / a;
+    const vfloat b = splat(-kWhiten * kWhiten) * g.cxy * inverse_det * inverse_a, c = splat(kWhiten) / sqrt(g.cyy);
+    level = level * splat(1.00001f) + splat(1e-4f);
+    const vfloat tip = sqrt(level) * b / (c * sqrt(b * b + c * c));
+    const vfloat error = splat(2e-3f) + splat(1e-5f) * (half_x + half_y);
+    const vfloat slack = splat(0.02f), half_pixel = splat(0.5f), to_tiles = splat(1.0f / kTile);
+    const vfloat last_x = splat(float(view.tiles_x() - 1)), last_y = splat(float(view.tiles_y() - 1));
+    const vfloat wide = half_x * splat(1.0001f) + slack, tall = half_y * splat(1.0001f) + slack;
+    int32_t boxes[4][kLanes];
+    store(boxes[0], to_int(max(floor(ceil(x - wide - half_pixel) * to_tiles), zero)));
+    store(boxes[1], to_int(min(floor(floor(x + wide - half_pixel) * to_tiles), last_x)));
+    store(boxes[2], to_int(max(floor(ceil(y - tall - half_pixel) * to_tiles), zero)));
+    store(boxes[3], to_int(min(floor(floor(y + tall - half_pixel) * to_tiles), last_y)));
+    vfloat low[kLanes] = {from_bits(load(x_whole)), from_bits(load(y_whole)), load(x_fractions), load(y_fractions),
+                          a, b, c, log2_opacity};
+    vfloat high[kLanes] = {level, tip, inverse_a, error, load(colors[0]), load(colors[1]), load(colors[2]), g.z};
+    transpose(low), transpose(high);
+    for (int visible_bits = lane_bits(visible); visible_bits; visible_bits &= visible_bits - 1) {
+      const int l = __builtin_ctz(visible_bits);
       const int64_t i = base + l;
-      job.radii[i] = 0;
-      job.num_tiles[i] = 0;
-      const float opacity = job.gaussians.opacities[i], z = g.z[l];
-      if (!(z >= kNear && z <= kFar && opacity >= kAlphaMin && opacity < 1e30f && g.det[l] > 0.0f && g.det[l] < 1e30f)) continue;
-      const float log2_opacity = __builtin_log2f(opacity);
-      const float extent2 = 2.0f * 0.69314718f * (log2_opacity - kLog2AlphaMin);
-      float extent = extent2 > 0.0f ? __builtin_sqrtf(extent2) : 0.0f;
-      if (extent > kExtentMax) extent = kExtentMax;
-      const float radius_x = __builtin_ceilf(extent * __builtin_sqrtf(g.cxx[l]));
-      const float radius_y = __builtin_ceilf(extent * __builtin_sqrtf(g.cyy[l]));
-      const double x = view.fx * p.x[l] / p.z[l] + view.cx;
-      const double y = view.fy * p.y[l] / p.z[l] + view.cy;
-      const float xf = float(x), yf = float(y);
-      if (!(xf + radius_x > 0.0f && xf - radius_x < float(view.width) && yf + radius_y > 0.0f &&
-            yf - radius_y < float(view.height)))
-        continue;
-      const float radius = radius_x > radius_y ? radius_x : radius_y;
-      if (!(radius > 0.0f && radius < 1e9f)) continue;
-      Splat s;
-      const double x_whole = __builtin_floor(x), y_whole = __builtin_floor(y);
-      s.x_whole = int32_t(x_whole), s.y_whole = int32_t(y_whole);
-      s.x_fraction = float(x - x_whole), s.y_fraction = float(y - y_whole);
-      s.a = kWhiten * a[l], s.b = kWhiten * b[l], s.c = kWhiten * c[l];
-      s.log2_opacity = log2_opacity;
-      job.splats[i] = s;
-      job.depths[i] = z;
-      job.radii[i] = int32_t(radius);
-      int64_t n = append_tiles(s, tiles_x, tiles_y, tiles, used);
+      if (i >= end) break;
+      Splat& s = job.splats[i];
+      std::memcpy(&s, &low[l], sizeof(vfloat));
+      std::memcpy(&s.level, &high[l], sizeof(vfloat));
+      const int32_t box[4] = {boxes[0][l], boxes[1][l], boxes[2][l], boxes[3][l]};
+      if (box[0] > box[1] || box[2] > box[3]) continue;
+      const int64_t n = append_tiles(s, view, box, tiles, used);
       job.num_tiles[i] = int32_t(n);
       used += n;
     }
@@ -179,19 +206,19 @@ vfloat sum_pairs(const ProjectionGradients& out, int64_t i, int v) {
 
 // The sums of a Gaussian's channel gradients, to where each channel belongs; returns depth's.
 float sum_channels(const ProjectionGradients& out, int64_t i) {
-  const int num_colors = out.channels.color_count(), num_features = out.channels.num_features;
-  const int count = out.channels.count();
+  const int num_features = out.channels.num_features, count = out.channels.count();
+  const int depth_at = out.channels.depth ? out.channels.depth_at() : -1;
   float depth = 0.0f;
   for (int base = 0; base < count; base += kLanes) {
     vfloat s = sum_pairs(out, i, 1 + base / kLanes);
     for (int l = 0; l < kLanes && base + l < count; ++l) {
       const int channel = base + l;
-      if (channel < num_colors) {
-        if (out.colors) out.colors[3 * i + channel] = s[l];
-      } else if (channel < num_colors + num_features) {
-        if (out.features) out.features[num_features * i + channel - num_colors] = s[l];
-      } else {
+      if (channel < num_features) {
+        if (out.features) out.features[num_features * i + channel] = s[l];
+      } else if (channel == depth_at) {
         depth = s[l];
+      } else if (out.colors) {
+        out.colors[3 * i + channel - num_features] = s[l];
       }
     }
   }

@@ -32,15 +32,15 @@ template <class Take>
 void run_tile(const View& view, const Splat* splats, const TileLists& lists, int tile, uint32_t live,
               QueryScratch& scratch, Take take) {
   const TilePixels pixels(view, tile);
-  const int64_t first = lists.first[tile], last = lists.first[tile + 1];
-  for (int64_t begin = first; begin < last && live; begin += kSegment) {
-    const int n = int(last - begin < kSegment ? last - begin : kSegment);
-    scratch.segment.load(splats, lists, pixels, begin, n, live);
+  const int first = lists.first[tile], last = lists.first[tile + 1];
+  for (int begin = first; begin < last && live; begin += kSegment) {
+    const int n = last - begin < kSegment ? last - begin : kSegment;
+    scratch.segment.load(splats, lists, true, pixels, begin, n, live, [](int, int32_t, const Splat&) {});
     for (uint32_t rest = live; rest; rest &= rest - 1) {
       const int block = __builtin_ctz(rest);
       const int size = scratch.segment.list_size[block];
       for (int from = 0; from < size;) {
-        from = blend_run(scratch.segment, block, from, int(begin - first), scratch.blocks[block], scratch.queue);
+        from = blend_run(scratch.segment, block, from, begin - first, scratch.blocks[block], scratch.queue);
         take(block, scratch.queue, begin);
       }
       if (!lane_bits(scratch.blocks[block].live)) live &= ~(1u << block);
@@ -55,34 +55,37 @@ int64_t weights_tile(const WeightTiles& job, int tile, GrowingBuffer& memory, Gr
   const int64_t length = job.lists.first[tile + 1] - job.lists.first[tile];
   const uint8_t* wanted = job.wanted + int64_t(tile) * kTilePixels;
   std::memset(counts, 0, sizeof(int32_t) * kTilePixels);
-  // One block after the other, its queue kept whole, so that each pixel's entries come out next to each other.
-  const size_t bytes = sizeof(QueryScratch) + size_t(length) * (sizeof(float) * kLanes + sizeof(int32_t));
-  auto& scratch = *reinterpret_cast<QueryScratch*>(reserve<char>(memory, bytes));
+  uint32_t blocks = 0;
+  for (int i = 0; i < kTilePixels; ++i) blocks |= uint32_t(wanted[i] != 0) << (i / kLanes);
+
+  // Each block's queues are kept whole, then read out pixel by pixel.
+  const int num_blocks = __builtin_popcount(blocks);
+  const size_t kept = size_t(num_blocks) * length;
+  auto& scratch = *reinterpret_cast<QueryScratch*>(
+      reserve<char>(memory, sizeof(QueryScratch) + kept * (sizeof(float) * kLanes + sizeof(int32_t))));
   float* weights = reinterpret_cast<float*>(&scratch + 1);
-  auto* gaussians = reinterpret_cast<int32_t*>(weights + length * kLanes);
+  auto* gaussians = reinterpret_cast<int32_t*>(weights + kept * kLanes);
+  int64_t sizes[kBlocks] = {};
   const uint32_t inside = scratch.start(TilePixels(job.view, tile));
+  auto row_of = [&](int block) { return __builtin_popcount(blocks & ((1u << block) - 1)) * length; };
+  run_tile(job.view, job.splats, job.lists, tile, blocks & inside, scratch, [&](int block, const Queue& queue, int begin) {
+    const int64_t at = row_of(block) + sizes[block];
+    std::memcpy(weights + at * kLanes, queue.weights, sizeof(float) * kLanes * queue.size);
+    for (int k = 0; k < queue.size; ++k) gaussians[at + k] = job.lists.gaussian[begin + queue.index[k]];
+    sizes[block] += queue.size;
+  });
   const int64_t before = used;
-  for (int block = 0; block < kBlocks; ++block) {
-    bool any = false;
-    for (int l = 0; l < kLanes; ++l) any |= wanted[block * kLanes + l] != 0;
-    if (!any || !(inside >> block & 1)) continue;
-    int64_t n = 0;
-    run_tile(job.view, job.splats, job.lists, tile, 1u << block, scratch, [&](int, const Queue& queue, int64_t begin) {
-      std::memcpy(weights + n * kLanes, queue.weights, sizeof(float) * kLanes * queue.size);
-      for (int k = 0; k < queue.size; ++k) gaussians[n + k] = job.lists.gaussian[begin + queue.index[k]];
-      n += queue.size;
-    });
-    for (int l = 0; l < kLanes; ++l) {
-      if (!wanted[block * kLanes + l]) continue;
-      auto* out = reserve<WeightEntry>(entries, size_t(used + n));
-      const int64_t from = used;
-      for (int64_t k = 0; k < n; ++k) {
-        const float weight = weights[k * kLanes + l];
-        out[used] = {gaussians[k], weight};
-        used += weight > 0.0f;
-      }
-      counts[block * kLanes + l] = int32_t(used - from);
+  for (int i = 0; i < kTilePixels; ++i) {
+    if (!wanted[i]) continue;
+    const int block = i / kLanes, lane = i % kLanes;
+    auto* out = reserve<WeightEntry>(entries, size_t(used + sizes[block]));
+    const int64_t from = used, row = row_of(block);
+    for (int64_t k = row; k < row + sizes[block]; ++k) {
+      const float weight = weights[k * kLanes + lane];
+      out[used] = {gaussians[k], weight};
+      used += weight > 0.0f;
     }
+    counts[i] = int32_t(used - from);
   }
   return used - before;
 }
@@ -148,7 +151,7 @@ void labels_tile(const LabelTiles& job, int tile, GrowingBuffer& memory) {
     for (int k = 0; k < queue.size; ++k) {
       const int64_t at = begin + queue.index[k];
       vfloat weight = load(queue.weights[k]);
-      depth += weight * splat(job.depths[job.lists.gaussian[at]]);
+      depth += weight * splat(job.splats[job.lists.gaussian[at]].depth);
       const int32_t label = local[at - first];
       if (label >= 0) store(rows + label * kLanes, load(rows + label * kLanes) + weight);
     }

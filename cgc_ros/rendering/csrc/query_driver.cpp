@@ -8,7 +8,7 @@
 namespace cgc {
 PixelWeights pixel_weights(const View& view, const Gaussians& gaussians, const int64_t* pixels, int64_t num_pixels,
                            int threads) {
-  const ProjectedView projected(view, gaussians, threads);
+  const ProjectedView projected(view, gaussians, nullptr, threads);
   const int tiles = projected.num_tiles();
   std::vector<uint8_t> wanted(size_t(tiles) * kTilePixels, 0);
   std::vector<uint8_t> tile_wanted(tiles, 0);
@@ -53,7 +53,7 @@ PixelWeights pixel_weights(const View& view, const Gaussians& gaussians, const i
 
 void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* labels, int num_labels, float* votes,
                 int threads) {
-  const ProjectedView projected(view, gaussians, threads);
+  const ProjectedView projected(view, gaussians, nullptr, threads);
   const int tiles = projected.num_tiles();
   // Few labels meet in a tile: it counts them under numbers of its own.
   std::vector<int16_t> local(size_t(tiles) * kTilePixels, -1);
@@ -79,7 +79,7 @@ void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* lab
   });
   const TileLists lists = projected.lists();
   std::vector<int64_t> first_vote(tiles + 1, 0);
-  for (int t = 0; t < tiles; ++t) first_vote[t + 1] = first_vote[t] + (lists.first[t + 1] - lists.first[t]) * num_local[t];
+  for (int t = 0; t < tiles; ++t) first_vote[t + 1] = first_vote[t] + int64_t(lists.first[t + 1] - lists.first[t]) * num_local[t];
   Array<float> tile_votes(first_vote[tiles]);
   const VoteTiles job{view, projected.splats(), lists, local.data(), num_local.data(), first_vote.data(), tile_votes.data()};
   std::vector<GrowingBuffer> scratch(threads);
@@ -95,9 +95,9 @@ void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* lab
 
 void label_image(const View& view, const Gaussians& gaussians, const int32_t* object_ids, int32_t* labels,
                  float* confidence, float* depth, int threads) {
-  const ProjectedView projected(view, gaussians, threads);
-  const LabelTiles job{view,       projected.splats(), projected.lists(), projected.depths(),
-                       object_ids, labels,             confidence,        depth};
+  const ProjectedView projected(view, gaussians, nullptr, threads);
+  const LabelTiles job{view,       projected.splats(), projected.lists(), object_ids,
+                       labels,     confidence,         depth};
   std::vector<GrowingBuffer> scratch(threads);
   const KernelTable& k = kernels();
   parallel_for(projected.num_tiles(), threads,

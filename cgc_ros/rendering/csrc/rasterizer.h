@@ -2,47 +2,58 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
 
 namespace cgc {
 
-// Memory whose content is left as it comes. Null only before the first reset: no elements are an address, too.
+// Large arrays come and go with every render: released ones are kept for the next (at most 256 MiB in all), since fresh pages
+// from the system cost more than what is computed in them. Content is left as it comes.
+void* take_memory(size_t bytes);
+void release_memory(void* memory, size_t bytes);
+
+// Null only before the first reset: no elements are an address, too.
 template <class T>
 class Array {
  public:
   Array() = default;
   explicit Array(size_t count) { reset(count); }
+  Array(Array&& other) noexcept { swap(other); }
+  Array& operator=(Array&& other) noexcept { return swap(other), *this; }
+  ~Array() { free(); }
   void reset(size_t count) {
-    memory_.reset(static_cast<T*>(::operator new((count ? count : 1) * sizeof(T), std::align_val_t(64))));
+    free();
+    data_ = static_cast<T*>(take_memory(count * sizeof(T)));
     count_ = count;
   }
-  T* data() const { return memory_.get(); }
+  T* data() const { return data_; }
   size_t size() const { return count_; }
-  T& operator[](size_t i) const { return memory_.get()[i]; }
+  T& operator[](size_t i) const { return data_[i]; }
   size_t bytes() const { return count_ * sizeof(T); }
 
  private:
-  struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t(64)); }
-  };
-  std::unique_ptr<T, Free> memory_;
+  void swap(Array& other) { std::swap(data_, other.data_), std::swap(count_, other.count_); }
+  void free() {
+    if (data_) release_memory(data_, count_ * sizeof(T));
+    data_ = nullptr, count_ = 0;
+  }
+  T* data_ = nullptr;
   size_t count_ = 0;
 };
 
 // Gaussians as one camera sees them: what every kind of render starts from.
 class ProjectedView {
  public:
-  ProjectedView(const View& view, const Gaussians& gaussians, int threads);
+  ProjectedView(const View& view, const Gaussians& gaussians, const float* colors, int threads);
 
   const View& view() const { return view_; }
   int num_tiles() const { return view_.tiles_x() * view_.tiles_y(); }
   int64_t num_pairs() const { return int64_t(pair_gaussian_.size()); }
   const int32_t* radii() const { return radii_.data(); }
-  const float* depths() const { return depths_.data(); }
-  const Splat* splats() const { return splats_.data(); }
-  const int64_t* first_slot() const { return first_slot_.data(); }
+  Splat* splats() const { return splats_.data(); }
+  const int32_t* first_slot() const { return first_slot_.data(); }
   TileLists lists() const { return {tile_first_.data(), pair_gaussian_.data(), pair_slot_.data(), pair_blocks_.data()}; }
   size_t bytes() const;
 
@@ -51,10 +62,9 @@ class ProjectedView {
 
   View view_;
   Array<Splat> splats_;
-  Array<float> depths_;
   Array<int32_t> radii_;
-  Array<int64_t> first_slot_;     // [N + 1]: pairs in the order of Gaussian indices
-  Array<int64_t> tile_first_;     // [tiles + 1]
+  Array<int32_t> first_slot_;     // [N + 1]: pairs in the order of Gaussian indices
+  Array<int32_t> tile_first_;     // [tiles + 1]
   Array<int32_t> pair_gaussian_;  // pairs in the order of tiles, front to back
   Array<int32_t> pair_slot_;
   Array<uint32_t> pair_blocks_;
@@ -123,7 +133,6 @@ class Render {
   ForwardTiles forward_job(const RenderInput& input, const RenderOutput& output) const;
 
   ProjectedView view_;
-  Array<float> harmonic_colors_;
   Array<float> transmittance_;
   Array<int32_t> stop_;
   int64_t num_blends_ = 0;

@@ -29,10 +29,7 @@ ForwardTiles Render::forward_job(const RenderInput& input, const RenderOutput& o
   job.view = input.view;
   job.splats = view_.splats();
   job.lists = view_.lists();
-  job.channels.colors = input.color.coefficients ? harmonic_colors_.data() : input.color.plain;
-  job.channels.features = input.features;
-  job.channels.num_features = input.num_features;
-  job.channels.depths = input.depth ? view_.depths() : nullptr;
+  job.channels = {input.features, input.num_features, input.color.given(), input.depth};
   job.background = input.color.given() ? input.background : nullptr;
   job.color = output.color, job.features = output.features, job.depth = output.depth, job.alpha = output.alpha;
   job.transmittance = transmittance_.data(), job.stop = stop_.data();
@@ -40,18 +37,18 @@ ForwardTiles Render::forward_job(const RenderInput& input, const RenderOutput& o
 }
 
 Render::Render(const RenderInput& input, const RenderOutput& output, bool keep, int threads)
-    : view_(input.view, input.gaussians, threads) {
+    : view_(input.view, input.gaussians, input.color.plain, threads) {
   const KernelTable& k = kernels();
   const int64_t n = input.gaussians.count;
   if (input.color.coefficients) {
-    harmonic_colors_.reset(3 * n);
     const Harmonics job = harmonics_job(input, view_.radii());
     for_chunks(n, threads,
-               [&](int64_t, int64_t begin, int64_t end) { k.harmonics(job, begin, end, harmonic_colors_.data()); });
+               [&](int64_t, int64_t begin, int64_t end) { k.harmonics(job, begin, end, view_.splats()); });
   }
   const int tiles = view_.num_tiles();
   if (keep) transmittance_.reset(size_t(tiles) * kTilePixels), stop_.reset(size_t(tiles) * kTilePixels);
   ForwardTiles job = forward_job(input, output);
+  job.find_blocks = true;
   Array<float> pair_contribution;
   if (output.contribution) {
     pair_contribution.reset(view_.num_pairs());
@@ -117,7 +114,7 @@ void Render::backward(const RenderInput& input, const float* depth, const Render
   for_chunks(n, threads, [&](int64_t c, int64_t begin, int64_t end) {
     k.project_backward(projection, out, begin, end, gradients.camera ? &camera[12 * c] : nullptr);
     if (!harmonic) return;
-    k.harmonics_backward(harmonics, begin, end, harmonic_colors_.data(), color_gradients.data(), gradients.colors,
+    k.harmonics_backward(harmonics, begin, end, view_.splats(), color_gradients.data(), gradients.colors,
                          direction_gradients.data(), &position[3 * c]);
     if (gradients.means)
       for (int64_t i = 3 * begin; i < 3 * end; ++i) gradients.means[i] += direction_gradients[i];
@@ -146,7 +143,7 @@ void Render::write_transmittance(float* out) const {
 }
 
 size_t Render::bytes() const {
-  return view_.bytes() + harmonic_colors_.bytes() + transmittance_.bytes() + stop_.bytes();
+  return view_.bytes() + transmittance_.bytes() + stop_.bytes();
 }
 
 }  // namespace cgc

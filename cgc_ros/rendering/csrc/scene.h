@@ -40,32 +40,38 @@ struct Gaussians {
   const float* opacities;  // [N]
 };
 
-// A projected Gaussian. With d = pixel - mean, its alpha is 2^(log2_opacity - u^2 - v^2), u = a dx + b dy, v = c dy: the
-// Cholesky factor of the conic, scaled by kWhiten. Unlike the quadratic form it never turns negative by rounding. The mean
-// is split into whole pixels and a fraction, so that coordinates within a tile keep all of float's digits.
-struct Splat {
+// A projected Gaussian, one cache line. With d = pixel - mean, its alpha is 2^(log2_opacity - u^2 - v^2), u = a dx + b dy,
+// v = c dy: the Cholesky factor of the conic, scaled by kWhiten. Unlike the quadratic form it never turns negative by
+// rounding. The mean is split into whole pixels and a fraction, so that coordinates within a tile keep all of float's digits.
+struct alignas(64) Splat {
   int32_t x_whole, y_whole;
   float x_fraction, y_fraction;
   float a, b, c, log2_opacity;
+  float level;      // u^2 + v^2 where alpha falls to 1/255, and a little more
+  float tip;        // the ellipse's rightmost point lies at dy = -tip, its leftmost at +tip
+  float inverse_a;
+  float slack;      // pixels by which coverage may err
+  float color[3];   // what spherical harmonics or plain colours give
+  float depth;
 };
 
-// What is blended: [color 3][features F][depth 1], each part optional.
+// What is blended, in this order: [features F][color 3][depth 1], each part optional. Colour and depth stand in the splats.
 struct Channels {
-  const float* colors;    // [N, 3] or null
   const float* features;  // [N, F] or null
-  const float* depths;    // [N] or null
   int num_features;
-  int color_count() const { return colors ? 3 : 0; }
-  int count() const { return color_count() + num_features + (depths ? 1 : 0); }
+  bool color, depth;
+  int color_at() const { return num_features; }
+  int depth_at() const { return num_features + (color ? 3 : 0); }
+  int count() const { return depth_at() + (depth ? 1 : 0); }
   int stride() const { return (count() + 7) / 8 * 8; }
 };
 
 // Gaussians of a tile, front to back: entries first[tile] .. first[tile + 1] of the arrays.
 struct TileLists {
-  const int64_t* first;     // [tiles + 1]
+  const int32_t* first;     // [tiles + 1]
   const int32_t* gaussian;  // [pairs]
   const int32_t* slot;      // [pairs] where the pair stands in the order of Gaussian indices
-  uint32_t* blocks;         // [pairs] which of the tile's blocks the ellipse can touch
+  uint32_t* blocks;         // [pairs] which of the tile's blocks the ellipse can touch: kept by the forward pass
 };
 
 // A buffer that kernels may ask to grow: `grow` is compiled for the baseline.

@@ -79,7 +79,7 @@ void for_visible(const Harmonics& job, int64_t begin, int64_t end, Work work) {
 
 }  // namespace
 
-void harmonics(const Harmonics& job, int64_t begin, int64_t end, float* colors) {
+void harmonics(const Harmonics& job, int64_t begin, int64_t end, Splat* splats) {
   const int terms = (job.degree + 1) * (job.degree + 1);
   for_visible(job, begin, end, [&](const int64_t* index, int n) {
     vfloat b[kMaxTerms];
@@ -91,13 +91,13 @@ void harmonics(const Harmonics& job, int64_t begin, int64_t end, float* colors) 
         const float weight = b[k][l];
         r += weight * c[3 * k], g += weight * c[3 * k + 1], blue += weight * c[3 * k + 2];
       }
-      float* out = colors + 3 * index[l];
+      float* out = splats[index[l]].color;
       out[0] = r > 0 ? r : 0, out[1] = g > 0 ? g : 0, out[2] = blue > 0 ? blue : 0;
     }
   });
 }
 
-void harmonics_backward(const Harmonics& job, int64_t begin, int64_t end, const float* colors,
+void harmonics_backward(const Harmonics& job, int64_t begin, int64_t end, const Splat* splats,
                         const float* color_gradients, float* coefficient_gradients, float* direction_gradients,
                         double* camera_position) {
   const int terms = (job.degree + 1) * (job.degree + 1), row = 3 * job.num_coefficients;
@@ -114,7 +114,7 @@ void harmonics_backward(const Harmonics& job, int64_t begin, int64_t end, const 
     for (int l = 0; l < n; ++l) {
       const int64_t i = index[l];
       float v[3];
-      for (int k = 0; k < 3; ++k) v[k] = colors[3 * i + k] > 0 ? color_gradients[3 * i + k] : 0.0f;
+      for (int k = 0; k < 3; ++k) v[k] = splats[i].color[k] > 0 ? color_gradients[3 * i + k] : 0.0f;
       if (coefficient_gradients) {
         float* out = coefficient_gradients + i * row;
         for (int k = 0; k < terms; ++k)

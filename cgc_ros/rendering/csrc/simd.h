@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX__)
+#if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef CGC_ISA
@@ -59,6 +61,7 @@ inline vfloat select(vint mask, vfloat a, vfloat b) {
 }
 inline vint select(vint mask, vint a, vint b) { return (mask & a) | (~mask & b); }
 
+// Where a is NaN, the result is b.
 inline vfloat min(vfloat a, vfloat b) {
 #if defined(__AVX__)
   return (vfloat)_mm256_min_ps((__m256)a, (__m256)b);
@@ -94,13 +97,22 @@ inline vfloat floor(vfloat v) {
 inline vfloat ceil(vfloat v) { return -floor(-v); }
 inline vint to_int(vfloat v) { return __builtin_convertvector(v, vint); }
 
-// One bit a lane, lane 0 lowest.
+// One bit a lane, lane 0 lowest: the lanes' sign bits.
 inline int lane_bits(vint mask) {
 #if defined(__AVX__)
   return _mm256_movemask_ps((__m256)mask);
+#elif defined(__SSE2__)
+  __m128 half[2];
+  std::memcpy(half, &mask, sizeof half);
+  return _mm_movemask_ps(half[0]) | _mm_movemask_ps(half[1]) << 4;
+#elif defined(__aarch64__)
+  const vint bit = (mask >> 31) & vint{1, 2, 4, 8, 16, 32, 64, 128};
+  int32x4_t half[2];
+  std::memcpy(half, &bit, sizeof half);
+  return vaddvq_s32(vaddq_s32(half[0], half[1]));
 #else
   int r = 0;
-  for (int i = 0; i < kLanes; ++i) r |= (mask[i] & 1) << i;
+  for (int i = 0; i < kLanes; ++i) r |= int(uint32_t(mask[i]) >> 31) << i;
   return r;
 #endif
 }
@@ -113,19 +125,40 @@ inline float sum(vfloat v) {
   return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
-// 2^x to 1 ulp or so for -126 < x < 128; lanes outside are garbage that the caller masks.
+// 2^x to 2e-7 for -126 < x < 128, exact at 0; lanes outside are garbage that the caller masks.
 inline vfloat exp2(vfloat x) {
   const vfloat shifter = splat(12582912.0f);  // 1.5 * 2^23: rounds to the nearest integer
   vfloat t = x + shifter;
   vfloat f = x - (t - shifter);  // in [-0.5, 0.5]
-  vfloat r = splat(1.5403530e-4f);
-  r = r * f + splat(1.3333558e-3f);
-  r = r * f + splat(9.6181291e-3f);
-  r = r * f + splat(5.5504109e-2f);
-  r = r * f + splat(2.4022651e-1f);
-  r = r * f + splat(6.9314718e-1f);
+  vfloat r = splat(1.3264726e-3f);  // minimax of relative error with the constant term 1: 9e-8
+  r = r * f + splat(9.671513e-3f);
+  r = r * f + splat(5.5507336e-2f);
+  r = r * f + splat(2.4022242e-1f);
+  r = r * f + splat(6.93147e-1f);
   r = r * f + splat(1.0f);
   return from_bits(bits(r) + (bits(t) << 23));
+}
+
+// log2 of positive normal numbers, to 1e-7 of the result or of 1, whichever is more; exact at 1.
+inline vfloat log2(vfloat x) {
+  const vint exponent = (bits(x) - bits(splat(0.70710678f))) >> 23;  // leaves a mantissa in [sqrt(1/2), sqrt(2))
+  vfloat m = from_bits(bits(x) - (exponent << 23));
+  vfloat s = (m - splat(1.0f)) / (m + splat(1.0f)), s2 = s * s;
+  vfloat r = splat(2.885390082f / 9);
+  r = r * s2 + splat(2.885390082f / 7);
+  r = r * s2 + splat(2.885390082f / 5);
+  r = r * s2 + splat(2.885390082f / 3);
+  r = r * s2 + splat(2.885390082f);
+  return __builtin_convertvector(exponent, vfloat) + s * r;
+}
+
+// sqrt to a relative error of 4e-4 at most, where the hardware has an estimate; NaN for negative numbers, not for use at 0.
+inline vfloat rough_sqrt(vfloat v) {
+#if defined(__AVX__)
+  return v * (vfloat)_mm256_rsqrt_ps((__m256)v);
+#else
+  return sqrt(v);
+#endif
 }
 
 // Rows of an 8x8 matrix become its columns.
@@ -145,14 +178,14 @@ inline void transpose(vfloat* r) {
   r[3] = CGC_SHUFFLE(b3, b7, 0, 1, 2, 3, 8, 9, 10, 11), r[7] = CGC_SHUFFLE(b3, b7, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
-// The sum over lanes of each of eight vectors, in one vector: lane i holds sum(r[i]).
-inline vfloat sums(const vfloat* r) {
+// The sums over lanes of six vectors, in lanes 0 to 5 of one; lanes 6 and 7 hold garbage.
+inline vfloat sums(vfloat r0, vfloat r1, vfloat r2, vfloat r3, vfloat r4, vfloat r5) {
   auto pair = [](vfloat x, vfloat y) {  // x0+x1 x2+x3 y0+y1 y2+y3 | the same of the upper half
     return CGC_SHUFFLE(x, y, 0, 2, 8, 10, 4, 6, 12, 14) + CGC_SHUFFLE(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
   };
-  vfloat s01 = pair(r[0], r[1]), s23 = pair(r[2], r[3]), s45 = pair(r[4], r[5]), s67 = pair(r[6], r[7]);
-  vfloat s0123 = pair(s01, s23), s4567 = pair(s45, s67);
-  return CGC_SHUFFLE(s0123, s4567, 0, 1, 2, 3, 8, 9, 10, 11) + CGC_SHUFFLE(s0123, s4567, 4, 5, 6, 7, 12, 13, 14, 15);
+  vfloat s45 = pair(r4, r5);
+  vfloat s0123 = pair(pair(r0, r1), pair(r2, r3)), s4545 = pair(s45, s45);
+  return CGC_SHUFFLE(s0123, s4545, 0, 1, 2, 3, 8, 9, 10, 11) + CGC_SHUFFLE(s0123, s4545, 4, 5, 6, 7, 12, 13, 14, 15);
 #undef CGC_SHUFFLE
 }
 

@@ -8,9 +8,12 @@
 namespace cgc::CGC_ISA {
 namespace {
 
+constexpr int kAhead = 12;  // Gaussians whose memory is asked for in advance
+
 struct LocalSplat {
-  float x, y, a, b, c, log2_opacity;  // x, y from the tile's corner
-  float padding[2];
+  float x, y;  // from the tile's corner
+  float unused[2];
+  float a, b, c, log2_opacity;
 };
 
 // The pixels of a tile, in the order of blocks and lanes.
@@ -43,26 +46,57 @@ struct TilePixels {
   }
 };
 
+// Positions of the set bits of a byte, lowest first, one a byte.
+struct BitPositions {
+  uint64_t of[256];
+  constexpr BitPositions() : of() {
+    for (int byte = 0; byte < 256; ++byte) {
+      int n = 0;
+      for (int bit = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte] |= uint64_t(bit) << (8 * n++);
+    }
+  }
+};
+constexpr BitPositions kBitPositions;
+
 struct Segment {
   alignas(32) LocalSplat splats[kSegment];
-  int count;
+  alignas(32) uint32_t blocks[kSegment];
   int list_size[kBlocks];
-  uint8_t lists[kBlocks][kSegment];  // per block: positions in `splats`, front to back
+  uint8_t lists[kBlocks][kSegment + kLanes];  // per block: positions in `splats`, front to back
 
-  // Entries [begin, begin + count) of the tile's list, in the blocks of `live` alone.
-  void load(const Splat* all, const TileLists& tiles, const TilePixels& pixels, int64_t begin, int n, uint32_t live) {
-    count = n;
-    std::memset(list_size, 0, sizeof list_size);
+  // Entries [begin, begin + n) of the lists, in the blocks of `live` alone. `take(i, gaussian, splat)` may copy more.
+  template <class Take>
+  void load(const Splat* all, const TileLists& tiles, bool find_blocks, const TilePixels& pixels, int begin, int n,
+            uint32_t live, Take take) {
     for (int i = 0; i < n; ++i) {
-      if (i + 8 < n) __builtin_prefetch(all + tiles.gaussian[begin + i + 8]);
-      const Splat& s = all[tiles.gaussian[begin + i]];
-      splats[i] = {float(s.x_whole - pixels.x0) + s.x_fraction, float(s.y_whole - pixels.y0) + s.y_fraction,
-                   s.a, s.b, s.c, s.log2_opacity, {0.0f, 0.0f}};
-      for (uint32_t rest = tiles.blocks[begin + i] & live; rest; rest &= rest - 1) {
-        const int block = __builtin_ctz(rest);
-        lists[block][list_size[block]++] = uint8_t(i);
-      }
+      const int32_t gaussian = tiles.gaussian[begin + i];
+      if (i + kAhead < n) __builtin_prefetch(all + tiles.gaussian[begin + i + kAhead]);
+      const Splat& s = all[gaussian];
+      const float x = float(s.x_whole - pixels.x0) + s.x_fraction, y = float(s.y_whole - pixels.y0) + s.y_fraction;
+      std::memcpy(&splats[i], &s, sizeof(LocalSplat));  // a, b, c and log2_opacity stand where they stand in the splat
+      splats[i].x = x, splats[i].y = y;
+      take(i, gaussian, s);
+      if (find_blocks) tiles.blocks[begin + i] = blocks_touched(s, x, y);
     }
+    std::memcpy(blocks, tiles.blocks + begin, n * sizeof(uint32_t));
+    for (int i = n; i % kLanes; ++i) blocks[i] = 0;
+    for (int block = 0; block < kBlocks; ++block) list_size[block] = live >> block & 1 ? list_block(block, n) : 0;
+  }
+
+ private:
+  // Eight Gaussians at a time: their bits of this block become list entries by a table, without a branch.
+  int list_block(int block, int n) {
+    const vint to_sign = splat(31 - block);
+    uint8_t* list = lists[block];
+    int size = 0;
+    for (int i = 0; i < n; i += kLanes) {
+      const int byte = lane_bits(cgc::CGC_ISA::load(reinterpret_cast<const int32_t*>(blocks + i)) << to_sign);
+      const uint64_t positions = kBitPositions.of[byte] + uint64_t(i) * 0x0101010101010101u;
+      std::memcpy(list + size, &positions, sizeof positions);
+      size += __builtin_popcount(byte);
+    }
+    return size;
   }
 };
 
@@ -91,15 +125,15 @@ struct BlockState {
 
 constexpr int kQueue = 32;
 
-// What a run over a block's list leaves for the channels: who reached the block, with what weights.
+// What a run over a block's list leaves for the channels.
 struct Queue {
   alignas(32) float weights[kQueue][kLanes];
-  int32_t index[kQueue];  // position in the segment
+  const uint8_t* index;  // positions in the segment
   int size;
 };
 
-// Blends up to kQueue entries of a block's list from `from` on; returns where the next run starts (size where all pixels
-// are done). `position` is the segment's place in the tile's list.
+// Blends up to kQueue entries of a block's list from `from` on; returns where the next run starts (the list's size where all
+// pixels are done). `position` is the segment's place in the tile's list.
 inline int blend_run(const Segment& segment, int block, int from, int position, BlockState& state, Queue& queue) {
   const vfloat px = TilePixels::centre_x(block), py = TilePixels::centre_y(block);
   const uint8_t* list = segment.lists[block];
@@ -107,33 +141,42 @@ inline int blend_run(const Segment& segment, int block, int from, int position, 
   const int end = from + kQueue < size ? from + kQueue : size;
   vfloat transmittance = state.transmittance;
   vint live = state.live;
-  int live_bits = lane_bits(live);
-  int n = 0;
-  for (int k = from; k < end; ++k) {
-    const int i = list[k];
+  queue.index = list + from;
+  // One step: the weight of entry k and the transmittance behind it.
+  auto alpha_of = [&](int k) {
     vint reached;
     vfloat u, v;
-    vfloat alpha = min(alpha_at(segment.splats[i], px, py, reached, u, v), splat(kAlphaMax));
-    alpha = only_where(reached & live, alpha);
-    vfloat next = transmittance - transmittance * alpha;
-    vint ok = next > splat(kTransmittanceMin);
-    vfloat weight = only_where(ok, transmittance * alpha);
-    transmittance = select(ok, next, transmittance);
-    store(queue.weights[n], weight);
-    queue.index[n] = i;
-    n += lane_bits(bits(weight) > splat(0)) != 0;
-    vint still = live & ok;
-    const int still_bits = lane_bits(still);
-    if (__builtin_expect(still_bits != live_bits, 0)) {
-      state.stop = select(live & ~ok, splat(position + i), state.stop);
-      live = still, live_bits = still_bits;
-      if (!live_bits) {
-        state.transmittance = transmittance, state.live = live, queue.size = n;
+    vfloat alpha = min(alpha_at(segment.splats[list[k]], px, py, reached, u, v), splat(kAlphaMax));
+    return only_where(reached & live, alpha);
+  };
+  const vfloat one = splat(1.0f), least = splat(kTransmittanceMin);
+  int k = from;
+  while (k < end) {
+    // Four at once, as long as no pixel gets opaque. A lane that is off never does: its transmittance stays as it was.
+    for (; k + 4 <= end; k += 4) {
+      vfloat alpha0 = alpha_of(k), alpha1 = alpha_of(k + 1), alpha2 = alpha_of(k + 2), alpha3 = alpha_of(k + 3);
+      vfloat behind0 = transmittance * (one - alpha0), behind1 = behind0 * (one - alpha1);
+      vfloat behind2 = behind1 * (one - alpha2), behind3 = behind2 * (one - alpha3);
+      if (__builtin_expect(lane_bits(behind3 <= least) != 0, 0)) break;
+      float* weights = queue.weights[k - from];
+      store(weights, transmittance * alpha0), store(weights + kLanes, behind0 * alpha1);
+      store(weights + 2 * kLanes, behind1 * alpha2), store(weights + 3 * kLanes, behind2 * alpha3);
+      transmittance = behind3;
+    }
+    for (const int stop = k + 4 < end ? k + 4 : end; k < stop; ++k) {
+      vfloat alpha = alpha_of(k), behind = transmittance * (one - alpha);
+      vint exhausted = behind <= least;
+      state.stop = select(exhausted, splat(position + list[k]), state.stop);
+      live &= ~exhausted;
+      store(queue.weights[k - from], transmittance * only_where(~exhausted, alpha));
+      transmittance = select(exhausted, transmittance, behind);
+      if (!lane_bits(live)) {
+        state.transmittance = transmittance, state.live = live, queue.size = k + 1 - from;
         return size;
       }
     }
   }
-  state.transmittance = transmittance, state.live = live, queue.size = n;
+  state.transmittance = transmittance, state.live = live, queue.size = end - from;
   return end;
 }
 

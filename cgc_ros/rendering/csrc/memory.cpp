@@ -1,0 +1,83 @@
+// Memory that outlives a render.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#include "rasterizer.h"
+
+namespace cgc {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+constexpr size_t kSmallest = 64 << 10;    // below, malloc is quick enough
+constexpr size_t kMostKept = 256u << 20;
+
+struct Kept {
+  void* memory;
+  size_t bytes;
+};
+
+struct Shelf {
+  std::mutex mutex;
+  std::vector<Kept> blocks;  // oldest first
+  size_t bytes = 0;
+};
+
+Shelf& shelf() {
+  static Shelf* instance = new Shelf;  // never destroyed: arrays may be released after static destructors ran
+  return *instance;
+}
+
+// A size that requests of about the same size share: the next of 16 steps to a power of two.
+size_t rounded(size_t bytes) {
+  if (bytes < kSmallest) return std::max<size_t>(bytes, 1);
+  size_t step = kSmallest / 16;
+  while (step * 32 <= bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
+void* take_memory(size_t bytes) {
+  bytes = rounded(bytes);
+  if (bytes >= kSmallest) {
+    Shelf& s = shelf();
+    std::lock_guard lock(s.mutex);
+    for (size_t i = s.blocks.size(); i-- > 0;) {
+      if (s.blocks[i].bytes != bytes) continue;
+      void* memory = s.blocks[i].memory;
+      s.blocks.erase(s.blocks.begin() + std::ptrdiff_t(i));
+      s.bytes -= bytes;
+      return memory;
+    }
+  }
+  return ::operator new(bytes, kAlignment);
+}
+
+void release_memory(void* memory, size_t bytes) {
+  bytes = rounded(bytes);
+  if (bytes < kSmallest || bytes > kMostKept) return ::operator delete(memory, kAlignment);
+  Shelf& s = shelf();
+  std::lock_guard lock(s.mutex);
+  s.blocks.push_back({memory, bytes});
+  s.bytes += bytes;
+  while (s.bytes > kMostKept) {
+    ::operator delete(s.blocks.front().memory, kAlignment);
+    s.bytes -= s.blocks.front().bytes;
+    s.blocks.erase(s.blocks.begin());
+  }
+}
+
+GrowingBuffer::~GrowingBuffer() {
+  if (data) release_memory(data, capacity);
+}
+
+void GrowingBuffer::grow(size_t bytes) {
+  bytes = std::max(bytes, capacity + capacity / 2);
+  void* larger = take_memory(bytes);
+  if (data) std::memcpy(larger, data, capacity), release_memory(data, capacity);
+  data = larger, capacity = bytes;
+}
+
+}  // namespace cgc
