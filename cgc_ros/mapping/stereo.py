@@ -27,13 +27,10 @@ from cgc_ros.mapping.stereo_selection import (
     share_of_alike_neighbours,
 )
 
-
-ALIKE_PX = 3.0
-LEAD = 0.05
-TAPS = (5, 2)
-NUDGE = 0.6
-EXCL = 2
-def PRIORF(known,w,leads,coarse): return torch.where((known-w[0]).abs()<coarse.step,leads[0],.05)
+UNIQUE_LEAD = 0.05  # lead over the next best plane (`best_plane`) that makes a match half as credible as a lone one
+PRIOR_LEAD = 0.15  # lead that a prior's depth is credited with, having none of its own
+SUPPORT_TAPS, SUPPORT_STRIDE = 5, 2  # 5 x 5 samples over 9 x 9 pixels: as good as all 49 of 7 x 7, and half the time
+SAME_SURFACE = 2.0  # pixels of parallax between two depths taken to be one surface
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,14 @@ class _Sweep:
     step: float  # inverse depth between planes
 
 
+@dataclass(frozen=True)
+class _Hypotheses:
+    """K depths to choose between at each pixel of the working size, [K, h, w] each."""
+
+    w: Tensor  # inverse depth
+    lead: Tensor  # how unique, 0 where not to be trusted
+
+
 class _Matcher:
     """The steps of `stereo_depth` on one reference: range, sweep, refinement, checks."""
 
@@ -196,44 +201,55 @@ class _Matcher:
         return _Sweep(least + position * step, lead, inside, step)
 
     def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Inverse depth and confidence at the working size, [h, w] each.
+        """Inverse depth and confidence (0 where not trusted) at the working size, [h, w] each."""
+        w, score, lead = self._decide(self._hypotheses(coarse, prior), coarse.step)
+        surface = SAME_SURFACE / self.level.pixels_per_inverse_depth
+        alike = share_of_alike_neighbours(self.colour, w, 1.5 * surface, self.config.colour_sigma, reach=6)
+        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + UNIQUE_LEAD)
+        confidence = torch.where(confidence >= self.config.min_confidence, confidence, 0.0)
+        confidence = torch.where(keeps_its_match(self.level, w, confidence, surface), confidence, 0.0)
+        w, support = agreeing_neighbours(w, confidence, surface, reach=3)
+        trusted = support >= self.config.min_confidence * 2.0 / 3.0
+        trusted &= w * self.level.pixels_per_inverse_depth >= self.config.min_parallax
+        return w, torch.where(trusted, confidence, 0.0)
 
-        Hypotheses of a pixel are the sweep's depth there and a few pixels around (what an edge fattened over is found
-        beyond it) and the prior's. Square windows leave the two best that differ; support windows decide and refine.
+    def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> _Hypotheses:
+        """The sweep's depth at a pixel and a way around it (beyond an edge that fattened over it), and the prior's."""
+        size, reach = self.level.size, 3
+        maps = torch.stack((coarse.w, coarse.lead, coarse.inside.float()))
+        padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
+        height, width = coarse.w.shape
+        offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
+        shifted = [padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] for dy, dx in offsets]
+        w, lead, inside = _nearest(torch.stack(shifted, dim=1), size)
+        smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+        w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
+        if prior is not None:
+            known = _nearest(prior, size)[None]
+            w, inside = torch.cat((w, known)), torch.cat((inside, (known > 0).float()))
+            lead = torch.cat((lead, torch.full_like(known, PRIOR_LEAD)))
+        return _Hypotheses(w, torch.where(inside > 0, lead, 0.0))
+
+    def _decide(self, hypotheses: _Hypotheses, step: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Inverse depth, refined; its score; and its lead, [h, w] each.
+
+        Square windows leave the two best hypotheses that differ; support windows, dearer, decide and refine.
         """
-        config, level = self.config, self.level
-        hypotheses, leads, inside = self._hypotheses(coarse, prior)
-        box = BoxWindow(level, config.window)
-        scores = box(hypotheses) - 0.3 * ~inside
+        handicap = 0.3 * (hypotheses.lead <= 0)
+        scores = BoxWindow(self.level, self.config.window)(hypotheses.w) - handicap
         first = scores.max(0).indices[None]
-        differs = (hypotheses - hypotheses.gather(0, first)).abs() > 1.5 * coarse.step
-        second = torch.where(differs, scores, -2.0).max(0).indices[None]
-
-        support = SupportWindow(level, self.colour, *TAPS, config.colour_sigma)
-        picked = torch.cat((first, second))
-        pair = hypotheses.gather(0, picked)
+        differs = (hypotheses.w - hypotheses.w.gather(0, first)).abs() > 1.5 * step
+        picked = torch.cat((first, torch.where(differs, scores, -2.0).max(0).indices[None]))
+        support = SupportWindow(self.level, self.colour, SUPPORT_TAPS, SUPPORT_STRIDE, self.config.colour_sigma)
+        pair = hypotheses.w.gather(0, picked)
         pair_scores = support(pair)
-        winner = (pair_scores - 0.3 * ~inside.gather(0, picked)).max(0).indices[None]
+        winner = (pair_scores - handicap.gather(0, picked)).max(0).indices[None]
         w, score = pair.gather(0, winner)[0], pair_scores.gather(0, winner)[0]
-        chosen = picked.gather(0, winner)
 
-        nudge = NUDGE / level.pixels_per_inverse_depth
+        nudge = 0.6 / self.level.pixels_per_inverse_depth
         below, above = support(torch.stack((w - nudge, w + nudge)))
         w = w + nudge * parabola_peak(below, score, above).clamp_(-1.0, 1.0)
-
-        two_pixels = 2.0 / level.pixels_per_inverse_depth
-        alike = share_of_alike_neighbours(
-            self.colour, w, ALIKE_PX / level.pixels_per_inverse_depth, config.colour_sigma, reach=6
-        )
-        lead = leads.gather(0, chosen)[0]
-        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + LEAD)
-        trusted = inside.gather(0, chosen)[0] & (confidence >= config.min_confidence)
-        confidence = torch.where(trusted, confidence, 0.0)
-        confidence = torch.where(keeps_its_match(level, w, confidence, two_pixels), confidence, 0.0)
-        w, support = agreeing_neighbours(w, confidence, two_pixels, reach=3)
-        trusted = support >= config.min_confidence * 2.0 / 3.0
-        trusted &= w * level.pixels_per_inverse_depth >= config.min_parallax
-        return w, torch.where(trusted, confidence, 0.0)
+        return w, score, hypotheses.lead.gather(0, picked.gather(0, winner))[0]
 
     def full_size(self, w: Tensor, confidence: Tensor) -> StereoResult:
         """Depth at the reference's size: interpolated inverse depth on a surface, nearest across edges."""
@@ -250,24 +266,6 @@ class _Matcher:
     def nothing(self) -> StereoResult:
         empty = torch.zeros(self.reference.intrinsics.height, self.reference.intrinsics.width, device=self.device)
         return StereoResult(empty, empty.clone())
-
-    def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Inverse depths, leads and whether inside the range, of K hypotheses a pixel at the working size, [K, h, w] each."""
-        size, reach = self.level.size, 3
-        maps = torch.stack((coarse.w, coarse.lead, coarse.inside.float()))
-        padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
-        height, width = coarse.w.shape
-        offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
-        shifted = [padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets]
-        w, leads, inside = _nearest(torch.stack(shifted, dim=1), size)
-        smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
-        if prior is not None:
-            known = _nearest(prior, size)
-            w = torch.cat((w, known[None]))
-            leads = torch.cat((leads, PRIORF(known,w,leads,coarse)[None]))
-            inside = torch.cat((inside, (known > 0).float()[None]))
-        return w, leads, inside > 0
 
     def _level(self, scale: float) -> MatchLevel:
         """The images shrunk once more by `scale`."""
@@ -310,7 +308,8 @@ def _colour(view: StereoView) -> Tensor:
             f"image is {tuple(view.image.shape)} where its intrinsics ask for {expected}: pass the image and the "
             "calibration of the same stream"
         )
-    return torch.as_tensor(view.image).permute(2, 0, 1).float().div_(255.0)
+    image = view.image if isinstance(view.image, Tensor) else torch.tensor(view.image, device="cpu")
+    return image.permute(2, 0, 1).float().div_(255.0)
 
 
 def _grey(colour: Tensor) -> Tensor:
