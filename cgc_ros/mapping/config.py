@@ -27,7 +27,7 @@ class SeedingConfig:
     refine_after: int = (
         10  # training steps on a keyframe after which the detail it still lacks is seeded once (0: never)
     )
-    refine_late_share: float = 0.6  # of the density lacking then
+    refine_late_share: float = 0.3  # of the density lacking then
     spread: float = 0.8  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
     opacity: float = 0.7  # of a new Gaussian
