@@ -43,7 +43,7 @@ class Rig:
         self.context = Context()
         self.domain = 20 + next(DOMAINS) % 200 if domain is None else domain
         rclpy.init(context=self.context, domain_id=self.domain)
-        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in ({"transform_timeout": 0.2} | parameters).items()]
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in ({"transform_timeout": 0.2, "mapping_rate": 0.0} | parameters).items()]
         arguments = [part for remap in remaps for part in ("--ros-args", "-r", remap)]
         self.node = CgcNode(
             lambda parameters: self.session, context=self.context, parameter_overrides=overrides, cli_args=arguments, namespace=namespace)

@@ -166,6 +166,31 @@ def test_a_looped_recording_goes_on():
     assert "clock_jump_back" in rig.names() and len(rig.frames) == 2
 
 
+def test_the_mapper_gets_no_more_frames_than_asked_for_and_every_view_is_labelled():
+    rig = Rig(mapping_rate=10.0)
+    for index in range(30):
+        rig.image(T0 + index * SECOND // 30)
+    assert len(rig.views) == 30 and len(rig.frames) == 10 and rig.intake.dropped == {"mapping_rate": 20}
+
+
+def test_depth_that_cannot_be_decoded_is_named():
+    rig = Rig()
+    rig.intake.on_depth(encode_image(picture(), "rgb8", Header(stamp=time_message(T0))))
+    rig.image()
+    assert rig.names() == ["unknown_encoding"] and rig.frames[0].depth is None
+
+
+def test_masks_come_with_their_frame_or_not_at_all():
+    rig = Rig(use_masks=True, masks_wait=0.0)
+    ids = np.arange(48 * 64, dtype=np.int32).reshape(48, 64)
+    rig.intake.on_masks(encode_image(ids, "32SC1", Header(stamp=time_message(T0))))
+    rig.image()
+    rig.intake.on_masks(encode_image(ids[:10], "32SC1", Header(stamp=time_message(T0 + 1))))
+    rig.image(T0 + 1)
+    np.testing.assert_array_equal(rig.frames[0].masks, ids)
+    assert rig.names() == ["masks_mismatch"] and rig.frames[1].masks is None
+
+
 def test_stamps_of_another_clock_are_named():
     rig = Rig()
     rig.clock_ns = T0 + 3600 * SECOND

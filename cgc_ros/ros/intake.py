@@ -59,6 +59,7 @@ class IntakeSettings:
     sync_wait: float = 0.1
     masks_wait: float = 1.0
     use_masks: bool = False
+    mapping_rate: float = 0.0
     transform_timeout: float = 0.3
     clock_jump: float = 1.0
     guard: GuardSettings = GuardSettings()
@@ -95,6 +96,7 @@ class Intake:
         self._poses = PoseQueue(lookup, self._posed, self._pose_lost, max_wait_ns=0)
         self._guard = FrameGuard(settings.guard)
         self._newest_stamp = 0
+        self._last_mapped_ns = 0
         self._format: tuple[str, tuple[int, ...]] | None = None
         self._reported_lost: dict[str, int] = {}
         self.configure(settings)
@@ -160,11 +162,11 @@ class Intake:
 
     def on_depth(self, message) -> None:
         """A depth Image or CompressedImage."""
-        self._add_extra("depth", message, lambda: decode_depth(message, self._settings.depth_unit))
+        self._extras.add_partner("depth", stamp_of(message.header.stamp), message, time.monotonic_ns())
 
     def on_masks(self, message) -> None:
-        """A mask Image."""
-        self._add_extra("masks", message, lambda: decode_masks(message))
+        """A mask Image or CompressedImage."""
+        self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
 
     def poll(self) -> None:
         """Hand on what is complete or has waited long enough: call it after each message, and every few ms while `is_waiting`."""
@@ -187,14 +189,6 @@ class Intake:
         queue.add_primary(stamp_ns, item, now_ns)
         if queue.counts["overflow"] > overflow:
             self.dropped["overflow"] += 1
-
-    def _add_extra(self, name: str, message, decode: Callable[[], np.ndarray]) -> None:
-        try:
-            array = decode()
-        except FrameError as error:
-            self._faults.report(error.reason, f"{name}: {error}")
-            return
-        self._extras.add_partner(name, stamp_of(message.header.stamp), array, time.monotonic_ns())
 
     def _check_clock(self, stamp_ns: int) -> None:
         if stamp_ns == 0:
@@ -233,17 +227,20 @@ class Intake:
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
         view = replace(view, map_from_camera=map_from_camera)
         self._on_view(view)
+        rate = self._settings.mapping_rate
+        if rate > 0 and 0 <= view.stamp_ns - self._last_mapped_ns < 0.95e9 / rate:  # stamps jitter
+            self.dropped["mapping_rate"] += 1
+            return
+        self._last_mapped_ns = view.stamp_ns
         self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
         self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))
 
-    def _hand_on(self, view: View, depth: np.ndarray | None, masks: np.ndarray | None) -> None:
+    def _hand_on(self, view: View, depth_message, masks_message) -> None:
         self._report_lost_partners()
-        depth = self._usable_depth(view, depth)
-        if masks is not None and masks.shape != view.image.shape[:2]:
-            self._faults.report("masks_mismatch", f"masks are {masks.shape[1]}x{masks.shape[0]}, the image {view.camera.width}x{view.camera.height}")
-            masks = None
+        depth = self._decoded("depth", depth_message, lambda: self._decode_depth(view, depth_message))
+        masks = self._decoded("masks", masks_message, lambda: _decode_masks(view, masks_message))
         frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks)
         try:
             frame.check()
@@ -254,14 +251,19 @@ class Intake:
             return
         self._on_frame(frame)
 
-    def _usable_depth(self, view: View, depth: np.ndarray | None) -> np.ndarray | None:
-        if depth is None:
+    def _decoded(self, name: str, message, decode: Callable[[], np.ndarray]) -> np.ndarray | None:
+        """A partner's pixels; None where there is no message, or where it cannot be used (its fault is then reported)."""
+        if message is None:
             return None
         try:
-            self._guard.check_depth(depth, view.image.shape[:2])
+            return decode()
         except FrameError as error:
-            self._faults.report(error.reason, str(error))
+            self._faults.report(error.reason, f"{name}: {error}")
             return None
+
+    def _decode_depth(self, view: View, message) -> np.ndarray:
+        depth = decode_depth(message, self._settings.depth_unit)
+        self._guard.check_depth(depth, view.image.shape[:2])
         return depth
 
     def _report_lost_partners(self) -> None:
@@ -275,6 +277,13 @@ class Intake:
         self.dropped[reason] += 1
         if reason in FAULTS:
             self._faults.report(reason, message)
+
+
+def _decode_masks(view: View, message) -> np.ndarray:
+    masks = decode_masks(message)
+    if masks.shape != view.image.shape[:2]:
+        raise FrameError("masks_mismatch", f"{masks.shape[1]}x{masks.shape[0]}, the image is {view.camera.width}x{view.camera.height}")
+    return masks
 
 
 def _fits(arrival: _Arrival, camera: Intrinsics) -> bool:

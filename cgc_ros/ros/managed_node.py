@@ -188,7 +188,7 @@ class CgcNode(LifecycleNode):
         return IntakeSettings(
             camera_frame=p.camera_frame, rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in topic),
             depth_unit=p.depth_unit, sync_tolerance=p.sync_tolerance, sync_wait=p.sync_wait, masks_wait=p.masks_wait,
-            use_masks=p.mask_source == "topic", transform_timeout=p.transform_timeout, clock_jump=p.clock_jump,
+            use_masks=p.mask_source == "topic", mapping_rate=p.mapping_rate, transform_timeout=p.transform_timeout, clock_jump=p.clock_jump,
             guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
         )
 

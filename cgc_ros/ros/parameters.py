@@ -78,6 +78,8 @@ class NodeParameters:
     max_query_points: int = _parameter(200_000, "most points of all objects together in one reply", (1, 10_000_000))
     max_render_pixels: int = _parameter(4_000_000, "largest view that ~/render_view renders, pixels", (1, 100_000_000))
     # map
+    mapping_rate: float = _parameter(
+        10.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))
     max_steps_per_second: float = _parameter(0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0))
     training_niceness: int = _parameter(
         5, "how far training steps back behind label images and messages where both want the same core (nice, 0: not at all)",
@@ -195,7 +197,7 @@ def _section_starts() -> dict[str, str]:
     """First parameter of each section -> the section's title."""
     return {
         "autostart": "node", "image_transport": "inputs", "map_frame": "poses", "mask_source": "masks", "label_rate": "outputs",
-        "max_steps_per_second": "map",
+        "mapping_rate": "map",
     }
 
 
