@@ -35,6 +35,14 @@ prepare_transports()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+def shifted_transform(stamp, x=0.0, parent="map", child="camera"):
+    """The child x metres along x in the parent, not turned."""
+    message = TransformStamped(header=Header(frame_id=parent, stamp=stamp), child_frame_id=child)
+    message.transform.translation.x = x
+    message.transform.rotation = pose_from_matrix(np.eye(4)).orientation
+    return message
+
+
 class Rig:
     """Starts the node with these parameters; `session` is what its factory returns. A context manager."""
 
@@ -97,9 +105,7 @@ class Rig:
         self.wait(lambda: all(each.get_subscription_count() > 0 for each in publishers), 10.0)
 
     def transform(self, stamp, x=0.0, parent=None, child="camera"):
-        message = TransformStamped(header=Header(frame_id=parent or self.map_frame, stamp=stamp), child_frame_id=child)
-        message.transform.translation.x = x
-        message.transform.rotation = pose_from_matrix(np.eye(4)).orientation
+        message = shifted_transform(stamp, x, parent or self.map_frame, child)
         self.publisher(TFMessage, "/tf", 100).publish(TFMessage(transforms=[message]))
 
     def send(self, pixels=None, encoding="rgb8", frame_id="camera", camera=CAMERA, stamp=None, transform=True, info=True, move=0.01):
