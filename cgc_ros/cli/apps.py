@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 
-from cgc_ros.cli.console import positive, positive_int
-
-
-class NotInstalledError(ValueError):
-    """A part of the product that is not on this machine; the message says how to get it."""
+from cgc_ros.cli.console import load_part, positive, positive_int
 
 
 def add_parsers(subparsers) -> None:
@@ -39,7 +34,7 @@ def run_view(arguments: argparse.Namespace) -> int:
     from cgc_ros.evaluation.run_files import map_path
 
     path = map_path(arguments.run_dir)
-    return int(_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, port=arguments.port) or 0)
+    return int(load_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, port=arguments.port) or 0)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
@@ -51,15 +46,4 @@ def run_demo(arguments: argparse.Namespace) -> int:
     }
     if arguments.settle is not None:
         options["settle"] = arguments.settle
-    return int(_part("cgc_ros.demo", "run_demo", "the demo")(**options) or 0)
-
-
-def _part(module: str, name: str, what: str):
-    """A function of a part that may be missing, or whose own dependencies may be."""
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        remedy = "" if str(error.name).startswith("cgc_ros") else f": pip install {error.name}"
-        raise NotInstalledError(f"{what} cannot start: {error}{remedy}") from error
-    except AttributeError:
-        raise NotInstalledError(f"{what} is not part of this version ({module}.{name} does not exist)") from None
+    return int(load_part("cgc_ros.demo", "run_demo", "the demo")(**options) or 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgc_ros.cli.console import add_backend, note, positive, print_json, progress_bar
+from cgc_ros.cli.console import add_backend, load_part, note, positive, print_json
+from cgc_ros.cli.progress import progress_bar
 
 _DESCRIPTION = """\
 raster: the rasteriser alone, forward, backward and training steps, against peers that are installed.
@@ -50,9 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _raster(arguments: argparse.Namespace) -> dict:
-    from cgc_ros.evaluation.raster_bench import run_raster_bench
-
-    return run_raster_bench()
+    return load_part("cgc_ros.evaluation.raster_bench", "run_raster_bench", "the rasteriser's benchmark")()
 
 
 def _pipeline(arguments: argparse.Namespace) -> dict:

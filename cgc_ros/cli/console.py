@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import signal
@@ -35,6 +36,21 @@ def missing_module(error: Exception) -> str | None:
     return f"{error.name} is not installed: `cgc doctor` tells what is missing and how to get it"
 
 
+class NotInstalledError(ValueError):
+    """A part of the product that is not on this machine; the message says how to get it."""
+
+
+def load_part(module: str, name: str, what: str):
+    """A function of a part that may be missing, or whose own dependencies may be."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        remedy = "" if str(error.name).startswith("cgc_ros") else f": pip install {error.name}"
+        raise NotInstalledError(f"{what} cannot start: {error}{remedy}") from error
+    except AttributeError:
+        raise NotInstalledError(f"{what} is not part of this version ({module}.{name} does not exist)") from None
+
+
 def print_json(value: object) -> None:
     """The one thing `--json` writes to stdout."""
     from cgc_ros.evaluation.figures import finite
@@ -56,48 +72,6 @@ def print_figures(metrics: dict, title: str) -> None:
         if metrics.get(figure.key) is not None:
             table.add_row(figure.title, figure.text(metrics[figure.key]))
     Console().print(table)
-
-
-@contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[float, float, str], None]]:
-    """A progress bar with an ETA on stderr; yields `update(done, total, detail)`. Without a terminal, lines of text."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_progress(description)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("[dim]{task.fields[detail]}"),
-    )
-    with Progress(*columns, console=console, transient=False, expand=True) as progress:
-        task = progress.add_task(description, total=None, detail="")
-        yield lambda done, total, detail="": progress.update(task, completed=done, total=total, detail=detail)
-
-
-def _plain_progress(description: str, period: float = 5.0) -> Callable[[float, float, str], None]:
-    import time
-
-    start = time.monotonic()
-    last = [start - period]
-
-    def update(done: float, total: float, detail: str = "") -> None:
-        now = time.monotonic()
-        if now - last[0] >= period or (done >= total and last[0] != float("inf")):
-            elapsed = now - start
-            percent = min(100.0, 100 * done / max(total, 1e-9))
-            left = f", eta {elapsed * (total - done) / done:.0f} s" if 0 < done < total else ""
-            note(f"{description} {percent:.0f}%, {elapsed:.0f} s{left}{', ' + detail if detail else ''}")
-            last[0] = now if done < total else float("inf")
-
-    return update
 
 
 @contextmanager

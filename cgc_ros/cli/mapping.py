@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from cgc_ros.cli.console import (
     positive_int,
     print_figures,
     print_json,
-    progress_bar,
     signals_interrupt,
 )
+from cgc_ros.cli.progress import progress_bar
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
@@ -205,11 +206,16 @@ def mask_source(kind: str, arguments: argparse.Namespace):
 
 def _detail(state) -> str:
     status = state.status
-    psnr = "" if status.train_psnr != status.train_psnr else f", psnr {status.train_psnr:.1f}"
-    return (
-        f"frame {state.frames_submitted}/{state.frames_total}, {status.keyframes} keyframes, "
-        f"{status.gaussians:,} Gaussians, {status.objects} objects, {status.steps_per_second:.1f} steps/s{psnr}"
-    )
+    parts = [
+        f"frame {state.frames_submitted}/{state.frames_total}",
+        f"{status.keyframes} keyframes",
+        f"{status.gaussians:,} Gaussians",
+        f"{status.objects} objects",
+        f"{status.steps_per_second:.1f} steps/s",
+    ]
+    if math.isfinite(status.train_psnr):
+        parts.append(f"{status.train_psnr:.1f} dB")
+    return ", ".join(parts)
 
 
 def _changed(config) -> list[tuple[str, str]]:
