@@ -1,0 +1,87 @@
+"""Seeding: where new Gaussians go, how many, and which way they face."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgc_ros.frame import Intrinsics
+from cgc_ros.gaussians.surface import rotation_matrices
+from cgc_ros.mapping.config import SeedingConfig
+from cgc_ros.mapping.seeding import (
+    backproject,
+    detail,
+    quats_facing,
+    seed_density,
+    seed_gaussians,
+    surface_normals,
+)
+
+INTRINSICS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
+CONFIG = SeedingConfig()
+
+
+def half_textured_image() -> np.ndarray:
+    image = np.full((48, 64, 3), 128, np.uint8)
+    image[:, 32:] = np.random.default_rng(0).integers(0, 255, (48, 32, 1))
+    return image
+
+
+def test_detail_is_where_the_texture_is():
+    found = detail(half_textured_image())
+    assert found[:, :28].max() < 1e-3 * found[:, 36:].mean()
+
+
+def test_density_follows_detail_and_skips_what_is_covered():
+    image = half_textured_image()
+    everywhere = np.ones((48, 64), dtype=bool)
+    empty = seed_density(image, everywhere, None, CONFIG)
+    assert empty[:, 40:].mean() > 3 * empty[:, :24].mean() > 0
+    perfect = (image / 255.0).astype(np.float32)
+    assert seed_density(image, everywhere, (perfect, everywhere), CONFIG).max() < 1e-6
+    assert (seed_density(image, ~everywhere, None, CONFIG) == 0).all()
+
+
+def test_density_never_exceeds_the_cap():
+    config = SeedingConfig(max_per_keyframe=50)
+    assert seed_density(half_textured_image(), np.ones((48, 64), dtype=bool), None, config).sum() == pytest.approx(50)
+
+
+def slanted_plane(normal: np.ndarray, distance: float) -> np.ndarray:
+    """Depth image of the plane normal . p = -distance seen from the origin."""
+    rays = backproject(np.ones((48, 64), np.float32), INTRINSICS)
+    return (-distance / (rays @ normal)).astype(np.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(0.3, 5.0))
+def test_normals_of_a_plane_are_the_planes(x, y, distance):
+    normal = np.array([x, y, -1.0]) / np.linalg.norm([x, y, 1.0])
+    points = backproject(slanted_plane(normal, distance), INTRINSICS)
+    rows, columns = np.mgrid[8:40:4, 8:56:4].reshape(2, -1)
+    np.testing.assert_allclose(surface_normals(points, rows, columns), np.tile(normal, (len(rows), 1)), atol=0.02)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1))
+def test_quaternions_turn_z_onto_the_normal(x, y, z):
+    normal = np.array([[x, y, z]])
+    if np.linalg.norm(normal) < 1e-3:
+        normal = np.array([[0.0, 0.0, -1.0]])
+    normal = normal / np.linalg.norm(normal)
+    axis = rotation_matrices(torch.from_numpy(quats_facing(normal)))[0, :, 2].numpy()
+    np.testing.assert_allclose(axis, normal[0], atol=1e-5)
+
+
+def test_seeds_lie_on_the_surface_in_the_map_frame_and_cover_it():
+    depth = np.full((48, 64), 2.0, np.float32)
+    pose = np.eye(4)
+    pose[:3, 3] = (1.0, 2.0, 3.0)
+    density = np.full((48, 64), 0.25)
+    seeds = seed_gaussians(half_textured_image(), depth, INTRINSICS, pose, density, CONFIG, np.random.default_rng(0))
+    assert len(seeds) == pytest.approx(0.25 * 48 * 64, rel=0.1)
+    np.testing.assert_allclose(seeds.means[:, 2], 5.0, atol=1e-5)
+    # A standard deviation of spread / sqrt(density) pixels, at the distance's pixel size.
+    np.testing.assert_allclose(seeds.scales[:, 0], CONFIG.spread / 0.5 * 2.0 / 60.0, rtol=1e-5)
+    np.testing.assert_allclose(seeds.scales[:, 2], CONFIG.flatness * seeds.scales[:, 0], rtol=1e-5)
