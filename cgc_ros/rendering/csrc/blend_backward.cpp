@@ -11,6 +11,7 @@ namespace cgc::CGC_ISA {
 namespace {
 
 constexpr int kGeometry = 8;  // floats of a gradient record before its channels: s, su, sv, suu, suv, svv, -, -
+constexpr int kQuadrants = 4;  // of a tile, 8 x 8 pixels each: geometry is summed about their centres
 
 struct BackwardBlock {
   vfloat transmittance;  // in front of what has been visited so far
@@ -23,8 +24,7 @@ struct BackwardBlock {
 struct BackwardQueue {
   alignas(32) float alpha[kQueue][kLanes];    // 0 where the Gaussian is not blended
   alignas(32) float movable[kQueue][kLanes];  // alpha where it follows opacity and geometry, 0 where it is clamped
-  alignas(32) float u[kQueue][kLanes];
-  alignas(32) float v[kQueue][kLanes];
+  alignas(32) float s[kQueue][kLanes];        // alpha dL/dalpha
   alignas(32) float dot[kQueue][kLanes];      // channels . gradient of the pixel
   alignas(32) float weights[kQueue][kLanes];
   int32_t index[kQueue];
@@ -39,20 +39,22 @@ struct BackwardScratch {
 
 // The arrays behind BackwardScratch.
 struct BackwardArrays {
-  float* gradients;   // [kSegment + 1, kGeometry + stride]
+  float* moments;     // [kSegment + 2, kQuadrants, 8] of s = alpha dL/dalpha
+  float* gradients;   // [kSegment + 1, stride] of the channels
   float* by_channel;  // [kBlocks, stride, 8] gradients of the pixels
   float* by_pixel;    // [kBlocks, 8, stride] the same
   float* records;     // [kSegment + 1, stride] channels
 
   BackwardArrays(void* memory, int stride) {
-    gradients = static_cast<float*>(memory);
-    by_channel = gradients + (kSegment + 1) * (kGeometry + stride);
+    moments = static_cast<float*>(memory);
+    gradients = moments + (kSegment + 2) * kQuadrants * kLanes;
+    by_channel = gradients + (kSegment + 1) * stride;
     by_pixel = by_channel + kBlocks * kLanes * stride;
     records = by_pixel + kBlocks * kLanes * stride;
   }
   static size_t floats(const Channels& channels) {
     const size_t stride = channels.stride();
-    return (kSegment + 1) * (kGeometry + stride) + 2 * kBlocks * kLanes * stride + record_floats(channels, kSegment + 1);
+    return (kSegment + 2) * (kQuadrants * kLanes + stride) + 2 * kBlocks * kLanes * stride + record_floats(channels, kSegment + 1);
   }
 };
 
@@ -112,14 +114,12 @@ inline int alpha_run(const Segment& segment, int block, int from, int position, 
     vint active = reached & (stop > splat(i));
     store(queue.alpha[n], only_where(active, min(raw, splat(kAlphaMax))));
     store(queue.movable[n], only_where(active & (raw <= splat(kAlphaMax)), raw));
-    store(queue.u[n], u);
-    store(queue.v[n], v);
     queue.index[n] = i;
     n += lane_bits(active) != 0;
   }
   queue.size = n;
   for (; n % 4; ++n) {
-    store(queue.weights[n], splat(0.0f));
+    store(queue.weights[n], splat(0.0f)), store(queue.s[n], splat(0.0f));
     queue.index[n] = kSegment;
   }
   queue.padded_size = n;
@@ -148,7 +148,7 @@ inline void dots(BackwardQueue& queue, const float* records, int stride, int cou
 }
 
 // Weights of the run, and the gradients of opacity and geometry.
-inline void walk_back(BackwardQueue& queue, BackwardBlock& state, float* gradients, int row) {
+inline void walk_back(BackwardQueue& queue, BackwardBlock& state) {
   vfloat transmittance = state.transmittance, behind = state.behind;
   const vfloat one = splat(1.0f);
   for (int q = 0; q < queue.size; ++q) {
@@ -159,10 +159,7 @@ inline void walk_back(BackwardQueue& queue, BackwardBlock& state, float* gradien
     vfloat v_alpha = transmittance * dot - behind * inverse;
     behind += weight * dot;
     store(queue.weights[q], weight);
-    vfloat s = load(queue.movable[q]) * v_alpha, u = load(queue.u[q]), v = load(queue.v[q]);
-    vfloat su = s * u, sv = s * v;
-    float* out = gradients + queue.index[q] * row;
-    store(out, load(out) + sums(s, su, sv, su * u, su * v, sv * v));
+    store(queue.s[q], load(queue.movable[q]) * v_alpha);
   }
   state.transmittance = transmittance, state.behind = behind;
 }
@@ -171,7 +168,6 @@ inline void walk_back(BackwardQueue& queue, BackwardBlock& state, float* gradien
 template <int kVectors>
 inline void scatter_vectors(const BackwardQueue& queue, int stride, int base, const float* by_pixel, float* gradients) {
   constexpr int kRows = 4;
-  const int row = kGeometry + stride;
   for (int q = 0; q < queue.padded_size; q += kRows) {
     vfloat g[kRows][kVectors];
 #pragma GCC unroll 4
@@ -192,11 +188,69 @@ inline void scatter_vectors(const BackwardQueue& queue, int stride, int base, co
     }
 #pragma GCC unroll 4
     for (int j = 0; j < kRows; ++j) {
-      float* out = gradients + queue.index[q + j] * row + kGeometry + base;
+      float* out = gradients + queue.index[q + j] * stride + base;
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) store(out + v * kLanes, load(out + v * kLanes) + g[j][v]);
     }
   }
+}
+
+// 1, x, y, x^2, x y, y^2 of a quadrant's pixels about its centre, by the place of their block in the quadrant.
+struct MomentBasis {
+  alignas(32) float of[kBlocks / kQuadrants][kLanes][kLanes];
+  constexpr MomentBasis() : of() {
+    for (int block = 0; block < kBlocks / kQuadrants; ++block)
+      for (int l = 0; l < kLanes; ++l) {
+        const float x = float(block % 2 * kBlockWidth + l % kBlockWidth) - 3.5f;
+        const float y = float(block / 2 * kBlockHeight + l / kBlockWidth) - 3.5f;
+        const float terms[6] = {1.0f, x, y, x * x, x * y, y * y};
+        for (int k = 0; k < 6; ++k) of[block][l][k] = terms[k];
+      }
+  }
+};
+constexpr MomentBasis kMoments;
+
+inline void scatter_geometry(const BackwardQueue& queue, int block, float* moments) {
+  const int column = block % 4, row = block / 4;
+  vfloat basis[kLanes];
+#pragma GCC unroll 8
+  for (int l = 0; l < kLanes; ++l) basis[l] = load(kMoments.of[row % 4 * 2 + column % 2][l]);
+  float* of_quadrant = moments + (row / 4 * 2 + column / 2) * kLanes;
+  for (int q = 0; q < queue.padded_size; q += 2) {
+    vfloat m[2] = {splat(0.0f), splat(0.0f)};
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+      m[0] += splat(queue.s[q][l]) * basis[l];
+      m[1] += splat(queue.s[q + 1][l]) * basis[l];
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      float* out = of_quadrant + queue.index[q + j] * kQuadrants * kLanes;
+      store(out, load(out) + m[j]);
+    }
+  }
+}
+
+// The quadrants' moments of two splats that follow each other, to sums of s times 1, u, v, u^2, u v, v^2: a lane for each
+// quadrant of the first, then of the second. Six numbers to out[0 ..] and six to out[8 ..].
+inline void whiten(const LocalSplat* p, const float* moments, float* out) {
+  vfloat m[kLanes];
+  for (int k = 0; k < kLanes; ++k) m[k] = load(moments + k * kLanes);
+  transpose(m);
+  auto both = [](float first, float second) {
+    return vfloat{first, first, first, first, second, second, second, second};
+  };
+  const vfloat centre_x = {4, 12, 4, 12, 4, 12, 4, 12}, centre_y = {4, 4, 12, 12, 4, 4, 12, 12};
+  const vfloat dx = centre_x - both(p[0].x, p[1].x), dy = centre_y - both(p[0].y, p[1].y);
+  const vfloat a = both(p[0].a, p[1].a), b = both(p[0].b, p[1].b), c = both(p[0].c, p[1].c), two = splat(2.0f);
+  const vfloat u = a * dx + b * dy, v = c * dy;  // at the quadrant's centre
+  const vfloat lean = a * m[1] + b * m[2], rise = c * m[2];
+  const vfloat su = lean + u * m[0], sv = rise + v * m[0];
+  const vfloat suu = a * (a * m[3] + two * b * m[4]) + b * b * m[5] + u * (lean + su);
+  const vfloat suv = c * (a * m[4] + b * m[5]) + v * lean + u * sv;
+  const vfloat svv = c * c * m[5] + v * (rise + sv);
+  const vfloat sums[6] = {m[0], su, sv, suu, suv, svv};
+  sums_of_halves(sums, out);
 }
 
 inline void scatter_channels(const BackwardQueue& queue, int stride, const float* by_pixel, float* gradients) {
@@ -207,14 +261,17 @@ inline void scatter_channels(const BackwardQueue& queue, int stride, const float
 }
 
 // Record i of the segment to where its pair stands in the order of Gaussians.
-inline void write_record(float* pairs, const int32_t* slots, int i, int n, const float* gradients, int row) {
+inline void write_record(float* pairs, const int32_t* slots, int i, int n, const float* geometry, const float* gradients,
+                         int stride) {
   constexpr int kLineFloats = 16, kNext = 6;
+  const int row = kGeometry + stride;
   if (i + kNext < n) {
     const float* next = pairs + int64_t(slots[i + kNext]) * row;
     for (int k = 0; k < row; k += kLineFloats) __builtin_prefetch(next + k, 1);
   }
   float* out = pairs + int64_t(slots[i]) * row;
-  for (int k = 0; k < row; k += kLanes) store(out + k, load(gradients + i * row + k));
+  store(out, load(geometry));
+  for (int k = 0; k < stride; k += kLanes) store(out + kGeometry + k, load(gradients + i * stride + k));
 }
 
 }  // namespace
@@ -227,7 +284,7 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
   auto& scratch = *static_cast<BackwardScratch*>(memory);
   const ForwardTiles& forward = job.forward;
   const Channels& channels = forward.channels;
-  const int stride = channels.stride(), count = channels.count(), row = kGeometry + stride;
+  const int stride = channels.stride(), count = channels.count();
   const BackwardArrays arrays(&scratch + 1, stride);
   const TilePixels pixels(forward.view, tile);
   const int first = forward.lists.first[tile], last = forward.lists.first[tile + 1];
@@ -254,7 +311,8 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
   for (int part = (last - first - 1) / kSegment; part >= 0; --part) {
     const int position = part * kSegment, begin = first + position;
     const int n = last - begin < kSegment ? last - begin : kSegment;
-    std::memset(arrays.gradients, 0, sizeof(float) * n * row);
+    std::memset(arrays.gradients, 0, sizeof(float) * n * stride);
+    std::memset(arrays.moments, 0, sizeof(float) * n * kQuadrants * kLanes);
     if (position < tile_stop) {
       const int32_t* gaussians = forward.lists.gaussian + begin;
       scratch.segment.load(forward.splats, forward.lists, false, pixels, begin, n, inside,
@@ -271,12 +329,18 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
         while (from > 0) {
           from = alpha_run(scratch.segment, block, from, position, state, scratch.queue);
           dots(scratch.queue, arrays.records, stride, count, arrays.by_channel + block * kLanes * stride);
-          walk_back(scratch.queue, state, arrays.gradients, row);
+          walk_back(scratch.queue, state);
+          scatter_geometry(scratch.queue, block, arrays.moments);
           scatter_channels(scratch.queue, stride, arrays.by_pixel + block * kLanes * stride, arrays.gradients);
         }
       }
     }
-    for (int i = 0; i < n; ++i) write_record(job.pairs, forward.lists.slot + begin, i, n, arrays.gradients, row);
+    alignas(32) float geometry[2][kLanes] = {};
+    for (int i = 0; i < n; ++i) {
+      if (position < tile_stop && i % 2 == 0)
+        whiten(scratch.segment.splats + i, arrays.moments + i * kQuadrants * kLanes, geometry[0]);
+      write_record(job.pairs, forward.lists.slot + begin, i, n, geometry[i % 2], arrays.gradients, stride);
+    }
   }
 }
 

@@ -58,8 +58,6 @@ class ProjectedView {
   size_t bytes() const;
 
  private:
-  void sort_into_tiles(const int32_t* slot_tile, int threads);
-
   View view_;
   Array<Splat> splats_;
   Array<int32_t> radii_;

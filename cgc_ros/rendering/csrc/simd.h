@@ -178,14 +178,16 @@ inline void transpose(vfloat* r) {
   r[3] = CGC_SHUFFLE(b3, b7, 0, 1, 2, 3, 8, 9, 10, 11), r[7] = CGC_SHUFFLE(b3, b7, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
-// The sums over lanes of six vectors, in lanes 0 to 5 of one; lanes 6 and 7 hold garbage.
-inline vfloat sums(vfloat r0, vfloat r1, vfloat r2, vfloat r3, vfloat r4, vfloat r5) {
+// The sums of six vectors over lanes 0 to 3, in out[0] to out[5], and over lanes 4 to 7, in out[8] to out[13]; what stands
+// between is garbage.
+inline void sums_of_halves(const vfloat* r, float* out) {
   auto pair = [](vfloat x, vfloat y) {  // x0+x1 x2+x3 y0+y1 y2+y3 | the same of the upper half
     return CGC_SHUFFLE(x, y, 0, 2, 8, 10, 4, 6, 12, 14) + CGC_SHUFFLE(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
   };
-  vfloat s45 = pair(r4, r5);
-  vfloat s0123 = pair(pair(r0, r1), pair(r2, r3)), s4545 = pair(s45, s45);
-  return CGC_SHUFFLE(s0123, s4545, 0, 1, 2, 3, 8, 9, 10, 11) + CGC_SHUFFLE(s0123, s4545, 4, 5, 6, 7, 12, 13, 14, 15);
+  const vfloat s45 = pair(r[4], r[5]);
+  const vfloat s0123 = pair(pair(r[0], r[1]), pair(r[2], r[3])), s4545 = pair(s45, s45);
+  store(out, CGC_SHUFFLE(s0123, s4545, 0, 1, 2, 3, 8, 9, 10, 11));
+  store(out + kLanes, CGC_SHUFFLE(s0123, s4545, 4, 5, 6, 7, 12, 13, 14, 15));
 #undef CGC_SHUFFLE
 }
 
