@@ -21,6 +21,7 @@ class PerfectSnapshot:
     """Answers as a MapSnapshot does, from the scene itself."""
 
     num_gaussians = 1234
+    model = SimpleNamespace(device="cpu")
 
     def __init__(self, version: int = 1):
         self.version = version

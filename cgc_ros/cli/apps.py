@@ -14,6 +14,9 @@ def add_parsers(subparsers) -> None:
     )
     view.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     view.add_argument("--port", type=positive_int, default=8080, help="of the web page (default: 8080)")
+    view.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 serves the whole network, without a password (default: 127.0.0.1)"
+    )
     view.set_defaults(run=run_view)
     demo = subparsers.add_parser(
         "demo",
@@ -34,7 +37,7 @@ def run_view(arguments: argparse.Namespace) -> int:
     from cgc_ros.evaluation.run_files import map_path
 
     path = map_path(arguments.run_dir)
-    return int(load_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, port=arguments.port) or 0)
+    return int(load_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, arguments.host, arguments.port) or 0)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from cgc_ros.cli.console import (
     add_backend,
     add_json,
     fail,
+    load_part,
     note,
     positive,
     positive_int,
@@ -90,6 +93,10 @@ def add_parsers(subparsers) -> None:
         action=_PrintConfig,
         help="print every setting with its value, as the options before it leave them",
     )
+    parser.add_argument("--view", action="store_true", help="show the map as it grows, as a web page")
+    parser.add_argument(
+        "--port", type=positive_int, default=8080, help="of that page (default: 8080, or the next free one)"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -123,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     session.start()
     try:
-        with signals_interrupt(), progress_bar("mapping") as update:
+        with signals_interrupt(), _page(arguments, session), progress_bar("mapping") as update:
             outcome = stream(
                 session, sequence, options, lambda state: update(state.seconds, state.budget, _detail(state))
             )
@@ -202,6 +209,17 @@ def mask_source(kind: str, arguments: argparse.Namespace):
     if kind == "sam":
         options = {"checkpoint": arguments.sam_checkpoint, "model_type": arguments.sam_model_type}
     return create_mask_source(kind, **{name: value for name, value in options.items() if value is not None})
+
+
+@contextmanager
+def _page(arguments: argparse.Namespace, session) -> Iterator[None]:
+    """The live page, where it was asked for."""
+    if not arguments.view:
+        yield
+        return
+    with load_part("cgc_ros.viewer", "MapViewer", "the web viewer")(session, port=arguments.port) as viewer:
+        note(f"watch it grow: {viewer.url}")
+        yield
 
 
 def _detail(state) -> str:

@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         newest = mapper.keyframes.newest()
         world_from_camera, intrinsics = pose_matrix(arguments.pose), None if newest is None else newest.intrinsics
-    camera = Camera.from_intrinsics(choose_intrinsics(intrinsics, arguments), world_from_camera)
     snapshot = mapper.snapshot()
+    camera = Camera.from_intrinsics(choose_intrinsics(intrinsics, arguments), world_from_camera, snapshot.model.device)
     view, labels = snapshot.render(camera), snapshot.segment(camera)
 
     out = arguments.out or (arguments.run_dir if arguments.run_dir.is_dir() else arguments.run_dir.parent) / "render"

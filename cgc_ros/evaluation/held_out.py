@@ -11,6 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from cgc_ros.evaluation.cameras import frame_camera
 from cgc_ros.evaluation.figures import RunError, write_json
 from cgc_ros.evaluation.image_metrics import depth_errors, psnr, ssim
 from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, mean_iou
@@ -144,7 +145,7 @@ class _Tally:
     segment_ms: list[float] = field(default_factory=list)
 
     def score(self, snapshot: Snapshot, frame: Frame, truth: np.ndarray | None, out_dir: Path) -> None:
-        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+        camera = frame_camera(frame, snapshot)
         view = snapshot.render(camera)
         start = time.perf_counter()
         labels = snapshot.segment(camera)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cgc_ros.evaluation.cameras import frame_camera
 from cgc_ros.evaluation.figures import METRICS_FILE, RunError, write_json
 from cgc_ros.evaluation.machine import describe_machine
 from cgc_ros.evaluation.pictures import clear_pngs, label_picture, overlay_picture, side_by_side, write_png
@@ -17,7 +18,6 @@ from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, OB
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.frame import Frame
 from cgc_ros.mapping import MappingSession, MapSnapshot, SessionStatus
-from cgc_ros.rendering import Camera
 from cgc_ros.sequences import Sequence, SequenceError
 
 DEFAULT_TAIL = 60.0  # seconds of training after the last frame, where no budget is given
@@ -259,7 +259,7 @@ def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> l
             frame = sequence[index]
         except SequenceError:
             continue  # named and counted when it was to be mapped
-        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+        camera = frame_camera(frame, snapshot)
         labels = snapshot.segment(camera)
         picture = side_by_side(
             [frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)]

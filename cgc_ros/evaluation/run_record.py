@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from cgc_ros.evaluation.cameras import frame_camera
 from cgc_ros.evaluation.machine import peak_gpu_mb, peak_resident_mb, resident_mb
 from cgc_ros.evaluation.object_metrics import StabilityCount, compare_publications, id_stability
 from cgc_ros.frame import Frame
-from cgc_ros.rendering import Camera
 
 #: Seconds between two records.
 RECORD_PERIOD = 1.0
@@ -89,7 +89,7 @@ class RunRecorder:
 
     def _time_label_image(self, snapshot, newest: Frame) -> None:
         start = time.perf_counter()
-        snapshot.segment(Camera.from_intrinsics(newest.intrinsics, newest.world_from_camera))
+        snapshot.segment(frame_camera(newest, snapshot))
         self.label_latencies_ms.append(1000 * (time.perf_counter() - start))
 
     def _compare_publication(self, snapshot, stream_share: float) -> None:
