@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
@@ -112,11 +113,54 @@ def test_a_mask_source_that_fails_never_stops_mapping():
     try:
         session.submit(replace(SEQUENCE[0], masks=None))
         wait_until(lambda: session.status().dropped.get("masks_failed") == 1)
-        assert "weights on fire" in session.status().faults["mask_source"]
+        assert "weights on fire" in session.status().faults["mask_source_failed"]
         wait_until(lambda: session.status().steps > 2)
         session.submit(replace(SEQUENCE[4], masks=None))
-        wait_until(lambda: source.calls == 2 and "mask_source" not in session.status().faults)
+        wait_until(lambda: source.calls == 2 and "mask_source_failed" not in session.status().faults)
         wait_until(lambda: len(session.mapper.segmenter.masks) == 1)
     finally:
         session.stop()
     assert session.status().state == "stopped"
+
+
+def test_a_mask_source_that_hangs_is_named():
+    release = threading.Event()
+
+    class HangingMasks:
+        name = "hanging"
+
+        def segment(self, image, *, depth=None):
+            release.wait(20)
+            return np.ones(image.shape[:2], dtype=np.int32)
+
+    session = MappingSession(Mapper(CONFIG), HangingMasks(), mask_timeout=0.1)
+    session.start()
+    try:
+        session.submit(replace(SEQUENCE[0], masks=None))
+        wait_until(lambda: "mask_source_hung" in session.status().faults)
+        wait_until(lambda: session.status().steps > 1)
+        release.set()
+        wait_until(lambda: "mask_source_hung" not in session.status().faults)
+    finally:
+        release.set()
+        session.stop()
+
+
+def test_an_unexpected_error_is_named_and_mapping_goes_on(session, monkeypatch):
+    session.submit(SEQUENCE[0])
+    wait_until(lambda: session.status().steps > 1)
+    step = session.mapper.step
+    failures = iter([RuntimeError("cosmic ray"), torch.OutOfMemoryError("CUDA out of memory")])
+
+    def failing_step():
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return step()
+
+    before = session.status()
+    monkeypatch.setattr(session.mapper, "step", failing_step)
+    wait_until(lambda: {"mapping_failed", "out_of_memory"} <= set(session.status().faults))
+    assert "cosmic ray" in session.status().faults["mapping_failed"]
+    wait_until(lambda: session.status().steps > before.steps + 2)
+    assert 0 < session.status().gaussians <= before.gaussians

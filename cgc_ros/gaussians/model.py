@@ -141,6 +141,11 @@ class GaussianModel:
         rows = torch.searchsorted(self.uids, uids).clamp_max(len(self) - 1)
         return torch.where(self.uids[rows] == uids, rows, torch.full_like(rows, -1))
 
+    def to(self, device: torch.device) -> None:
+        """Move everything to another device."""
+        self.device = device
+        self.map_rows(lambda value: value.detach().to(device))
+
     def frozen(self) -> GaussianModel:
         """A copy that shares nothing with this map and is never trained (for snapshots)."""
         copy = GaussianModel(self.sh_degree, self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import MapperConfig
-from cgc_ros.mapping.density import prune
+from cgc_ros.mapping.density import make_room, prune
 from cgc_ros.mapping.depth_source import DepthSource
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
@@ -23,6 +23,9 @@ from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
 EMPTY_ALPHA = 0.3  # opacity below which a pixel shows nothing that is mapped
+MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
+MIN_CAP = 1000
+MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
 PSNR_MEMORY = 0.98  # of the running training PSNR
 
 
@@ -53,6 +56,7 @@ class Mapper:
         self.growth = MapGrowth(self.model, config.seeding, config.density, self._render_plain, config.seed)
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
+        self.memory_failures = 0
         self.steps_since_keyframe = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
         self.train_psnr = float("nan")
@@ -131,6 +135,29 @@ class Mapper:
             self.scene_depth,
             self.backend,
         )
+
+    def relieve_memory(self) -> str:
+        """Make the work smaller after memory ran out: fewer Gaussians, then the CPU; says what was done."""
+        self.memory_failures += 1
+        cap = max(MIN_CAP, int(MEMORY_RELIEF * len(self.model)))
+        density = replace(self.config.density, max_gaussians=cap, make_room=1.0, min_age=0)
+        make_room(self.model, density, self.steps, len(self.model) - cap)
+        self.config = replace(self.config, density=replace(self.config.density, max_gaussians=cap))
+        self.growth.density = self.config.density
+        done = f"out of memory: the map was cut to {len(self.model)} Gaussians (max_gaussians={cap})"
+        if self.device.type == "cuda":
+            if self.memory_failures > MAX_MEMORY_FAILURES:
+                self._move_to_cpu()
+                done += "; it happened again, so mapping goes on on the CPU"
+            torch.cuda.empty_cache()
+        return done
+
+    def _move_to_cpu(self) -> None:
+        self.backend, self.device = "cpu", torch.device("cpu")
+        self.model.to(self.device)
+        self.trainer.backend = self.segmenter.backend = "cpu"
+        self.segmenter.prototypes = self.segmenter.prototypes.cpu()
+        self.depth_source.device = self.device
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all; raises MapFileError."""

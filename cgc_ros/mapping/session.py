@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
 
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.mapper import Mapper
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 RATE_WINDOW = 100  # steps over which steps per second are measured
 MASK_QUEUE = 8  # keyframes that may wait for their masks
 IDLE_WAIT = 0.05  # seconds
+FAULT_LIFETIME = 5.0  # seconds for which a fault stays active after it last happened
+LASTING_FAULTS = {"mask_source_failed", "mask_source_hung"}  # active until the source works again
+FAILURE_PAUSE = 0.2  # seconds of rest after a step that failed
 
 
 class MaskSource(Protocol):
@@ -66,11 +70,14 @@ class MappingSession:
         queue_size: int = 30,
         snapshot_period: float = 0.5,
         max_steps_per_second: float = 0.0,
+        mask_timeout: float = 20.0,
     ):
         """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames.
         `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit.
         """
         self.mapper, self.mask_source = mapper, mask_source
+        self.mask_timeout = mask_timeout  # seconds on one image after which a mask source counts as hung
+        self._mask_started: float | None = None
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
@@ -88,7 +95,7 @@ class MappingSession:
     def _clear_counters(self) -> None:
         self._received = self._used = 0
         self._dropped: Counter[str] = Counter()
-        self._faults: dict[str, str] = {}
+        self._faults: dict[str, tuple[str, float]] = {}  # name -> message and when it last happened
         self._step_times: deque[float] = deque(maxlen=RATE_WINDOW)
 
     def start(self) -> None:
@@ -164,6 +171,7 @@ class MappingSession:
         self.call(forget, timeout)
 
     def status(self) -> SessionStatus:
+        self._watch_masks()
         mapper, times = self.mapper, list(self._step_times)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
         if times and time.monotonic() - times[-1] > 2.0:
@@ -182,8 +190,17 @@ class MappingSession:
                 train_psnr=mapper.train_psnr,
                 backend=mapper.backend,
                 mask_source="given" if self.mask_source is None else self.mask_source.name,
-                faults=dict(self._faults),
+                faults=self._active_faults(),
             )
+
+    def _watch_masks(self) -> None:
+        """Name a mask source that does not come back."""
+        started = self._mask_started
+        if started is not None and time.monotonic() - started > self.mask_timeout:
+            message = f"{self.mask_source.name} has worked on one image for {time.monotonic() - started:.0f} s"
+            self._fault("mask_source_hung", f"{message}; mapping goes on without new masks")
+        else:
+            self._clear_fault("mask_source_hung")
 
     def _state(self) -> str:
         if self._stopping.is_set() or not self._threads:
@@ -231,6 +248,11 @@ class MappingSession:
                 self._dropped[error.reason] += 1
             self._fault(error.reason, str(error))
             return True
+        except Exception as error:  # whatever it is, the map and the frames to come must not be lost
+            with self._lock:
+                self._dropped["mapping_failed"] += 1
+            self._survive(error)
+            return True
         with self._lock:
             self._used += 1
         if outcome.kind == "keyframe" and self.mask_source is not None and frame.masks is None:
@@ -254,18 +276,18 @@ class MappingSession:
                 self._mask_wake.clear()
                 continue
             keyframe_id, image, depth = job
+            self._mask_started = time.monotonic()
             try:
                 self._new_masks.put((keyframe_id, self.mask_source.segment(image, depth=depth)))
-                self._clear_fault("mask_source")
-            except (
-                Exception
-            ) as error:  # third-party models raise anything; mapping goes on without this keyframe's masks
+                self._clear_fault("mask_source_failed")
+            except Exception as error:  # models of others raise anything; mapping goes on without this keyframe's masks
                 log.exception("mask source %s failed on keyframe %d", self.mask_source.name, keyframe_id)
                 with self._lock:
                     self._dropped["masks_failed"] += 1
                 self._fault(
-                    "mask_source", f"{self.mask_source.name} failed: {error}; mapping goes on without its masks"
+                    "mask_source_failed", f"{self.mask_source.name}: {error}; mapping goes on without its masks"
                 )
+            self._mask_started = None
 
     def _take_masks(self) -> None:
         while not self._new_masks.empty():
@@ -276,18 +298,36 @@ class MappingSession:
         times = self._step_times
         if self.max_steps_per_second > 0 and times and time.monotonic() - times[-1] < 1 / self.max_steps_per_second:
             return False
-        if self.mapper.step() is None:
-            return False
+        try:
+            if self.mapper.step() is None:
+                return False
+        except Exception as error:  # as above
+            self._survive(error)
+            time.sleep(FAILURE_PAUSE)
+            return True
         times.append(time.monotonic())
         return True
+
+    def _survive(self, error: Exception) -> None:
+        """Name an unexpected error; where memory ran out, make the work smaller."""
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            self._fault("out_of_memory", self.mapper.relieve_memory())
+            return
+        log.error("mapping failed", exc_info=error)
+        self._fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
 
     def _publish(self) -> None:
         self._last_snapshot = time.monotonic()
         self.snapshot = self.mapper.snapshot()
 
+    def _active_faults(self) -> dict[str, str]:
+        """Faults that last, and those that happened a moment ago; the lock is held."""
+        recent = time.monotonic() - FAULT_LIFETIME
+        return {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
+
     def _fault(self, name: str, message: str) -> None:
         with self._lock:
-            self._faults[name] = message
+            self._faults[name] = (message, time.monotonic())
 
     def _clear_fault(self, name: str) -> None:
         with self._lock:
