@@ -80,7 +80,10 @@ class SegmentationConfig:
     contrastive_rate: float = 1e-2
     spatial_every: int = 25
     spatial_sample: int = 400
-    cluster_every: int = 40  # steps between two associations
+    votes_per_step: int = 2  # keyframes with new masks that vote in one step
+    cluster_every: int = 40  # steps after which all masks are associated anew, or earlier with
+    min_news: int = 3  # this many new keyframes, or
+    news_share: float = 0.1  # this share of those held, whichever is more
     min_mask_pixels: int = 100  # at the input's own size, as in the paper
     vote_scale: float = 0.5  # image scale at which masks vote
     consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object
@@ -92,11 +95,10 @@ class SegmentationConfig:
 
 @dataclass(frozen=True)
 class MapperConfig:
-    backend: str = "auto"  # auto | gsplat | cpu
-    device: str = "auto"  # auto | cpu | cuda
-    seed: int = 0
-    sh_degree: int = 1
-    recipe: str = "default"  # default | paper
+    backend: str = "auto"  # what renders and trains: gsplat on an NVIDIA GPU, cpu anywhere; auto | gsplat | cpu
+    seed: int = 0  # of everything random; on the CPU a seeded run repeats
+    sh_degree: int = 1  # of the view-dependent colour; 0: none, 0..3
+    recipe: str = "default"  # default, or the published method's schedule as an offline baseline; default | paper
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)  # vertical of the map frame (REP-103: z up)
     keyframes: KeyframeConfig = field(default_factory=KeyframeConfig)
     seeding: SeedingConfig = field(default_factory=SeedingConfig)

@@ -49,6 +49,7 @@ class MapSegmenter:
         self.masks: dict[int, _KeyframeMasks] = {}
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
         self.clustered_step = 0
+        self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
         self.feature_loss = float("nan")
         self.prototype_ids = np.zeros(0, dtype=np.int64)  # object ids, sorted
         self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
@@ -72,15 +73,17 @@ class MapSegmenter:
         config = self.config
         if not self.masks or len(self.model) == 0:
             return
-        self._vote_next(keyframes, step)
+        for _ in range(max(1, min(len(self.waiting), config.votes_per_step))):
+            self._vote_next(keyframes, step)
         if step % config.contrastive_every == 0:
             self._train_features(keyframes, step)
-        if step - self.clustered_step >= config.cluster_every:
+        enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
+        if enough_news or step - self.clustered_step >= config.cluster_every:
             self.update_objects(step)
 
     def update_objects(self, step: int) -> None:
         """Associate all masks and label every Gaussian anew."""
-        self.clustered_step = step
+        self.clustered_step, self.new_votes = step, 0
         uids = self.model.uids.cpu().numpy()
         self.layer.update(uids)
         state = self.layer.inherit(uids, self.model.means.detach().cpu().numpy())
@@ -104,6 +107,7 @@ class MapSegmenter:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
         if self.waiting:
             keyframe_id = self.waiting.popleft()
+            self.new_votes += 1
         elif step % 4 == 0:
             keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
         else:
