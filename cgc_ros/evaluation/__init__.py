@@ -1,0 +1,1 @@
+"""Scores of maps on recordings: runs, held-out metrics, reports, benchmarks (docs/evaluation.md)."""
