@@ -94,6 +94,51 @@ class SegmentationConfig:
 
 
 @dataclass(frozen=True)
+class PaperConfig:
+    """The offline recipe of Contrastive Gaussian Clustering (arXiv 2404.12784) on 3D Gaussian Splatting's own schedule.
+
+    Published numbers throughout, unless a comment says otherwise (docs/paper_recipe.md). What is published as a number
+    of steps of 30,000 is a share of the run here, so that a run can be shorter.
+    """
+
+    iterations: int = 30_000
+    start_after: float = 2.0  # seconds without a new frame after which training starts; ours
+    sh_degree: int = 3  # replaces MapperConfig.sh_degree
+    initial_points: int = 20_000  # ours: about what structure from motion gives, drawn from depth instead
+    initial_opacity: float = 0.1
+    stereo_views: int = 24  # without depth images: views that stereo gives points for; ours
+    ssim_weight: float = 0.2
+    means_rate: float = 1.6e-4  # of the cameras' extent; falls exponentially to
+    final_means_rate: float = 1.6e-6
+    quats_rate: float = 1e-3
+    scales_rate: float = 5e-3
+    opacities_rate: float = 5e-2
+    colors_rate: float = 2.5e-3
+    harmonics_share: float = 0.05  # of colors_rate: for all bands but the first
+    features_rate: float = 2.5e-3
+    raise_harmonics: float = 1 / 30  # share of the run after which the next band of harmonics joins
+    densify_from: float = 1 / 60  # share of the run
+    densify_until: float = 0.5  # share of the run
+    densify_every: float = 1 / 300  # share of the run, but at least
+    densify_min_steps: int = 50  # ours; the published interval is 100
+    screen_gradient: float = 2e-4  # of the loss, in normalised device coordinates, from which a Gaussian grows
+    clone_size: float = 0.01  # of the cameras' extent: smaller Gaussians are cloned, larger ones split
+    min_opacity: float = 0.005
+    max_size: float = 0.1  # of the cameras' extent: larger Gaussians are removed after the first opacity reset
+    reset_every: float = 0.1  # share of the run between two opacity resets, but at least
+    reset_min_steps: int = 500  # ours; the published interval is 3,000
+    reset_opacity: float = 0.01
+    contrastive_every: int = 50  # steps
+    contrastive_weight: float = 1e-6  # of the sum over a mask's pixels
+    min_mask_pixels: int = 100
+    spatial_every: int = 100  # steps
+    spatial_sample: int = 1000  # Gaussians; ours
+    cluster_every: float = 0.2  # share of the run between two clusterings into objects, the last at its end; ours
+    cluster_sample: int = 5000  # Gaussians that HDBSCAN looks at; ours
+    cluster_share: float = 0.004  # of that sample: least size of an object; ours
+
+
+@dataclass(frozen=True)
 class MapperConfig:
     backend: str = "auto"  # what renders and trains: gsplat on an NVIDIA GPU, cpu anywhere; auto | gsplat | cpu
     seed: int = 0  # of everything random; on the CPU a seeded run repeats
@@ -105,3 +150,4 @@ class MapperConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     density: DensityConfig = field(default_factory=DensityConfig)
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    paper: PaperConfig = field(default_factory=PaperConfig, metadata={"offline": True})  # no ROS parameters

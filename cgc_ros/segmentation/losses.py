@@ -13,12 +13,14 @@ def contrastive_clustering_loss(
     features: Tensor,  # [P, F] rendered at P pixels, any length
     masks: Tensor,  # [P] int64, index of each pixel's mask, 0..M-1
     prototypes: Tensor | None = None,  # [M, F] unit vectors; None: the masks' own centroids in this view
+    pixel_sums: bool = False,
 ) -> Tensor:
     """Contrastive clustering loss of one view, mean over pixels within a mask, then over masks.
 
     Contrastive Gaussian Clustering (arXiv 2404.12784), equations 4 and 5: every pixel's unit feature is pulled to its
     mask's centroid and pushed from the other masks', with a temperature per mask that falls as the mask gets compact.
-    Sums over pixels are means here, so that the weight of a mask does not depend on its size.
+    Sums over pixels are means here, so that the weight of a mask does not depend on its size; `pixel_sums` keeps the
+    paper's sums, which its weight of 1e-6 is meant for.
     """
     features = F.normalize(features, dim=1)
     if prototypes is None:
@@ -33,8 +35,8 @@ def contrastive_clustering_loss(
     temperatures = torch.where(present, temperatures, temperatures[present].mean())  # of prototypes not in this view
     logits = features @ (centroids if prototypes is None else prototypes).T / temperatures
     losses = F.cross_entropy(logits, masks, reduction="none")
-    per_mask = torch.zeros_like(counts).index_add(0, masks, losses) / counts
-    return per_mask[present].mean()
+    per_mask = torch.zeros_like(counts).index_add(0, masks, losses)
+    return (per_mask if pixel_sums else per_mask / counts)[present].mean()
 
 
 def mask_temperatures(features: Tensor, masks: Tensor, centroids: Tensor, counts: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class ObjectLayer:
             self.first_seen[object_id] = first
             records[object_id] = ObjectRecord(
                 object_id,
-                background=_is_background(border[masks], area[masks]),
+                background=is_background(border[masks], area[masks]),
                 confidence=float(confidence[ids == object_id].mean()),
                 num_views=int(views[cluster]),
                 first_seen_ns=first,
@@ -171,7 +171,7 @@ class ObjectLayer:
         }
 
 
-def _is_background(touches_border: np.ndarray, area_share: np.ndarray) -> bool:
+def is_background(touches_border: np.ndarray, area_share: np.ndarray) -> bool:
     """A thing is seen whole in most views that show it; a floor, wall or table top is cut by the image's border or
     fills it.
     """
