@@ -171,6 +171,8 @@ def _mapper_declarations(config: Any, prefix: str) -> Iterable[Declaration]:
     comments = field_comments(type(config))
     for each in dataclasses.fields(config):
         value, name = getattr(config, each.name), f"{prefix}.{each.name}"
+        if each.metadata.get("offline"):  # means nothing to a node
+            continue
         if dataclasses.is_dataclass(value):
             yield from _mapper_declarations(value, name)
             continue
