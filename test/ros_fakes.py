@@ -1,4 +1,5 @@
-"""A session with MappingSession's interface and no Gaussians, so that node tests are fast: its map is a row of spheres."""
+"""A session with MappingSession's interface and no Gaussians, so that node tests are fast: its map is a row of spheres.
+"""
 
 import threading
 import time
@@ -45,7 +46,9 @@ class FakeSnapshot:
 
     def render(self, camera):
         shape = (camera.height, camera.width)
-        return ViewRender(np.full((*shape, 3), 128, np.uint8), np.full(shape, 1.5, np.float32), np.ones(shape, np.float32))
+        return ViewRender(
+            np.full((*shape, 3), 128, np.uint8), np.full(shape, 1.5, np.float32), np.ones(shape, np.float32)
+        )
 
 
 class FakeMapper:
@@ -63,7 +66,9 @@ class FakeMapper:
 class FakeSession:
     """Keeps what it was given; `step_s` makes each call wait as a training step would."""
 
-    objects: tuple = field(default_factory=lambda: tuple(make_object(index, (0.3 * index - 0.9, 0.0, 1.5)) for index in range(1, 6)))
+    objects: tuple = field(
+        default_factory=lambda: tuple(make_object(index, (0.3 * index - 0.9, 0.0, 1.5)) for index in range(1, 6))
+    )
     step_s: float = 0.0
 
     def __post_init__(self):
@@ -98,6 +103,17 @@ class FakeSession:
 
     def status(self):
         return SessionStatus(
-            state="paused" if self.paused else "mapping", frames_received=len(self.frames), frames_used=len(self.frames), dropped={},
-            keyframes=len(self.frames), gaussians=100, objects=len(self.objects), steps=5, steps_per_second=1.0, train_psnr=20.0,
-            backend="cpu", mask_source="none", faults=dict(self.faults))
+            state="paused" if self.paused else "mapping",
+            frames_received=len(self.frames),
+            frames_used=len(self.frames),
+            dropped={},
+            keyframes=len(self.frames),
+            gaussians=100,
+            objects=len(self.objects),
+            steps=5,
+            steps_per_second=1.0,
+            train_psnr=20.0,
+            backend="cpu",
+            mask_source="none",
+            faults=dict(self.faults),
+        )

@@ -51,14 +51,25 @@ class Rig:
         self.context = Context()
         self.domain = 20 + next(DOMAINS) % 200 if domain is None else domain
         rclpy.init(context=self.context, domain_id=self.domain)
-        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in ({"transform_timeout": 0.2, "mapping_rate": 0.0} | parameters).items()]
+        overrides = [
+            Parameter(name.replace("__", "."), value=value)
+            for name, value in ({"transform_timeout": 0.2, "mapping_rate": 0.0} | parameters).items()
+        ]
         arguments = [part for remap in remaps for part in ("--ros-args", "-r", remap)]
         self.node = CgcNode(
-            lambda parameters: self.session, context=self.context, parameter_overrides=overrides, cli_args=arguments, namespace=namespace)
+            lambda parameters: self.session,
+            context=self.context,
+            parameter_overrides=overrides,
+            cli_args=arguments,
+            namespace=namespace,
+        )
         self.user = Node("user", context=self.context, namespace=namespace)
         self._stop = threading.Event()
         self._threads = []
-        for node, executor in ((self.node, NodeExecutor(self.context)), (self.user, SingleThreadedExecutor(context=self.context))):
+        for node, executor in (
+            (self.node, NodeExecutor(self.context)),
+            (self.user, SingleThreadedExecutor(context=self.context)),
+        ):
             executor.add_node(node)
             self._threads.append(threading.Thread(target=spin, args=(executor, self._stop), daemon=True))
             self._threads[-1].start()
@@ -101,14 +112,28 @@ class Rig:
 
     def connect(self):
         """Wait until the node hears the user's images, calibrations and transforms."""
-        publishers = [self.publisher(Image, "image"), self.publisher(CameraInfo, "camera_info"), self.publisher(TFMessage, "/tf", 100)]
+        publishers = [
+            self.publisher(Image, "image"),
+            self.publisher(CameraInfo, "camera_info"),
+            self.publisher(TFMessage, "/tf", 100),
+        ]
         self.wait(lambda: all(each.get_subscription_count() > 0 for each in publishers), 10.0)
 
     def transform(self, stamp, x=0.0, parent=None, child="camera"):
         message = shifted_transform(stamp, x, parent or self.map_frame, child)
         self.publisher(TFMessage, "/tf", 100).publish(TFMessage(transforms=[message]))
 
-    def send(self, pixels=None, encoding="rgb8", frame_id="camera", camera=CAMERA, stamp=None, transform=True, info=True, move=0.01):
+    def send(
+        self,
+        pixels=None,
+        encoding="rgb8",
+        frame_id="camera",
+        camera=CAMERA,
+        stamp=None,
+        transform=True,
+        info=True,
+        move=0.01,
+    ):
         """One posed image as a driver sends it; its header."""
         stamp = stamp or self.user.get_clock().now().to_msg()
         header = Header(stamp=stamp, frame_id=frame_id)
@@ -118,7 +143,9 @@ class Rig:
         if info:
             self.publisher(CameraInfo, "camera_info").publish(camera_info_from_intrinsics(camera, header))
         if pixels is None:
-            pixels = np.random.default_rng(stamp.nanosec).integers(0, 255, (camera.height, camera.width, 3)).astype(np.uint8)
+            pixels = (
+                np.random.default_rng(stamp.nanosec).integers(0, 255, (camera.height, camera.width, 3)).astype(np.uint8)
+            )
         self.publisher(Image, "image").publish(encode_image(pixels, encoding, header))
         return header
 

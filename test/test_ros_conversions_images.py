@@ -1,4 +1,5 @@
-"""Image messages to arrays: every encoding against rosbags-image or the bytes themselves, every malformation by name."""
+"""Image messages to arrays: every encoding against rosbags-image or the bytes themselves, every malformation by name.
+"""
 
 import struct
 from array import array
@@ -21,24 +22,60 @@ DTYPES = {"8": np.uint8, "16": np.uint16}
 
 def image_message(pixels, encoding, padding=0, big_endian=False):
     """An Image as a driver may send it: rows padded, bytes in either order."""
-    rows = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))).view(np.uint8).reshape(len(pixels), -1)
+    rows = (
+        np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<")))
+        .view(np.uint8)
+        .reshape(len(pixels), -1)
+    )
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=7)
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, is_bigendian=int(big_endian), step=padded.shape[1])
+    message = Image(
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=int(big_endian),
+        step=padded.shape[1],
+    )
     message.data = array("B", padded.tobytes())
     return message
 
 
 def random_pixels(encoding, height=6, width=8):
     bits = "16" if encoding.endswith("16") else "8"
-    channels = 4 if encoding.startswith(("rgba", "bgra")) else 3 if encoding.startswith(("rgb", "bgr")) else 2 if "yu" in encoding else 1
+    channels = (
+        4
+        if encoding.startswith(("rgba", "bgra"))
+        else 3
+        if encoding.startswith(("rgb", "bgr"))
+        else 2
+        if "yu" in encoding
+        else 1
+    )
     shape = (height, width) if channels == 1 else (height, width, channels)
     return RNG.integers(0, np.iinfo(DTYPES[bits]).max + 1, shape).astype(DTYPES[bits])
 
 
-@pytest.mark.parametrize("encoding", [
-    "rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16", "rgb16", "bgr16", "rgba16", "bgra16", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8",
-    "bayer_grbg8", "bayer_rggb16", "yuv422", "yuyv",
-])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "rgb8",
+        "bgr8",
+        "rgba8",
+        "bgra8",
+        "mono8",
+        "mono16",
+        "rgb16",
+        "bgr16",
+        "rgba16",
+        "bgra16",
+        "bayer_rggb8",
+        "bayer_bggr8",
+        "bayer_gbrg8",
+        "bayer_grbg8",
+        "bayer_rggb16",
+        "yuv422",
+        "yuyv",
+    ],
+)
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_colour_images_decode_as_rosbags_image_does(encoding, big_endian):
     pixels = random_pixels(encoding)
@@ -59,17 +96,24 @@ def test_a_decoded_image_does_not_change_with_its_message():
 
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_depth_in_millimetres_becomes_metres(big_endian):
-    depth = decode_depth(image_message(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1", padding=2, big_endian=big_endian))
+    depth = decode_depth(
+        image_message(np.array([[0, 1500], [65535, 1]], np.uint16), "16UC1", padding=2, big_endian=big_endian)
+    )
     np.testing.assert_allclose(depth, [[0, 1.5], [65.535, 0.001]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_float_depth_keeps_metres_and_loses_what_is_no_distance(big_endian):
     values = np.array([[1.25, np.nan, np.inf], [-np.inf, -1.0, 0.0]], np.float32)
-    np.testing.assert_array_equal(decode_depth(image_message(values, "32FC1", big_endian=big_endian)), [[1.25, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(
+        decode_depth(image_message(values, "32FC1", big_endian=big_endian)), [[1.25, 0, 0], [0, 0, 0]]
+    )
 
 
-@pytest.mark.parametrize(("encoding", "dtype"), [("32SC1", np.int32), ("16UC1", np.uint16), ("mono16", np.uint16), ("8UC1", np.uint8), ("mono8", np.uint8)])
+@pytest.mark.parametrize(
+    ("encoding", "dtype"),
+    [("32SC1", np.int32), ("16UC1", np.uint16), ("mono16", np.uint16), ("8UC1", np.uint8), ("mono8", np.uint8)],
+)
 def test_mask_ids_survive(encoding, dtype):
     ids = np.array([[0, 1], [200, 7]], dtype)
     masks = decode_masks(image_message(ids, encoding, padding=3))
@@ -77,7 +121,9 @@ def test_mask_ids_survive(encoding, dtype):
     np.testing.assert_array_equal(masks, ids)
 
 
-@pytest.mark.parametrize(("encoding", "dtype", "channels"), [("mono16", np.uint16, 1), ("rgb8", np.uint8, 3), ("32FC1", np.float32, 1)])
+@pytest.mark.parametrize(
+    ("encoding", "dtype", "channels"), [("mono16", np.uint16, 1), ("rgb8", np.uint8, 3), ("32FC1", np.float32, 1)]
+)
 def test_encoded_images_are_read_back_by_rosbags_image(encoding, dtype, channels):
     pixels = (RNG.random((5, 7, channels)) * 200).astype(dtype)
     pixels = pixels[..., 0] if channels == 1 else pixels
@@ -95,8 +141,13 @@ def compressed(pixels_bgr, extension, form):
 def test_jpeg_and_png_give_rgb():
     picture = np.zeros((32, 48, 3), np.uint8)
     picture[..., 0] = 200  # blue in OpenCV's order
-    np.testing.assert_array_equal(decode_image(compressed(picture, ".png", "bgr8; png compressed bgr8"))[0, 0], [0, 0, 200])
-    assert np.abs(decode_image(compressed(picture, ".jpg", "rgb8; jpeg compressed bgr8")).astype(int) - [0, 0, 200]).max() <= 3
+    np.testing.assert_array_equal(
+        decode_image(compressed(picture, ".png", "bgr8; png compressed bgr8"))[0, 0], [0, 0, 200]
+    )
+    assert (
+        np.abs(decode_image(compressed(picture, ".jpg", "rgb8; jpeg compressed bgr8")).astype(int) - [0, 0, 200]).max()
+        <= 3
+    )
 
 
 def test_a_compressed_bayer_mosaic_is_demosaiced():
@@ -129,12 +180,24 @@ def reason_of(function, message):
 
 def test_malformed_images_are_named():
     good = image_message(random_pixels("rgb8"), "rgb8")
-    assert reason_of(decode_image, Image(height=6, width=8, encoding="rgb9", step=24, data=good.data)) == "unknown_encoding"
-    assert reason_of(decode_image, Image(height=6, width=8, encoding="32FC1", step=32, data=good.data)) == "unknown_encoding"
-    assert reason_of(decode_image, Image(height=6, width=8, encoding="rgb8", step=24, data=good.data[:-1])) == "truncated_image"
+    assert (
+        reason_of(decode_image, Image(height=6, width=8, encoding="rgb9", step=24, data=good.data))
+        == "unknown_encoding"
+    )
+    assert (
+        reason_of(decode_image, Image(height=6, width=8, encoding="32FC1", step=32, data=good.data))
+        == "unknown_encoding"
+    )
+    assert (
+        reason_of(decode_image, Image(height=6, width=8, encoding="rgb8", step=24, data=good.data[:-1]))
+        == "truncated_image"
+    )
     assert reason_of(decode_image, Image(height=6, width=8, encoding="rgb8", step=23, data=good.data)) == "bad_image"
     assert reason_of(decode_image, Image(height=0, width=8, encoding="rgb8")) == "bad_image"
-    assert reason_of(decode_image, Image(height=2**31, width=2**31, encoding="rgb8", step=2**32 - 1, data=good.data)) == "bad_image"
+    assert (
+        reason_of(decode_image, Image(height=2**31, width=2**31, encoding="rgb8", step=2**32 - 1, data=good.data))
+        == "bad_image"
+    )
     assert reason_of(decode_depth, good) == "unknown_encoding"
     assert reason_of(decode_masks, image_message(np.ones((2, 2), np.float32), "32FC1")) == "unknown_encoding"
 
@@ -149,8 +212,14 @@ def test_a_cut_compressed_image_is_truncated_not_grey(extension):
 def test_compressed_data_that_cannot_be_meant_is_named():
     assert reason_of(decode_image, CompressedImage(format="jpeg", data=array("B", b"hello world"))) == "bad_image"
     assert reason_of(decode_image, CompressedImage(format="jpeg")) == "truncated_image"
-    assert reason_of(decode_depth, CompressedImage(format="16UC1; jpeg compressed", data=array("B", b"x" * 99))) == "unknown_encoding"
-    assert reason_of(decode_depth, CompressedImage(format="16UC1; compressedDepth rvl", data=array("B", b"x" * 99))) == "unknown_encoding"
+    assert (
+        reason_of(decode_depth, CompressedImage(format="16UC1; jpeg compressed", data=array("B", b"x" * 99)))
+        == "unknown_encoding"
+    )
+    assert (
+        reason_of(decode_depth, CompressedImage(format="16UC1; compressedDepth rvl", data=array("B", b"x" * 99)))
+        == "unknown_encoding"
+    )
 
 
 def test_a_damaged_header_does_not_fill_memory():
@@ -162,14 +231,35 @@ def test_a_damaged_header_does_not_fill_memory():
         assert reason_of(decode_image, whole) == "bad_image"
 
 
-ENCODINGS = st.sampled_from(["rgb8", "bgr8", "mono16", "16UC1", "32FC1", "32SC1", "64FC1", "bayer_rggb8", "yuyv", "nv12", "", "ÿ", "8UC3", "bayer_grbg16"])
+ENCODINGS = st.sampled_from(
+    [
+        "rgb8",
+        "bgr8",
+        "mono16",
+        "16UC1",
+        "32FC1",
+        "32SC1",
+        "64FC1",
+        "bayer_rggb8",
+        "yuyv",
+        "nv12",
+        "",
+        "ÿ",
+        "8UC3",
+        "bayer_grbg16",
+    ]
+)
 SIZES = st.one_of(st.integers(0, 20), st.sampled_from([2**16, 2**31, 2**32 - 1]))
 
 
 @settings(max_examples=1500, deadline=None)
-@given(height=SIZES, width=SIZES, step=SIZES, encoding=ENCODINGS, endian=st.integers(0, 255), data=st.binary(max_size=600))
+@given(
+    height=SIZES, width=SIZES, step=SIZES, encoding=ENCODINGS, endian=st.integers(0, 255), data=st.binary(max_size=600)
+)
 def test_any_image_message_decodes_or_is_named(height, width, step, encoding, endian, data):
-    message = Image(height=height, width=width, step=step, encoding=encoding, is_bigendian=endian, data=array("B", data))
+    message = Image(
+        height=height, width=width, step=step, encoding=encoding, is_bigendian=endian, data=array("B", data)
+    )
     for decode in (decode_image, decode_depth, decode_masks):
         try:
             assert decode(message).shape[:2] == (height, width)
@@ -179,11 +269,28 @@ def test_any_image_message_decodes_or_is_named(height, width, step, encoding, en
 
 JPEG = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
 PNG = cv2.imencode(".png", np.full((8, 8), 900, np.uint16))[1].tobytes()
-FORMATS = st.sampled_from(["jpeg", "png", "rgb8; jpeg compressed bgr8", "16UC1; compressedDepth png", "32FC1; compressedDepth", "bayer_rggb8; png", ";;;", ""])
+FORMATS = st.sampled_from(
+    [
+        "jpeg",
+        "png",
+        "rgb8; jpeg compressed bgr8",
+        "16UC1; compressedDepth png",
+        "32FC1; compressedDepth",
+        "bayer_rggb8; png",
+        ";;;",
+        "",
+    ]
+)
 
 
 @settings(max_examples=800, deadline=None)
-@given(form=FORMATS, base=st.sampled_from([JPEG, PNG, b"\0" * 12 + PNG]), place=st.integers(0, 500), noise=st.binary(max_size=8), cut=st.integers(0, 200))
+@given(
+    form=FORMATS,
+    base=st.sampled_from([JPEG, PNG, b"\0" * 12 + PNG]),
+    place=st.integers(0, 500),
+    noise=st.binary(max_size=8),
+    cut=st.integers(0, 200),
+)
 def test_any_compressed_message_decodes_or_is_named(form, base, place, noise, cut):
     place %= len(base)
     data = base[:place] + noise + base[place + len(noise):len(base) - cut]

@@ -5,6 +5,7 @@ import pytest
 from geometry_msgs.msg import Point, Pose, Quaternion
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ros_fakes import make_object
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -13,9 +14,16 @@ from cgc_ros.frame import FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics, intrinsics_from_camera_info
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, points_from_message, thin
 from cgc_ros.ros.conversions.geometry import matrix_from_pose, pose_from_matrix
-from cgc_ros.ros.conversions.objects import ObjectsIn, detections, label_info, markers, object_message, stamp_of, time_message
+from cgc_ros.ros.conversions.objects import (
+    ObjectsIn,
+    detections,
+    label_info,
+    markers,
+    object_message,
+    stamp_of,
+    time_message,
+)
 from cgc_ros.ros.conversions.palette import color_of, colorize, overlay
-from ros_fakes import make_object
 
 CAMERA = Intrinsics(640, 480, 525.0, 520.0, 319.5, 240.25)
 
@@ -71,8 +79,14 @@ FLOATS = st.floats(width=32)
 
 
 @settings(max_examples=300, deadline=None)
-@given(k=st.lists(FLOATS, min_size=9, max_size=9), d=st.lists(FLOATS, max_size=15), width=st.integers(0, 2**32 - 1), binning=st.integers(0, 5),
-       model=st.sampled_from(["plumb_bob", "equidistant", "rational_polynomial", "", "fisheye", "x"]), rectified=st.booleans())
+@given(
+    k=st.lists(FLOATS, min_size=9, max_size=9),
+    d=st.lists(FLOATS, max_size=15),
+    width=st.integers(0, 2**32 - 1),
+    binning=st.integers(0, 5),
+    model=st.sampled_from(["plumb_bob", "equidistant", "rational_polynomial", "", "fisheye", "x"]),
+    rectified=st.booleans(),
+)
 def test_any_camera_info_is_intrinsics_or_named(k, d, width, binning, model, rectified):
     info = CameraInfo(k=k, d=d, width=width, height=480, binning_x=binning, distortion_model=model)
     try:
@@ -89,10 +103,16 @@ def test_pose_round_trip():
     np.testing.assert_allclose(matrix_from_pose(pose_from_matrix(matrix)), matrix, atol=1e-12)
 
 
-@pytest.mark.parametrize("pose", [
-    Pose(orientation=Quaternion(w=0.0)), Pose(orientation=Quaternion(w=2.0)), Pose(orientation=Quaternion(w=float("nan"))),
-    Pose(position=Point(x=float("inf")), orientation=Quaternion(w=1.0)), Pose(position=Point(y=6.4e6), orientation=Quaternion(w=1.0)),
-])
+@pytest.mark.parametrize(
+    "pose",
+    [
+        Pose(orientation=Quaternion(w=0.0)),
+        Pose(orientation=Quaternion(w=2.0)),
+        Pose(orientation=Quaternion(w=float("nan"))),
+        Pose(position=Point(x=float("inf")), orientation=Quaternion(w=1.0)),
+        Pose(position=Point(y=6.4e6), orientation=Quaternion(w=1.0)),
+    ],
+)
 def test_poses_that_are_no_poses_are_named(pose):
     with pytest.raises(FrameError) as caught:
         matrix_from_pose(pose)
@@ -106,7 +126,9 @@ def test_stamps_are_exact_to_the_nanosecond(stamp):
 
 def test_cloud_layout_is_what_pcl_reads():
     points = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    message = cloud_message(labelled_points(points, np.array([[255, 128, 1], [0, 0, 0]], np.uint8), 70000, 0.5), Header())
+    message = cloud_message(
+        labelled_points(points, np.array([[255, 128, 1], [0, 0, 0]], np.uint8), 70000, 0.5), Header()
+    )
     assert [(field.name, field.offset, field.datatype) for field in message.fields] == [
         ("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("rgb", 12, 7), ("label", 16, 6), ("confidence", 20, 7)]
     assert (message.width, message.height, message.point_step, message.row_step) == (2, 1, 24, 48)

@@ -1,4 +1,6 @@
-"""Faults as a user sees them: named in ~/status and /diagnostics within 2 s with what to do, survived, and gone afterwards."""
+"""Faults as a user sees them: named in ~/status and /diagnostics within 2 s with what to do, survived, and gone
+afterwards.
+"""
 
 import itertools
 import time
@@ -61,15 +63,19 @@ WAYS = {
     "frozen_frames": lambda rig: (rig.send(pixels=PICTURE), rig.send(pixels=PICTURE, move=0.5)),
     "bad_request": lambda rig: rig.call(QueryObjects, "cgc/query_objects", frame_id="nowhere"),
     "load_failed": lambda rig: (
-        rig.call(SaveMap, "cgc/save_map", name="m"), Path(rig.node.parameters.map_directory, "m.cgc").write_text("junk"),
-        rig.call(LoadMap, "cgc/load_map", name="m")),
+        rig.call(SaveMap, "cgc/save_map", name="m"),
+        Path(rig.node.parameters.map_directory, "m.cgc").write_text("junk"),
+        rig.call(LoadMap, "cgc/load_map", name="m"),
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", WAYS)
 def test_a_fault_is_named_within_two_seconds_with_what_to_do_and_mapping_goes_on(rig, fault):
     rig.send()
-    rig.wait(lambda: fault in rig.faults(), 2.0, do=lambda: WAYS[fault](rig), every=0.3)  # again: best effort may lose one
+    rig.wait(
+        lambda: fault in rig.faults(), 2.0, do=lambda: WAYS[fault](rig), every=0.3
+    )  # again: best effort may lose one
     entry = next(each for each in rig.received["/diagnostics"][-1].status if each.name == f"/cgc: {fault}")
     assert FAULTS[fault].remedy in entry.message
     frames = len(rig.session.frames)
@@ -98,9 +104,9 @@ def test_an_unwritable_folder_is_named_and_the_map_stays(tmp_path):
 
 def test_faults_of_the_session_reach_the_user():
     with Rig() as rig:
-        rig.session.faults["mask_source"] = "sam failed: out of luck"
+        rig.session.faults["mask_source_failed"] = "sam failed: out of luck"
         rig.wait(lambda: "mask_source_failed" in rig.faults(), 2.0)
-        del rig.session.faults["mask_source"]
+        del rig.session.faults["mask_source_failed"]
         rig.session.faults["something_new"] = "nobody foresaw this"
         rig.wait(lambda: "mapping_failed" in rig.faults(), 2.0)
 
@@ -146,11 +152,25 @@ def test_a_label_worker_that_raises_is_named_and_goes_on():
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=64), width=st.integers(0, 2**32 - 1), step=st.integers(0, 2**32 - 1),
-       encoding=st.sampled_from(["rgb8", "mono16", "bayer_rggb8", "junk"]), stamp=st.integers(0, 2**31 - 1), frame=st.text(max_size=5))
+@given(
+    data=st.binary(max_size=64),
+    width=st.integers(0, 2**32 - 1),
+    step=st.integers(0, 2**32 - 1),
+    encoding=st.sampled_from(["rgb8", "mono16", "bayer_rggb8", "junk"]),
+    stamp=st.integers(0, 2**31 - 1),
+    frame=st.text(max_size=5),
+)
 def test_no_image_message_stops_the_stream(rig, data, width, step, encoding, stamp, frame):
-    rig.publisher(Image, "image").publish(Image(
-        header=Header(stamp=Time(sec=stamp), frame_id=frame.replace("\0", "")), data=data, width=width, height=3, step=step, encoding=encoding))
+    rig.publisher(Image, "image").publish(
+        Image(
+            header=Header(stamp=Time(sec=stamp), frame_id=frame.replace("\0", "")),
+            data=data,
+            width=width,
+            height=3,
+            step=step,
+            encoding=encoding,
+        )
+    )
 
 
 def test_after_all_that_the_node_still_works(rig):
@@ -163,4 +183,6 @@ def test_after_all_that_the_node_still_works(rig):
 def test_every_fault_is_documented():
     document = (ROOT / "docs" / "ros_interface.md").read_text()
     for name, kind in FAULTS.items():
-        assert f"| `{name}` | {kind.level} | {kind.remedy} |" in document, "run: python -m cgc_ros.ros.faults, and put it into docs/ros_interface.md"
+        assert f"| `{name}` | {kind.level} | {kind.remedy} |" in document, (
+            "run: python -m cgc_ros.ros.faults, and put it into docs/ros_interface.md"
+        )

@@ -44,7 +44,13 @@ class Rig:
         self.faults = FaultBoard(time.monotonic_ns)
         self.clock_ns = T0
         self.intake = Intake(
-            IntakeSettings(**settings), self.lookup, self.faults, self.views.append, self.frames.append, lambda: self.clock_ns)
+            IntakeSettings(**settings),
+            self.lookup,
+            self.faults,
+            self.views.append,
+            self.frames.append,
+            lambda: self.clock_ns,
+        )
         self.info()
 
     def lookup(self, frame_id, stamp_ns):
@@ -79,7 +85,12 @@ def test_an_image_becomes_a_view_and_a_frame():
     header = rig.image()
     assert rig.views[0].header == header and rig.views[0].stamp_ns == T0
     frame = rig.frames[0]
-    assert frame.stamp_ns == T0 and frame.intrinsics == CAMERA and frame.world_from_camera[0, 3] == 2.0 and frame.depth is None
+    assert (
+        frame.stamp_ns == T0
+        and frame.intrinsics == CAMERA
+        and frame.world_from_camera[0, 3] == 2.0
+        and frame.depth is None
+    )
     assert not rig.names() and rig.intake.received == 1 and not rig.intake.dropped
 
 
@@ -92,10 +103,15 @@ def test_depth_joins_by_stamp_and_the_view_does_not_wait_for_it():
     assert (rig.frames[0].depth == 2.0).all() and not rig.intake.is_waiting
 
 
-@pytest.mark.parametrize(("depth", "fault"), [
-    (np.ones((24, 32)), "depth_mismatch"), (np.full((48, 64), np.nan), "depth_invalid"), (np.full((48, 64), 1500.0), "depth_unit"),
-    (np.full((48, 64), 0.0015), "depth_unit"),
-])
+@pytest.mark.parametrize(
+    ("depth", "fault"),
+    [
+        (np.ones((24, 32)), "depth_mismatch"),
+        (np.full((48, 64), np.nan), "depth_invalid"),
+        (np.full((48, 64), 1500.0), "depth_unit"),
+        (np.full((48, 64), 0.0015), "depth_unit"),
+    ],
+)
 def test_unusable_depth_is_named_and_mapping_goes_on_without(depth, fault):
     rig = Rig()
     rig.depth(depth)
@@ -133,7 +149,14 @@ def test_camera_info_that_never_comes_or_does_not_fit_is_named():
     rig.info(k=[0.0] * 9)
     assert rig.names() == ["camera_info_mismatch", "bad_intrinsics"]
     silent = Rig(sync_wait=0.0)
-    silent.intake = Intake(IntakeSettings(sync_wait=0.0), silent.lookup, silent.faults, silent.views.append, silent.frames.append, lambda: T0)
+    silent.intake = Intake(
+        IntakeSettings(sync_wait=0.0),
+        silent.lookup,
+        silent.faults,
+        silent.views.append,
+        silent.frames.append,
+        lambda: T0,
+    )
     silent.image()
     assert silent.names() == ["no_camera_info"] and silent.intake.dropped == {"no_camera_info": 1}
 
@@ -155,7 +178,10 @@ def test_malformed_images_are_dropped_by_name_and_the_next_one_is_mapped():
     rig.intake.on_image(broken)
     rig.image(0)
     rig.image(T0 + 5)
-    assert rig.intake.dropped == {"truncated_image": 1, "zero_stamp": 1} and rig.names() == ["truncated_image", "zero_stamp"]
+    assert rig.intake.dropped == {"truncated_image": 1, "zero_stamp": 1} and rig.names() == [
+        "truncated_image",
+        "zero_stamp",
+    ]
     assert len(rig.frames) == 1 and rig.intake.received == 3
 
 
@@ -257,7 +283,9 @@ def test_a_pose_jump_is_mapped_only_once_confirmed():
     found = [guarded(guard, picture(index), x, 0.1 * index) for index, x in enumerate(xs)]
     assert found == ["", "", "pose_jump", "pose_jump", "pose_jump", "pose_jump", ""]
     glitch = FrameGuard()
-    found = [guarded(glitch, picture(index), x, 0.1 * index) for index, x in enumerate([0.0, 9.0, 0.1, 0.2, 0.3, 0.4, 0.5])]
+    found = [
+        guarded(glitch, picture(index), x, 0.1 * index) for index, x in enumerate([0.0, 9.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    ]
     assert found == ["", "pose_jump", "pose_jump", "pose_jump", "pose_jump", "pose_jump", ""]
     assert guarded(FrameGuard(), picture(), 100.0) == ""
 
@@ -272,7 +300,9 @@ def test_labels_of_a_distorted_view_lie_where_the_camera_sees_them(model, coeffi
     grid = ViewGrid(camera)
     project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
     for slope in ((0.0, 0.0), (0.4, 0.2), (-0.45, 0.35), (0.1, -0.38)):
-        expected = project(np.array([[[*slope, 1.0]]]), np.zeros(3), np.zeros(3), camera.matrix(), np.array(coefficients))[0].ravel()
+        expected = project(
+            np.array([[[*slope, 1.0]]]), np.zeros(3), np.zeros(3), camera.matrix(), np.array(coefficients)
+        )[0].ravel()
         view = np.zeros((grid.intrinsics.height, grid.intrinsics.width), np.uint16)
         center = np.array(slope) * (grid.intrinsics.fx, grid.intrinsics.fy) + (grid.intrinsics.cx, grid.intrinsics.cy)
         cv2.circle(view, tuple(np.rint(center).astype(int).tolist()), 5, 1, -1)
@@ -291,7 +321,9 @@ def test_the_board_forgets_what_did_not_happen_again_and_tells_of_changes():
     board = FaultBoard(lambda: now[0], lambda: changes.append(now[0]))
     board.report("bad_image", "first")
     board.report("bad_image", "second")
-    assert [(fault.name, fault.message, fault.count) for fault in board.active()] == [("bad_image", "second", 2)] and len(changes) == 1
+    assert [(fault.name, fault.message, fault.count) for fault in board.active()] == [
+        ("bad_image", "second", 2)
+    ] and len(changes) == 1
     now[0] = 6 * SECOND
     assert board.active() == []
     board.report("bad_image", "again")
@@ -302,5 +334,9 @@ def test_the_board_forgets_what_did_not_happen_again_and_tells_of_changes():
 def test_camera_info_messages_are_kept_small():
     rig = Rig()
     for index in range(1000):
-        rig.intake.on_camera_info(CameraInfo(width=64, height=48, k=CAMERA.matrix().ravel().tolist(), header=Header(stamp=time_message(index))))
+        rig.intake.on_camera_info(
+            CameraInfo(
+                width=64, height=48, k=CAMERA.matrix().ravel().tolist(), header=Header(stamp=time_message(index))
+            )
+        )
     assert len(rig.intake._infos._buffers["camera_info"]) <= 32

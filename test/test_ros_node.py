@@ -12,7 +12,7 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from ros_fakes import FakeSession
-from ros_rig import CAMERA, LATCHED, Rig
+from ros_rig import LATCHED, Rig
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection3DArray, LabelInfo
@@ -23,7 +23,9 @@ from cgc_ros.ros.conversions.clouds import points_from_message
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory):
-    with Rig(map_directory=str(tmp_path_factory.mktemp("maps")), objects_rate=20.0, overlay_rate=20.0, render_rate=20.0) as rig:
+    with Rig(
+        map_directory=str(tmp_path_factory.mktemp("maps")), objects_rate=20.0, overlay_rate=20.0, render_rate=20.0
+    ) as rig:
         rig.connect()
         yield rig
 
@@ -43,7 +45,9 @@ def test_the_label_image_has_its_input_images_header_and_size(rig):
         header = rig.send()
         sent[(header.stamp.sec, header.stamp.nanosec)] = header
 
-    message = rig.wait(lambda: labels and np.frombuffer(labels[-1].data, np.uint16).min() < 65535 and labels[-1], every=0.05, do=send)
+    message = rig.wait(
+        lambda: labels and np.frombuffer(labels[-1].data, np.uint16).min() < 65535 and labels[-1], every=0.05, do=send
+    )
     assert message.header == sent[(message.header.stamp.sec, message.header.stamp.nanosec)]
     assert (message.encoding, message.width, message.height, message.step) == ("mono16", 64, 48, 128)
     assert set(np.unique(np.frombuffer(message.data, np.uint16))) <= {1, 2, 3, 4, 5, 65535}
@@ -130,7 +134,11 @@ def test_pause_and_reset(rig):
 
 
 def set_parameter(rig, name, **value):
-    kinds = {"double_value": ParameterType.PARAMETER_DOUBLE, "string_value": ParameterType.PARAMETER_STRING, "bool_value": ParameterType.PARAMETER_BOOL}
+    kinds = {
+        "double_value": ParameterType.PARAMETER_DOUBLE,
+        "string_value": ParameterType.PARAMETER_STRING,
+        "bool_value": ParameterType.PARAMETER_BOOL,
+    }
     kind = kinds[next(iter(value))]
     message = ParameterMessage(name=name, value=ParameterValue(type=kind, **value))
     return rig.call(SetParameters, "cgc/set_parameters", parameters=[message]).results[0]
@@ -218,7 +226,11 @@ def test_a_node_that_cannot_be_configured_says_why_and_stays():
     with Rig(autostart=False, load_on_start="missing") as rig:
         assert not change(rig, Transition.TRANSITION_CONFIGURE) and state(rig) == "unconfigured"
         diagnostics = rig.received["/diagnostics"]
-        named = rig.wait(lambda: [each for message in diagnostics for each in message.status if each.name.endswith("configure_failed")])
+        named = rig.wait(
+            lambda: [
+                each for message in diagnostics for each in message.status if each.name.endswith("configure_failed")
+            ]
+        )
         assert "there is no map 'missing'" in named[0].message
 
 

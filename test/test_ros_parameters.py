@@ -1,12 +1,13 @@
 """Parameters: one table, one file, refusals that say why."""
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cgc_ros.mapping.config import MapperConfig
-from cgc_ros.ros.field_comments import field_comments
+from cgc_ros.ros.field_comments import FieldComment, field_comments
 from cgc_ros.ros.parameters import NodeParameters, declarations, markdown_text, parameters_from, yaml_text
 
 ROOT = Path(__file__).parents[1]
@@ -26,12 +27,16 @@ def test_the_file_holds_every_parameter_with_its_default_and_type():
     values = dict(flat(yaml.safe_load(yaml_text())["/**"]["ros__parameters"]))
     declared = {each.name: each.default for each in declarations()}
     assert values == declared
-    assert {name: type(value) for name, value in values.items()} == {name: type(value) for name, value in declared.items()}
+    assert {name: type(value) for name, value in values.items()} == {
+        name: type(value) for name, value in declared.items()
+    }
 
 
 def test_the_documentation_holds_the_table():
     document = (ROOT / "docs" / "ros_interface.md").read_text()
-    assert markdown_text() in document, "run: python -m cgc_ros.ros.parameters markdown, and put it into docs/ros_interface.md"
+    assert markdown_text() in document, (
+        "run: python -m cgc_ros.ros.parameters markdown, and put it into docs/ros_interface.md"
+    )
 
 
 def test_every_parameter_has_a_text_and_every_number_a_range():
@@ -51,15 +56,32 @@ def test_values_become_the_dataclass_and_the_mappers_config():
 
 def test_refusals_say_why():
     named = {each.name: each for each in declarations()}
-    assert named["image_transport"].refusal("telepathy") == "image_transport must be one of auto, raw, compressed, not 'telepathy'"
+    assert (
+        named["image_transport"].refusal("telepathy")
+        == "image_transport must be one of auto, raw, compressed, not 'telepathy'"
+    )
     assert named["transform_timeout"].refusal(-1.0) == "transform_timeout must be within 0..10, not -1.0"
     assert named["map_frame"].refusal("/") and not named["map_frame"].refusal("odom")
 
 
-def test_comments_of_config_fields_become_texts_and_choices():
-    comments = field_comments(MapperConfig)
-    assert comments["backend"] == ("backend", ("auto", "gsplat", "cpu"))
-    assert comments["up"][0].startswith("vertical of the map frame")
+@dataclass
+class Described:
+    plain: int = 1
+    told: float = 2.0  # what it is, in metres
+    chosen: str = "a"  # how; a | b_c
+    bounded: int = (
+        3  # of some kind, 0..5
+    )
+
+
+def test_comments_of_config_fields_become_texts_choices_and_ranges():
+    assert field_comments(Described) == {
+        "plain": FieldComment("plain"),
+        "told": FieldComment("what it is, in metres"),
+        "chosen": FieldComment("how", ("a", "b_c")),
+        "bounded": FieldComment("of some kind", (), (0.0, 5.0)),
+    }
+    assert set(field_comments(MapperConfig)) == {each.name for each in fields(MapperConfig)}
 
 
 @pytest.mark.parametrize("name", ["autostart", "map_frame", "label_rate"])

@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from cgc_ros.msg import MapStatus, ObjectArray
+from cgc_ros.srv import QueryObjects
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from ros_rig import LATCHED, shifted_transform
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import Mapper, MapperConfig
-from cgc_ros.msg import MapStatus, ObjectArray
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.srv import QueryObjects
-from ros_rig import LATCHED, shifted_transform
 
 ROOT = Path(__file__).parents[1]
 CAMERA = Intrinsics(160, 120, 120.0, 120.0, 79.5, 59.5)
@@ -47,7 +47,10 @@ class Camera(Node):
     def __init__(self):
         super().__init__("camera")
         kinds = (("image", Image), ("depth", Image), ("masks", Image), ("camera_info", CameraInfo), ("/tf", TFMessage))
-        self.outputs = {name: self.create_publisher(kind, name, qos_profile_sensor_data if name != "/tf" else 100) for name, kind in kinds}
+        self.outputs = {
+            name: self.create_publisher(kind, name, qos_profile_sensor_data if name != "/tf" else 100)
+            for name, kind in kinds
+        }
         self.labels, self.objects, self.statuses, self.sent = [], [], [], {}
         self.create_subscription(Image, "cgc/segmentation/image", self.labels.append, 5)
         self.create_subscription(ObjectArray, "cgc/objects", self.objects.append, LATCHED)
@@ -77,15 +80,31 @@ def camera():
 @pytest.fixture
 def process(tmp_path, camera):
     parameters = {
-        "mask_source": "topic", "map_directory": str(tmp_path), "save_on_shutdown": "last", "objects_rate": 5.0, "mapping_rate": 0.0,
-        "mapper.segmentation.cluster_every": 5, "mapper.segmentation.min_views": 2, "mapper.density.max_gaussians": 3000,
+        "mask_source": "topic",
+        "map_directory": str(tmp_path),
+        "save_on_shutdown": "last",
+        "objects_rate": 5.0,
+        "mapping_rate": 0.0,
+        "mapper.segmentation.cluster_every": 5,
+        "mapper.segmentation.min_views": 2,
+        "mapper.density.max_gaussians": 3000,
         "mapper.keyframes.min_translation": 0.01,
     }
     arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     log = (tmp_path / "node.log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-m", "cgc_ros.ros.node", "--ros-args", "--params-file", str(ROOT / "config" / "cgc.yaml"), *arguments],
-        stdout=log, stderr=subprocess.STDOUT)
+        [
+            sys.executable,
+            "-m",
+            "cgc_ros.ros.node",
+            "--ros-args",
+            "--params-file",
+            str(ROOT / "config" / "cgc.yaml"),
+            *arguments,
+        ],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
     yield process
     process.kill()
     process.wait()
@@ -108,7 +127,12 @@ def run(camera, condition, timeout, send=True):
 
 def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
     def found():
-        return [each for message in camera.objects[-1:] for each in message.objects if 0.5 < each.box.center.position.z < 2.5]
+        return [
+            each
+            for message in camera.objects[-1:]
+            for each in message.objects
+            if 0.5 < each.box.center.position.z < 2.5
+        ]
 
     run(camera, found, 90.0)
 
@@ -134,7 +158,9 @@ def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
     thing, = future.result().objects
     assert thing.cloud.width > 10 and thing.num_views >= 2
     assert thing.box.center.position.x == pytest.approx((195 - 100 - 79.5) * DISTANCE / CAMERA.fx, abs=0.15)
-    assert not [fault for fault in camera.statuses[-1].faults if fault in ("mapping_failed", "input_failed", "label_failed")]
+    assert not [
+        fault for fault in camera.statuses[-1].faults if fault in ("mapping_failed", "input_failed", "label_failed")
+    ]
 
     process.send_signal(signal.SIGINT)
     started = time.monotonic()

@@ -24,7 +24,9 @@ from cgc_ros.transform_buffer import TransformError
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
 THINGS = (
-    make_object(1, (0.0, 0.0, 1.0), label="Mug"), make_object(2, (1.0, 0.0, 1.0)), make_object(3, (0.0, 2.0, 1.0), background=True),
+    make_object(1, (0.0, 0.0, 1.0), label="Mug"),
+    make_object(2, (1.0, 0.0, 1.0)),
+    make_object(3, (0.0, 2.0, 1.0), background=True),
     make_object(9, (0.0, 0.0, 3.0), num_points=500),
 )
 
@@ -64,7 +66,12 @@ def at(x=0.0, y=0.0, z=0.0):
 
 def test_no_filter_returns_every_thing_and_background_on_request():
     response = query()
-    assert ids(response) == [1, 2, 9] and response.success and response.header.frame_id == "map" and response.header.stamp.nanosec == 77
+    assert (
+        ids(response) == [1, 2, 9]
+        and response.success
+        and response.header.frame_id == "map"
+        and response.header.stamp.nanosec == 77
+    )
     assert ids(query(include_background=True)) == [1, 2, 3, 9]
     assert all(each.cloud.width == 0 for each in response.objects)
 
@@ -83,21 +90,30 @@ def test_regions_are_in_the_frame_that_is_named():
     assert ids(query(region_pose=at(0.0, 0.0, 1.0), frame_id="base", **sphere)) == [2]
     box = {"region_type": 1, "region_size": Vector3(x=0.2, y=0.2, z=5.0)}
     assert ids(query(region_pose=at(0.0, 0.0, 2.0), **box)) == [1, 9]
-    turned = Pose(position=Point(z=2.0), orientation=Quaternion(y=math.sqrt(0.5), w=math.sqrt(0.5)))  # the long side lies along x now
+    turned = Pose(
+        position=Point(z=2.0), orientation=Quaternion(y=math.sqrt(0.5), w=math.sqrt(0.5))
+    )  # the long side lies along x now
     assert ids(query(region_pose=turned, **box)) == []
 
 
 def test_replies_are_in_the_frame_that_is_named():
     response = query(ids=[2], frame_id="base", include_clouds=True)
     assert response.header.frame_id == "base" and response.objects[0].box.center.position.x == pytest.approx(0.0)
-    np.testing.assert_allclose(points_from_message(response.objects[0].cloud)["x"], THINGS[1].points[:, 0] - 1.0, atol=1e-6)
+    np.testing.assert_allclose(
+        points_from_message(response.objects[0].cloud)["x"], THINGS[1].points[:, 0] - 1.0, atol=1e-6
+    )
 
 
 def test_clouds_are_capped_per_object_and_per_reply():
     request = QueryObjects.Request(include_clouds=True, max_points=10**9)
-    sizes = [each.cloud.width for each in answerer(cloud_points=100).query_objects(request, QueryObjects.Response()).objects]
+    sizes = [
+        each.cloud.width for each in answerer(cloud_points=100).query_objects(request, QueryObjects.Response()).objects
+    ]
     assert sizes == [50, 50, 100]
-    sizes = [each.cloud.width for each in answerer(max_query_points=60).query_objects(request, QueryObjects.Response()).objects]
+    sizes = [
+        each.cloud.width
+        for each in answerer(max_query_points=60).query_objects(request, QueryObjects.Response()).objects
+    ]
     assert sizes == [20, 20, 20]
     assert [each.cloud.width for each in query(include_clouds=True, max_points=7).objects] == [7, 7, 7]
 
@@ -116,12 +132,20 @@ def test_objects_are_made_once_for_queries_that_follow_each_other():
     assert cache.get(10.0) is None
 
 
-@pytest.mark.parametrize("fields", [
-    {"frame_id": "nowhere"}, {"use_pixel": True, "pixel_u": 64}, {"use_pixel": True, "pixel_v": 2**32 - 1}, {"region_type": 9},
-    {"region_type": 1, "region_size": Vector3(x=1.0)}, {"region_type": 1, "region_size": Vector3(x=math.nan, y=1.0, z=1.0)},
-    {"region_type": 2, "region_size": Vector3(x=-1.0)}, {"region_type": 2, "region_size": Vector3(x=1.0), "region_pose": at(math.inf)},
-    {"region_type": 2, "region_size": Vector3(x=1.0), "region_pose": Pose(orientation=Quaternion(w=3.0))},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"frame_id": "nowhere"},
+        {"use_pixel": True, "pixel_u": 64},
+        {"use_pixel": True, "pixel_v": 2**32 - 1},
+        {"region_type": 9},
+        {"region_type": 1, "region_size": Vector3(x=1.0)},
+        {"region_type": 1, "region_size": Vector3(x=math.nan, y=1.0, z=1.0)},
+        {"region_type": 2, "region_size": Vector3(x=-1.0)},
+        {"region_type": 2, "region_size": Vector3(x=1.0), "region_pose": at(math.inf)},
+        {"region_type": 2, "region_size": Vector3(x=1.0), "region_pose": Pose(orientation=Quaternion(w=3.0))},
+    ],
+)
 def test_nonsense_is_refused_with_a_reason(fields):
     with pytest.raises(RequestError) as caught:
         query(**fields)
@@ -130,7 +154,9 @@ def test_nonsense_is_refused_with_a_reason(fields):
 
 def test_without_a_map_the_reply_says_so():
     with pytest.raises(RequestError, match="no map yet"):
-        Answerer(None, ObjectCache(lambda: None), NodeParameters(), lookup, labelled).query_objects(QueryObjects.Request(), QueryObjects.Response())
+        Answerer(None, ObjectCache(lambda: None), NodeParameters(), lookup, labelled).query_objects(
+            QueryObjects.Request(), QueryObjects.Response()
+        )
 
 
 def render(**fields):
@@ -140,10 +166,16 @@ def render(**fields):
 def test_a_view_is_rendered_from_any_pose_with_any_camera():
     response = render(pose=at())
     assert (response.color.width, response.color.height, response.color.encoding) == (64, 48, "rgb8")
-    assert response.depth.encoding == "32FC1" and response.labels.encoding == "mono16" and response.labels.header.frame_id == "map"
+    assert (
+        response.depth.encoding == "32FC1"
+        and response.labels.encoding == "mono16"
+        and response.labels.header.frame_id == "map"
+    )
     labels = np.frombuffer(response.labels.data, np.uint16).reshape(48, 64)
     assert labels[24, 32] == 9 and (labels == 2).sum() == 0
-    moved = render(pose=at(), frame_id="base", camera_info=CameraInfo(width=32, height=24, k=[25.0, 0, 15.5, 0, 25, 11.5, 0, 0, 1]))
+    moved = render(
+        pose=at(), frame_id="base", camera_info=CameraInfo(width=32, height=24, k=[25.0, 0, 15.5, 0, 25, 11.5, 0, 0, 1])
+    )
     assert np.frombuffer(moved.labels.data, np.uint16).reshape(24, 32)[12, 16] == 2
 
 
@@ -160,17 +192,38 @@ def test_views_that_make_no_sense_are_refused(fields):
 NUMBERS = st.floats(width=64)
 POSES = st.builds(
     lambda p, q: Pose(position=Point(x=p[0], y=p[1], z=p[2]), orientation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3])),
-    st.tuples(NUMBERS, NUMBERS, NUMBERS), st.one_of(st.just((0.0, 0.0, 0.0, 1.0)), st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS)))
+    st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    st.one_of(st.just((0.0, 0.0, 0.0, 1.0)), st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS)),
+)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(frame=st.sampled_from(["", "map", "base", "nowhere", "/"]) | st.text(max_size=8), ids=st.lists(st.integers(0, 2**32 - 1), max_size=5),
-       label=st.text(max_size=8), region=st.integers(0, 255), pose=POSES, size=st.tuples(NUMBERS, NUMBERS, NUMBERS), pixel=st.booleans(),
-       u=st.integers(0, 2**32 - 1), clouds=st.booleans(), points=st.integers(0, 2**32 - 1))
+@given(
+    frame=st.sampled_from(["", "map", "base", "nowhere", "/"]) | st.text(max_size=8),
+    ids=st.lists(st.integers(0, 2**32 - 1), max_size=5),
+    label=st.text(max_size=8),
+    region=st.integers(0, 255),
+    pose=POSES,
+    size=st.tuples(NUMBERS, NUMBERS, NUMBERS),
+    pixel=st.booleans(),
+    u=st.integers(0, 2**32 - 1),
+    clouds=st.booleans(),
+    points=st.integers(0, 2**32 - 1),
+)
 def test_any_query_is_answered_or_refused(frame, ids, label, region, pose, size, pixel, u, clouds, points):
     request = QueryObjects.Request(
-        frame_id=frame, ids=ids, label=label, region_type=region, region_pose=pose, region_size=Vector3(x=size[0], y=size[1], z=size[2]),
-        use_pixel=pixel, pixel_u=u, pixel_v=3, include_clouds=clouds, max_points=points)
+        frame_id=frame,
+        ids=ids,
+        label=label,
+        region_type=region,
+        region_pose=pose,
+        region_size=Vector3(x=size[0], y=size[1], z=size[2]),
+        use_pixel=pixel,
+        pixel_u=u,
+        pixel_v=3,
+        include_clouds=clouds,
+        max_points=points,
+    )
     try:
         response = answerer().query_objects(request, QueryObjects.Response())
     except RequestError:
@@ -179,16 +232,27 @@ def test_any_query_is_answered_or_refused(frame, ids, label, region, pose, size,
 
 
 @settings(max_examples=500, deadline=None)
-@given(pose=POSES, width=st.integers(0, 300), height=st.integers(0, 300), k=st.lists(NUMBERS, min_size=9, max_size=9), d=st.lists(NUMBERS, max_size=6))
+@given(
+    pose=POSES,
+    width=st.integers(0, 300),
+    height=st.integers(0, 300),
+    k=st.lists(NUMBERS, min_size=9, max_size=9),
+    d=st.lists(NUMBERS, max_size=6),
+)
 def test_any_view_is_rendered_or_refused(pose, width, height, k, d):
-    request = RenderView.Request(pose=pose, camera_info=CameraInfo(width=width, height=height, k=k, d=d, distortion_model="plumb_bob"))
+    request = RenderView.Request(
+        pose=pose, camera_info=CameraInfo(width=width, height=height, k=k, d=d, distortion_model="plumb_bob")
+    )
     try:
         assert answerer(max_render_pixels=10_000).render_view(request, RenderView.Response()).success
     except RequestError:
         pass
 
 
-@given(name=st.text(max_size=12) | st.sampled_from(["../up", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "C:\\x", "x" * 200]))
+@given(
+    name=st.text(max_size=12)
+    | st.sampled_from(["../up", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "C:\\x", "x" * 200])
+)
 def test_no_name_leaves_the_map_directory(name, tmp_path_factory):
     directory = MapDirectory(str(tmp_path_factory.getbasetemp() / "maps"))
     try:

@@ -113,7 +113,9 @@ def test_clearing_forgets_what_waits_and_keeps_the_calibration():
     assert sync.poll(1) == [(5, "again", {"camera_info": "K", "depth": None})]
 
 
-EVENTS = st.lists(st.tuples(st.sampled_from(["image", "depth", "poll"]), st.integers(0, 300), st.integers(0, 20)), max_size=80)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["image", "depth", "poll"]), st.integers(0, 300), st.integers(0, 20)), max_size=80
+)
 
 
 @given(events=EVENTS)

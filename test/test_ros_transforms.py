@@ -1,4 +1,6 @@
-"""Transforms and poses as the node takes them in; the same tests for our own buffer and, where it is installed, for tf2_ros."""
+"""Transforms and poses as the node takes them in; the same tests for our own buffer and, where it is installed, for
+tf2_ros.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,13 @@ from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2
 from cgc_ros.transform_buffer import TransformError
 
 SECOND = 1_000_000_000
-KINDS = ["buffer", pytest.param("tf2", marks=pytest.mark.skipif(not has_tf2_ros(), reason="tf2_ros is not installed (ROS distributions have it)"))]
+KINDS = [
+    "buffer",
+    pytest.param(
+        "tf2",
+        marks=pytest.mark.skipif(not has_tf2_ros(), reason="tf2_ros is not installed (ROS distributions have it)"),
+    ),
+]
 
 
 @pytest.fixture(params=KINDS)
@@ -34,7 +42,9 @@ def transform(parent, child, stamp_ns, matrix):
     message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
     converted = pose_from_matrix(matrix)
     message.transform.rotation = converted.orientation
-    message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[:3, 3].tolist()
+    message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
+        :3, 3
+    ].tolist()
     return message
 
 
@@ -136,8 +146,11 @@ class Waiting:
     def __init__(self, source, **options):
         self.posed, self.lost = [], []
         self.queue = PoseQueue(
-            lambda frame, stamp: source.lookup("map", frame, stamp), lambda item, matrix: self.posed.append((item, matrix[0, 3])),
-            lambda item, error: self.lost.append((item, error.reason)), **({"max_wait_ns": SECOND // 2} | options))
+            lambda frame, stamp: source.lookup("map", frame, stamp),
+            lambda item, matrix: self.posed.append((item, matrix[0, 3])),
+            lambda item, error: self.lost.append((item, error.reason)),
+            **({"max_wait_ns": SECOND // 2} | options),
+        )
 
 
 def test_an_image_waits_for_its_transform_and_is_never_given_another_stamps(source):

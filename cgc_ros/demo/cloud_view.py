@@ -43,7 +43,7 @@ class Viewpoint:
 
 
 def viewpoint_around(points: np.ndarray, seen_from: np.ndarray, up: np.ndarray, size: tuple[int, int]) -> Viewpoint:
-    """A view that all points [P, 3] fill, from above and 25 degrees around from `seen_from` [3]; `size` is (width, height)."""
+    """A view that all points [P, 3] fill, from above and 25 degrees around from `seen_from` [3]; `size` (w, h)."""
     width, height = size
     target = np.median(points, axis=0)
     flat = (seen_from - target) - np.dot(seen_from - target, up) * up
@@ -97,4 +97,6 @@ def _eye_dome(depth: np.ndarray) -> np.ndarray:
     for v, u in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)):
         neighbour = np.roll(log_depth, (_EDL_RADIUS * v, _EDL_RADIUS * u), axis=(0, 1))
         obscured += np.clip(log_depth - neighbour, 0.0, 0.12)
-    return np.where(np.isfinite(depth), np.exp(-_EDL_STRENGTH * obscured / 8), 1.0 - 0.25 * (1 - np.exp(-4.0 * obscured / 8)))
+    return np.where(
+        np.isfinite(depth), np.exp(-_EDL_STRENGTH * obscured / 8), 1.0 - 0.25 * (1 - np.exp(-4.0 * obscured / 8))
+    )

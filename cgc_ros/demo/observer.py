@@ -27,7 +27,7 @@ _IMAGES_KEPT = 64  # input images that wait for their overlay and render
 
 @dataclass
 class Heard:
-    """What came in so far. Times are seconds since the first input image; latencies are from stamp to reception, seconds."""
+    """What came in so far. Times: seconds since the first input image; latencies: seconds from stamp to arrival."""
 
     images: int = 0
     labels: int = 0
@@ -54,11 +54,13 @@ class Observer:
         self._inputs: OrderedDict[int, CompressedImage] = OrderedDict()
         reliable, state = QoSProfile(depth=5), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         for kind, topic, callback, qos in (
-            (CompressedImage, camera_topic, self._on_input, qos_profile_sensor_data), (TFMessage, "/tf", self._on_tf, QoSProfile(depth=50)),
+            (CompressedImage, camera_topic, self._on_input, qos_profile_sensor_data),
+            (TFMessage, "/tf", self._on_tf, QoSProfile(depth=50)),
             (Image, f"{node_name}/segmentation/image", self._on_labels, reliable),
             (Image, f"{node_name}/segmentation/overlay", self._on_overlay, reliable),
             (Image, f"{node_name}/render/image", self._on_render, reliable),
-            (ObjectArray, f"{node_name}/objects", self._on_objects, state), (MapStatus, f"{node_name}/status", self._on_status, reliable),
+            (ObjectArray, f"{node_name}/objects", self._on_objects, state),
+            (MapStatus, f"{node_name}/status", self._on_status, reliable),
         ):
             self._node.create_subscription(kind, topic, callback, qos)
         self._query = self._node.create_client(QueryObjects, f"{node_name}/query_objects")

@@ -32,15 +32,31 @@ class DrawnObject:
 
 
 def write_pictures(
-    folder: Path, image: np.ndarray, render: np.ndarray, overlay: np.ndarray, objects: list[DrawnObject], seen_from: np.ndarray
+    folder: Path,
+    image: np.ndarray,
+    render: np.ndarray,
+    overlay: np.ndarray,
+    objects: list[DrawnObject],
+    seen_from: np.ndarray,
 ) -> dict[str, Path]:
-    """input.png, render.png, overlay.png, objects.png and montage.png; pictures are [H, W, 3] uint8 RGB, `seen_from` [3] in metres."""
+    """input.png, render.png, overlay.png, objects.png and montage.png.
+
+    Pictures are [H, W, 3] uint8 RGB; `seen_from` [3], metres, is where the camera stood.
+    """
     natural, by_object = draw_objects(objects, seen_from)
     pictures = {
-        "input": image, "render": render, "overlay": overlay, "objects": np.hstack([natural, by_object]),
-        "montage": _montage([
-            (image, "camera image"), (render, "the map from the same place"), (overlay, "lasting objects, from the same place"),
-            (by_object, f"{len(objects)} object clouds, from elsewhere")]),
+        "input": image,
+        "render": render,
+        "overlay": overlay,
+        "objects": np.hstack([natural, by_object]),
+        "montage": _montage(
+            [
+                (image, "camera image"),
+                (render, "the map from the same place"),
+                (overlay, "lasting objects, from the same place"),
+                (by_object, f"{len(objects)} object clouds, from elsewhere"),
+            ]
+        ),
     }
     paths = {}
     for name, picture in pictures.items():
@@ -56,7 +72,9 @@ def draw_objects(objects: list[DrawnObject], seen_from: np.ndarray) -> tuple[np.
         return empty, empty
     points = np.concatenate([each.points for each in objects]).astype(np.float64)
     natural = np.concatenate([each.colors for each in objects])
-    by_object = np.concatenate([np.broadcast_to(np.array(color_of(each.id), np.uint8), each.points.shape) for each in objects])
+    by_object = np.concatenate(
+        [np.broadcast_to(np.array(color_of(each.id), np.uint8), each.points.shape) for each in objects]
+    )
     up = np.array([0.0, 0.0, 1.0])
     view = viewpoint_around(points, seen_from, up, _PANEL)
     spacing = np.concatenate([_spacing(each.points) for each in objects])

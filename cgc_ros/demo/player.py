@@ -1,6 +1,6 @@
-"""A recording played as a camera: images, calibration, depth, masks and transforms over DDS, stamped now, in a process of its own.
+"""A recording played as a camera, in its own process: images, calibration, depth, masks, transforms, stamped now.
 
-    python -m cgc_ros.demo.player RECORDING [--rate HZ] [--hold SECONDS] [--raw] [--masks] [--no-depth] [--loop]
+python -m cgc_ros.demo.player RECORDING [--rate HZ] [--hold SECONDS] [--raw] [--masks] [--no-depth] [--loop]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _JPEG_QUALITY = 95
 _DISCOVERY_TIMEOUT_S = 60.0
 
 #: body (x forward, y left, z up) from optical frame (x right, y down, z forward), REP-103.
-_BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+_BODY_FROM_OPTICAL = np.array(
+    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,18 @@ class CameraPlayer(Node):
             self._depth.publish(encode_image(millimetres, "16UC1", header))
         if frame.masks is not None and self._options.masks:
             self._masks.publish(encode_image(frame.masks.astype(np.int32), "32SC1", header))
-        self._image.publish(encode_image(frame.image, "rgb8", header) if self._options.raw else _jpeg(frame.image, header))
+        self._image.publish(
+            encode_image(frame.image, "rgb8", header) if self._options.raw else _jpeg(frame.image, header)
+        )
 
     def _transform(self, parent: str, child: str, matrix: np.ndarray, stamp=None) -> TransformStamped:
         message = TransformStamped(header=Header(frame_id=parent), child_frame_id=child)
         message.header.stamp = stamp or self.get_clock().now().to_msg()
         pose = pose_from_matrix(matrix)
         message.transform.rotation = pose.orientation
-        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[:3, 3].tolist()
+        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
+            :3, 3
+        ].tolist()
         return message
 
 
@@ -107,7 +113,10 @@ def play(recording: str, options: PlayerOptions, stop: threading.Event) -> int:
     deadline = time.monotonic() + _DISCOVERY_TIMEOUT_S
     while not player.has_listener() and not stop.is_set():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody subscribed to the camera within {_DISCOVERY_TIMEOUT_S:.0f} s: is the node running in this ROS_DOMAIN_ID?")
+            raise TimeoutError(
+                f"nobody subscribed to the camera within {_DISCOVERY_TIMEOUT_S:.0f} s: is the node running in this "
+                "ROS_DOMAIN_ID?"
+            )
         stop.wait(0.1)
     player.get_logger().info(f"playing {sequence.name}: {len(sequence)} frames at {options.rate:g} Hz")
     count, due = 0, time.monotonic()
@@ -133,7 +142,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Play a recorded sequence as a ROS 2 camera.")
     parser.add_argument("recording", help="folder layout, rosbag2/MCAP, COLMAP or nerfstudio sequence")
     parser.add_argument("--rate", type=float, default=5.0, help="images per second (default: 5)")
-    parser.add_argument("--hold", type=float, default=0.0, metavar="S", help="seconds the camera stands still at the end")
+    parser.add_argument(
+        "--hold", type=float, default=0.0, metavar="S", help="seconds the camera stands still at the end"
+    )
     parser.add_argument("--raw", action="store_true", help="uncompressed images")
     parser.add_argument("--masks", action="store_true", help="publish the recording's given masks on /camera/masks")
     parser.add_argument("--no-depth", dest="depth", action="store_false", help="no depth images")

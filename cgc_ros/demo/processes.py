@@ -21,7 +21,11 @@ class Companion:
         self.name, self.log = name, log
         self._stream = log.open("w")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], stdout=self._stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            [sys.executable, "-m", module, *arguments],
+            stdout=self._stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
 
     def __enter__(self) -> Companion:
         return self

@@ -1,4 +1,6 @@
-"""`cgc demo`: a recording played as a camera, the real node beside it, and a user who listens, asks and leaves pictures."""
+"""`cgc demo`: a recording played as a camera, the real node beside it, and a user who listens, asks and leaves
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ _NODE_TIMEOUT_S, _LABEL_TIMEOUT_S = 60.0, 60.0
 _TICK_S = 0.2
 _LINE_PERIOD_S = 5.0  # between progress lines where there is no terminal
 _REMAPS = {
-    "image": "/camera/color/image_raw", "camera_info": "/camera/color/camera_info", "depth": "/camera/depth/image_raw", "masks": "/camera/masks",
+    "image": "/camera/color/image_raw",
+    "camera_info": "/camera/color/camera_info",
+    "depth": "/camera/depth/image_raw",
+    "masks": "/camera/masks",
 }
 _CAMERA_TOPIC = "/camera/color/image_raw/compressed"
 
@@ -39,10 +44,10 @@ def run_demo(
     settle: float = 35.0,
     masks: str = "auto",
 ) -> int:
-    """Play `recording` (default: the product's own) at `rate` Hz, map on for `settle` seconds, write pictures and figures.
+    """Play `recording` (default: the product's own) at `rate` Hz, map on for `settle` seconds, write pictures, figures.
 
-    `masks`: given (the recording's own, on the node's `masks` topic), graph (the built-in source), auto: given where there are
-    some. Returns 0; a failure is printed with its remedy and returns 1.
+    `masks`: given (the recording's own, on the node's `masks` topic), graph (the built-in source), auto: given where
+    there are some. Returns 0; a failure is printed with its remedy and returns 1.
     """
     console = Console()
     try:
@@ -54,7 +59,9 @@ def run_demo(
     return 0 if summary.objects else 1
 
 
-def _run(folder: Path, recording: Path, rate: float, settle: float, masks: str, console: Console) -> tuple[Summary, Path]:
+def _run(
+    folder: Path, recording: Path, rate: float, settle: float, masks: str, console: Console
+) -> tuple[Summary, Path]:
     sequence = open_sequence(recording)
     use_given = masks == "given" or (masks == "auto" and sequence.has_masks)
     if masks == "given" and not sequence.has_masks:
@@ -63,26 +70,61 @@ def _run(folder: Path, recording: Path, rate: float, settle: float, masks: str, 
     _isolate()
     parameters = {"mask_source": "topic" if use_given else "graph", "objects_rate": 1.0, "render_rate": 2.0}
     with ExitStack() as stack:
-        node = stack.enter_context(Companion("node", "cgc_ros.ros.node", _node_arguments(parameters), folder / "node.log"))
+        node = stack.enter_context(
+            Companion("node", "cgc_ros.ros.node", _node_arguments(parameters), folder / "node.log")
+        )
         observer = stack.enter_context(Observer(_CAMERA_TOPIC))
         bar = stack.enter_context(_Display(console, len(sequence) / rate + settle))
-        _wait(bar, "starting the node", lambda: observer.heard.status, _NODE_TIMEOUT_S, [node], (
-            "nothing was heard from the node: DDS does not get through on this machine (a firewall on the loopback interface, a "
-            f"container without network namespaces, or another ROS_DOMAIN_ID); see {folder / 'node.log'}"))
-        arguments = [str(recording), "--rate", str(rate), "--hold", str(settle + 60), *(["--masks"] if use_given else [])]
+        _wait(
+            bar,
+            "starting the node",
+            lambda: observer.heard.status,
+            _NODE_TIMEOUT_S,
+            [node],
+            (
+                "nothing was heard from the node: DDS does not get through on this machine (a firewall on the "
+                "loopback interface, a "
+                f"container without network namespaces, or another ROS_DOMAIN_ID); see {folder / 'node.log'}"
+            ),
+        )
+        arguments = [
+            str(recording),
+            "--rate",
+            str(rate),
+            "--hold",
+            str(settle + 60),
+            *(["--masks"] if use_given else []),
+        ]
         player = stack.enter_context(Companion("player", "cgc_ros.demo.player", arguments, folder / "player.log"))
-        _wait(bar, "starting the camera", lambda: observer.heard.labels, _LABEL_TIMEOUT_S, [node, player], lambda: (
-            f"no label image came; faults that the node names: {', '.join(observer.heard.status.faults) or 'none'}; see {folder}/*.log"))
+        _wait(
+            bar,
+            "starting the camera",
+            lambda: observer.heard.labels,
+            _LABEL_TIMEOUT_S,
+            [node, player],
+            lambda: (
+                "no label image came; faults that the node names: "
+                f"{', '.join(observer.heard.status.faults) or 'none'}; see {folder}/*.log"
+            ),
+        )
         seconds = len(sequence) / rate + settle
         _watch(bar, observer, seconds, len(sequence), [node, player])
         response, query_s = observer.query(include_clouds=True, include_background=True)
         views = observer.same_view()
         position = observer.heard.camera_position
         summary = summarize(
-            sequence.name, "given with the recording, on a topic" if use_given else "built-in graph source", rate, observer.heard,
-            list(response.objects), query_s)
+            sequence.name,
+            "given with the recording, on a topic" if use_given else "built-in graph source",
+            rate,
+            observer.heard,
+            list(response.objects),
+            query_s,
+        )
     if not response.success or views is None:
-        raise DemoError(f"the node could not answer at the end: {response.message or 'no render or overlay came'}; see {folder / 'node.log'}")
+        raise DemoError(
+            f"the node could not answer at the end: {response.message or 'no render or overlay came'}; see "
+            f"{folder / 'node.log'}"
+        )
     things = [_drawn(each) for each in response.objects if not each.background and each.cloud.width > 0]
     write_pictures(folder, *views, things, np.asarray(position))
     write_summary(folder, summary, console)
@@ -127,7 +169,11 @@ def _watch(bar: _Display, observer: Observer, seconds: float, frames: int, compa
         for companion in companions:
             companion.check()
         heard, status = observer.heard, observer.heard.status
-        stage = f"playing, frame {min(heard.images, frames)} of {frames}" if heard.images < frames else "camera stands still, map is refined"
+        stage = (
+            f"playing, frame {min(heard.images, frames)} of {frames}"
+            if heard.images < frames
+            else "camera stands still, map is refined"
+        )
         things = 0 if heard.objects is None else sum(not each.background for each in heard.objects.objects)
         latency = f", labels {np.median(heard.latencies[-20:]) * 1e3:.0f} ms" if heard.latencies else ""
         bar.show(f"{stage}: {things} objects, {status.gaussians} Gaussians, {status.steps} steps{latency}", elapsed)
@@ -137,10 +183,18 @@ def _watch(bar: _Display, observer: Observer, seconds: float, frames: int, compa
 def _drawn(each: Object) -> DrawnObject:
     packed = points_from_message(each.cloud)
     points = np.stack([packed["x"], packed["y"], packed["z"]], axis=1)
-    colors = np.stack([packed["rgb"] >> 16 & 255, packed["rgb"] >> 8 & 255, packed["rgb"] & 255], axis=1).astype(np.uint8)
+    colors = np.stack([packed["rgb"] >> 16 & 255, packed["rgb"] >> 8 & 255, packed["rgb"] & 255], axis=1).astype(
+        np.uint8
+    )
     center, size = each.box.center.position, each.box.size
     return DrawnObject(
-        each.id, each.label or str(each.id), np.array([center.x, center.y, center.z]), np.array([size.x, size.y, size.z]), points, colors)
+        each.id,
+        each.label or str(each.id),
+        np.array([center.x, center.y, center.z]),
+        np.array([size.x, size.y, size.z]),
+        points,
+        colors,
+    )
 
 
 class _Display:
@@ -150,7 +204,13 @@ class _Display:
         self._console, self._total_s = console, total_s
         self._last = -_LINE_PERIOD_S
         self._progress = Progress(
-            SpinnerColumn(), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.description}"), console=console, transient=True)
+            SpinnerColumn(),
+            BarColumn(24),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+        )
         self._task = self._progress.add_task("", total=total_s)
 
     def __enter__(self) -> _Display:

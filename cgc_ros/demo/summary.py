@@ -63,14 +63,29 @@ def summarize(recording: str, masks: str, rate: float, heard: Heard, objects: li
     things = sorted((each for each in objects if not each.background), key=lambda each: -each.num_views)
     seconds = heard.label_times[-1] - heard.label_times[0] if len(heard.label_times) > 1 else 0.0
     return Summary(
-        recording=recording, masks=masks, machine=f"{platform.processor() or platform.machine()}, {_cores()} cores", objects=[_row(each) for each in things],
-        background_objects=len(objects) - len(things), seconds_to_first_objects=_rounded(heard.first_objects),
-        seconds_to_first_labelled_image=_rounded(heard.first_labelled), images=heard.images, image_rate_hz=rate, label_images=heard.labels,
-        label_rate_hz=round((heard.labels - 1) / seconds, 2) if seconds > 0 else 0.0, label_latency_ms_p50=_quantile_ms(heard.latencies, 0.5),
-        label_latency_ms_p95=_quantile_ms(heard.latencies, 0.95), query_ms=round(query_s * 1e3, 1), keyframes=status.keyframes,
-        gaussians=status.gaussians, training_steps=status.steps, train_psnr_db=_rounded(status.train_psnr_db),
-        resident_memory_mb=round(status.resident_memory_mb), backend=status.backend,
-        frames_dropped=dict(zip(status.drop_reasons, map(int, status.drop_counts), strict=True)), faults=list(status.faults))
+        recording=recording,
+        masks=masks,
+        machine=f"{platform.processor() or platform.machine()}, {_cores()} cores",
+        objects=[_row(each) for each in things],
+        background_objects=len(objects) - len(things),
+        seconds_to_first_objects=_rounded(heard.first_objects),
+        seconds_to_first_labelled_image=_rounded(heard.first_labelled),
+        images=heard.images,
+        image_rate_hz=rate,
+        label_images=heard.labels,
+        label_rate_hz=round((heard.labels - 1) / seconds, 2) if seconds > 0 else 0.0,
+        label_latency_ms_p50=_quantile_ms(heard.latencies, 0.5),
+        label_latency_ms_p95=_quantile_ms(heard.latencies, 0.95),
+        query_ms=round(query_s * 1e3, 1),
+        keyframes=status.keyframes,
+        gaussians=status.gaussians,
+        training_steps=status.steps,
+        train_psnr_db=_rounded(status.train_psnr_db),
+        resident_memory_mb=round(status.resident_memory_mb),
+        backend=status.backend,
+        frames_dropped=dict(zip(status.drop_reasons, map(int, status.drop_counts), strict=True)),
+        faults=list(status.faults),
+    )
 
 
 def write_summary(folder: Path, summary: Summary, console: Console) -> None:
@@ -85,12 +100,26 @@ def write_summary(folder: Path, summary: Summary, console: Console) -> None:
 
 def _objects_table(summary: Summary) -> Table:
     table = Table(title=f"{len(summary.objects)} objects in {summary.recording}")
-    for column, justify in (("id", "right"), ("name", "left"), ("size, cm", "right"), ("centre, m", "right"), ("points", "right"), ("views", "right"), ("confidence", "right")):
+    for column, justify in (
+        ("id", "right"),
+        ("name", "left"),
+        ("size, cm", "right"),
+        ("centre, m", "right"),
+        ("points", "right"),
+        ("views", "right"),
+        ("confidence", "right"),
+    ):
         table.add_column(column, justify=justify)
     for each in summary.objects:
         table.add_row(
-            str(each.id), each.label or "-", " x ".join(f"{side:.0f}" for side in each.size_cm), "  ".join(f"{value:+.2f}" for value in each.center_m),
-            str(each.points), str(each.views), f"{each.confidence:.2f}")
+            str(each.id),
+            each.label or "-",
+            " x ".join(f"{side:.0f}" for side in each.size_cm),
+            "  ".join(f"{value:+.2f}" for value in each.center_m),
+            str(each.points),
+            str(each.views),
+            f"{each.confidence:.2f}",
+        )
     return table
 
 
@@ -98,12 +127,26 @@ def _figures_table(summary: Summary) -> Table:
     table = Table(title="how fast", show_header=False)
     rows = [
         ("first objects", f"{summary.seconds_to_first_objects} s after the first image"),
-        ("label images", f"{summary.label_images} of {summary.images} images, {summary.label_rate_hz} Hz at {summary.image_rate_hz:g} Hz input"),
-        ("label latency", f"p50 {summary.label_latency_ms_p50} ms, p95 {summary.label_latency_ms_p95} ms from image stamp to subscriber"),
+        (
+            "label images",
+            f"{summary.label_images} of {summary.images} images, {summary.label_rate_hz} Hz at "
+            f"{summary.image_rate_hz:g} Hz input",
+        ),
+        (
+            "label latency",
+            f"p50 {summary.label_latency_ms_p50} ms, p95 {summary.label_latency_ms_p95} ms from image stamp to "
+            "subscriber",
+        ),
         ("~/query_objects", f"{summary.query_ms} ms with all clouds"),
-        ("map", f"{summary.gaussians} Gaussians from {summary.keyframes} keyframes, {summary.training_steps} training steps, "
-                f"{summary.train_psnr_db} dB on them"),
-        ("masks", summary.masks), ("memory", f"{summary.resident_memory_mb:.0f} MB"), ("backend", f"{summary.backend} on {summary.machine}"),
+        (
+            "map",
+            f"{summary.gaussians} Gaussians from {summary.keyframes} keyframes, {summary.training_steps} training "
+            "steps, "
+            f"{summary.train_psnr_db} dB on them",
+        ),
+        ("masks", summary.masks),
+        ("memory", f"{summary.resident_memory_mb:.0f} MB"),
+        ("backend", f"{summary.backend} on {summary.machine}"),
     ]
     if summary.faults:
         rows.append(("active faults", ", ".join(summary.faults)))
@@ -113,11 +156,19 @@ def _figures_table(summary: Summary) -> Table:
 
 
 def _row(each: Object) -> FoundObject:
-    size = tuple(round(100 * side, 1) for side in sorted((each.box.size.x, each.box.size.y, each.box.size.z), reverse=True))
+    size = tuple(
+        round(100 * side, 1) for side in sorted((each.box.size.x, each.box.size.y, each.box.size.z), reverse=True)
+    )
     center = each.box.center.position
     return FoundObject(
-        each.id, each.label, size, tuple(round(value, 3) for value in (center.x, center.y, center.z)), each.cloud.width, each.num_views,
-        round(each.confidence, 3))
+        each.id,
+        each.label,
+        size,
+        tuple(round(value, 3) for value in (center.x, center.y, center.z)),
+        each.cloud.width,
+        each.num_views,
+        round(each.confidence, 3),
+    )
 
 
 def _quantile_ms(seconds: list[float], quantile: float) -> float | None:

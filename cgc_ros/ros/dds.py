@@ -1,4 +1,5 @@
-"""DDS made fit for images before a process joins: without it, bursts of large messages take small ones down with them."""
+"""DDS made fit for images before a process joins: without it, bursts of large messages take small ones down with them.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ _DECIDED = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE", "
 
 
 def prepare_transports() -> str:
-    """Make Fast DDS use config/fastdds.xml in this process and its children; call before rclpy.init. What was done, for the log.
+    """Make Fast DDS use config/fastdds.xml in this process and its children; call before rclpy.init. Says what it did.
 
-    Nothing is changed where the user chose transports, where shared memory is too small (containers), or where the file is missing.
+    Nothing is changed where the user chose transports, where shared memory is too small (containers), or where the
+    file is missing.
     """
     chosen = [name for name in _DECIDED if os.environ.get(name)]
     if chosen:

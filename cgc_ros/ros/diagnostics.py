@@ -62,7 +62,7 @@ def status_message(
     faults: list[ActiveFault],
     mask_source: str,
 ) -> MapStatus:
-    """MapStatus from the session (None while there is none), the intake's counts and the label worker's latencies (p50, p95)."""
+    """MapStatus from the session (None: there is none), the intake's counts and the label latencies (p50, p95)."""
     message = MapStatus(header=header, state="stopped", frames_received=received)
     all_dropped = dict(dropped)
     if status is not None:

@@ -1,4 +1,6 @@
-"""Every fault the node knows by name, what to do about it, and the board that says which of them are active. Free of ROS."""
+"""Every fault the node knows by name, what to do about it, and the board that says which of them are active. Free of
+ROS.
+"""
 
 from __future__ import annotations
 
@@ -22,50 +24,110 @@ _IMAGE_REMEDY = "check the camera driver and its settings"
 
 FAULTS: dict[str, FaultKind] = {
     # input streams
-    "no_images": FaultKind(ERROR, "check that the camera runs and that `image` is remapped to its topic; set image_transport and image_reliability to match it"),
-    "no_camera_info": FaultKind(ERROR, "remap `camera_info` to the topic that belongs to the image; an uncalibrated driver may not publish it"),
-    "camera_info_mismatch": FaultKind(ERROR, "camera_info must describe this very image: same driver, same resolution; check the remapping of `camera_info`"),
-    "bad_intrinsics": FaultKind(ERROR, "calibrate the camera (camera_calibration) or load its calibration in the driver"),
-    "bad_distortion": FaultKind(ERROR, "calibrate the camera again, or feed image_proc's rectified image and set rectified to 'true'"),
-    "unknown_distortion": FaultKind(ERROR, "use plumb_bob, rational_polynomial or equidistant, or feed image_proc's rectified image and set rectified to 'true'"),
-    "unknown_encoding": FaultKind(ERROR, "set the driver to rgb8, bgr8, mono8, a Bayer encoding, or jpeg and png when compressed"),
+    "no_images": FaultKind(
+        ERROR,
+        "check that the camera runs and that `image` is remapped to its topic; set image_transport and "
+        "image_reliability to match it",
+    ),
+    "no_camera_info": FaultKind(
+        ERROR, "remap `camera_info` to the topic that belongs to the image; an uncalibrated driver may not publish it"
+    ),
+    "camera_info_mismatch": FaultKind(
+        ERROR,
+        "camera_info must describe this very image: same driver, same resolution; check the remapping of `camera_info`",
+    ),
+    "bad_intrinsics": FaultKind(
+        ERROR, "calibrate the camera (camera_calibration) or load its calibration in the driver"
+    ),
+    "bad_distortion": FaultKind(
+        ERROR, "calibrate the camera again, or feed image_proc's rectified image and set rectified to 'true'"
+    ),
+    "unknown_distortion": FaultKind(
+        ERROR,
+        "use plumb_bob, rational_polynomial or equidistant, or feed image_proc's rectified image and set rectified to "
+        "'true'",
+    ),
+    "unknown_encoding": FaultKind(
+        ERROR, "set the driver to rgb8, bgr8, mono8, a Bayer encoding, or jpeg and png when compressed"
+    ),
     "encoding_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
     "resolution_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
-    "truncated_image": FaultKind(ERROR, "fragments are lost or the driver is wrong: check the network, raise net.core.rmem_max, or use compressed images"),
+    "truncated_image": FaultKind(
+        ERROR,
+        "fragments are lost or the driver is wrong: check the network, raise net.core.rmem_max, or use compressed "
+        "images",
+    ),
     "bad_image": FaultKind(ERROR, _IMAGE_REMEDY),
     "black_frames": FaultKind(WARN, "take the lens cap off, switch on light, raise exposure"),
     "white_frames": FaultKind(WARN, "lower exposure or gain"),
     "blurred_frames": FaultKind(WARN, "move slower, shorten exposure, focus the lens"),
     "frozen_frames": FaultKind(WARN, "the camera sends the same picture while it moves: restart the driver"),
-    "depth_mismatch": FaultKind(WARN, "use depth registered to the colour camera, of the same size; mapping goes on without depth"),
-    "depth_unit": FaultKind(WARN, "16UC1 must be in units of depth_unit metres, 32FC1 in metres: set depth_unit; mapping goes on without depth"),
+    "depth_mismatch": FaultKind(
+        WARN, "use depth registered to the colour camera, of the same size; mapping goes on without depth"
+    ),
+    "depth_unit": FaultKind(
+        WARN,
+        "16UC1 must be in units of depth_unit metres, 32FC1 in metres: set depth_unit; mapping goes on without depth",
+    ),
     "depth_invalid": FaultKind(WARN, "check the depth camera (emitter, range); mapping goes on without depth"),
-    "depth_lost": FaultKind(WARN, "depth stopped or its stamps do not match the images: check the depth driver, raise sync_tolerance; mapping goes on without it"),
+    "depth_lost": FaultKind(
+        WARN,
+        "depth stopped or its stamps do not match the images: check the depth driver, raise sync_tolerance; mapping "
+        "goes on without it",
+    ),
     "masks_mismatch": FaultKind(WARN, "`masks` must have the size of the image they were made from"),
-    "masks_lost": FaultKind(WARN, "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait"),
+    "masks_lost": FaultKind(
+        WARN,
+        "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait",
+    ),
     "input_failed": FaultKind(ERROR, "a message could not be handled; please report it with the log"),
     # poses and time
-    "no_transform": FaultKind(ERROR, "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools view_frames)"),
+    "no_transform": FaultKind(
+        ERROR,
+        "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools view_frames)",
+    ),
     "broken_chain": FaultKind(ERROR, "start the node that publishes the missing link between map_frame and the camera"),
-    "late_transform": FaultKind(WARN, "transforms come later than transform_timeout after their image: raise it, or publish transforms faster"),
-    "old_transform": FaultKind(WARN, "images are older than the transforms kept: check that clocks agree, raise transform_history"),
+    "late_transform": FaultKind(
+        WARN, "transforms come later than transform_timeout after their image: raise it, or publish transforms faster"
+    ),
+    "old_transform": FaultKind(
+        WARN, "images are older than the transforms kept: check that clocks agree, raise transform_history"
+    ),
     "bad_pose": FaultKind(ERROR, "the localisation sends poses that are not finite or not normalised: check it"),
     "transform_loop": FaultKind(ERROR, "two nodes publish the same chain in opposite directions: stop one of them"),
-    "pose_jump": FaultKind(WARN, "the localisation jumped; what was mapped before may not fit any more: call ~/reset if it does not", 10.0),
-    "clock_jump_back": FaultKind(WARN, "a recording started again or a clock was set: buffers were cleared, mapping goes on", 10.0),
+    "pose_jump": FaultKind(
+        WARN, "the localisation jumped; what was mapped before may not fit any more: call ~/reset if it does not", 10.0
+    ),
+    "clock_jump_back": FaultKind(
+        WARN, "a recording started again or a clock was set: buffers were cleared, mapping goes on", 10.0
+    ),
     "zero_stamp": FaultKind(ERROR, "stamp the images in the driver"),
-    "foreign_clock": FaultKind(WARN, "image stamps are far from the node's clock: set use_sim_time for a recording, or synchronise the clocks"),
+    "foreign_clock": FaultKind(
+        WARN, "image stamps are far from the node's clock: set use_sim_time for a recording, or synchronise the clocks"
+    ),
     # mapping
     "mapping_failed": FaultKind(ERROR, "please report it with the log; mapping goes on with the next frame"),
-    "mask_source_failed": FaultKind(WARN, "mapping goes on without new masks; see the log for the mask source's error", 10.0),
-    "mask_source_hung": FaultKind(WARN, "mapping goes on without new masks; use a faster mask source or smaller images"),
-    "out_of_memory": FaultKind(WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0),
+    "mask_source_failed": FaultKind(
+        WARN, "mapping goes on without new masks; see the log for the mask source's error", 10.0
+    ),
+    "mask_source_hung": FaultKind(
+        WARN, "mapping goes on without new masks; use a faster mask source or smaller images"
+    ),
+    "out_of_memory": FaultKind(
+        WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0
+    ),
     "label_failed": FaultKind(ERROR, "rendering for topics failed; please report it with the log"),
     # the node itself
-    "configure_failed": FaultKind(ERROR, "correct the parameter that the message names, then configure the node again", 1e9),
+    "configure_failed": FaultKind(
+        ERROR, "correct the parameter that the message names, then configure the node again", 1e9
+    ),
     # storage and requests
-    "save_failed": FaultKind(ERROR, "free disk space, make map_directory writable, call ~/save_map again; the map in memory is intact", 60.0),
-    "load_failed": FaultKind(WARN, "the file is not a map, is damaged, or comes from a newer version; the map in memory is intact", 30.0),
+    "save_failed": FaultKind(
+        ERROR, "free disk space, make map_directory writable, call ~/save_map again; the map in memory is intact", 60.0
+    ),
+    "load_failed": FaultKind(
+        WARN, "the file is not a map, is damaged, or comes from a newer version; the map in memory is intact", 30.0
+    ),
     "bad_request": FaultKind(WARN, "a service request was refused; its reply says why"),
     "request_failed": FaultKind(ERROR, "a service failed; please report it with the log"),
 }

@@ -1,4 +1,6 @@
-"""What a posed frame can tell about itself: black, white, blurred, frozen, jumped, depth in the wrong unit. Free of ROS."""
+"""What a posed frame can tell about itself: black, white, blurred, frozen, jumped, depth in the wrong unit. Free of
+ROS.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ class GuardSettings:
 class FrameGuard:
     """Keeps frames away from the mapper that would spoil the map. Not thread-safe: one caller.
 
-    `check` raises FrameError with a reason that is a fault's name: black_frames, white_frames, blurred_frames, frozen_frames,
-    pose_jump. `check_depth` does so for depth: depth_mismatch, depth_unit, depth_invalid.
+    `check` raises FrameError with a reason that is a fault's name: black_frames, white_frames, blurred_frames,
+    frozen_frames, pose_jump. `check_depth` does so for depth: depth_mismatch, depth_unit, depth_invalid.
     """
 
     def __init__(self, settings: GuardSettings | None = None):
@@ -64,7 +66,10 @@ class FrameGuard:
     def check_depth(self, depth: np.ndarray, image_shape: tuple[int, int]) -> None:
         """Raise FrameError where this depth [H, W] (metres, 0 invalid) must not be used."""
         if depth.shape != image_shape:
-            raise FrameError("depth_mismatch", f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {image_shape[1]}x{image_shape[0]}")
+            raise FrameError(
+                "depth_mismatch",
+                f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {image_shape[1]}x{image_shape[0]}",
+            )
         valid = depth[::_GRID, ::_GRID]
         valid = valid[valid > 0]
         if valid.size == 0:
@@ -93,7 +98,10 @@ class FrameGuard:
             return
         distance, angle = _motion(self._picture[1], frame.world_from_camera)
         if distance > self.settings.moved_m or angle > self.settings.moved_deg:
-            raise FrameError("frozen_frames", f"the same picture again after the camera moved {distance:.3f} m and {angle:.1f} degrees")
+            raise FrameError(
+                "frozen_frames",
+                f"the same picture again after the camera moved {distance:.3f} m and {angle:.1f} degrees",
+            )
 
     def _check_blur(self, frame: Frame) -> None:
         sharpness = _sharpness(frame.image)
@@ -106,7 +114,8 @@ class FrameGuard:
 def _sharpness(image: np.ndarray) -> float:
     """Fine detail relative to coarse detail of the same image: falls with blur, and hardly depends on what is in view.
 
-    A plain wall has little of both; blur removes the fine only (variance of the Laplacian at half and at an eighth of the size).
+    A plain wall has little of both; blur removes the fine only. Variance of the Laplacian at half and at an eighth of
+    the size.
     """
     gray = cv2.cvtColor(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     coarse = cv2.resize(gray, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,5 @@
-"""The node's subscriptions: images raw or compressed, whichever is there; camera_info, depth, masks, poses, transforms."""
+"""The node's subscriptions: images raw or compressed, whichever is there; camera_info, depth, masks, poses, transforms.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ def sensor_qos(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
 
 
 class ImageInput:
-    """One image topic. `auto` subscribes to what is published: raw or compressed under this name, or its image_transport sibling."""
+    """One image topic. `auto` finds what is published: raw or compressed, or image_transport's sibling of the name."""
 
-    def __init__(self, node: Node, name: str, transport: str, qos: QoSProfile, callback: Callable, group: CallbackGroup):
+    def __init__(
+        self, node: Node, name: str, transport: str, qos: QoSProfile, callback: Callable, group: CallbackGroup
+    ):
         self._node, self._qos, self._callback, self._group = node, qos, callback, group
         self.topic = node.resolve_topic_name(name)
         self._base = self.topic
@@ -60,7 +63,11 @@ class ImageInput:
     def _find(self) -> bool:
         if self._subscription is not None:
             return True
-        candidates = [(self._base, Image), (self._base, CompressedImage), *((self._base + end, CompressedImage) for end in _COMPRESSED_SUFFIXES)]
+        candidates = [
+            (self._base, Image),
+            (self._base, CompressedImage),
+            *((self._base + end, CompressedImage) for end in _COMPRESSED_SUFFIXES),
+        ]
         for topic, message_type in candidates:
             wanted = f"sensor_msgs/msg/{message_type.__name__}"
             if any(publisher.topic_type == wanted for publisher in self._node.get_publishers_info_by_topic(topic)):
@@ -72,12 +79,14 @@ class ImageInput:
 
     def _subscribe(self, topic: str, message_type: type) -> None:
         self.topic = topic
-        self._subscription = self._node.create_subscription(message_type, topic, self._callback, self._qos, callback_group=self._group)
+        self._subscription = self._node.create_subscription(
+            message_type, topic, self._callback, self._qos, callback_group=self._group
+        )
         self._node.get_logger().info(f"subscribed to {topic} ({message_type.__name__})")
 
 
 class Inputs:
-    """All subscriptions of an active node, in one mutually exclusive group: the intake and the transforms have one caller."""
+    """All subscriptions of an active node, in one mutually exclusive group: one caller for intake and transforms."""
 
     def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource,
                  faults: FaultBoard, group: CallbackGroup):
@@ -88,13 +97,23 @@ class Inputs:
         self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
         self._images = [self.image]
         if parameters.use_depth:
-            self._images.append(ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group))
+            self._images.append(
+                ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group)
+            )
         if parameters.mask_source == "topic":
             self._images.append(ImageInput(node, "masks", "auto", qos, self._then_poll(intake.on_masks), group))
         self._subscriptions = [
-            self._subscribe(CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group),
+            self._subscribe(
+                CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group
+            ),
             self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group),
-            self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL), group),
+            self._subscribe(
+                TFMessage,
+                "/tf_static",
+                transforms.on_tf_static,
+                QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+                group,
+            ),
         ]
         if parameters.pose_source != "tf":
             def on_pose(message) -> None:
@@ -102,7 +121,9 @@ class Inputs:
                 if camera_frame:  # known from the first image on
                     transforms.on_pose(message, camera_frame, parameters.map_frame)
 
-            self._subscriptions.append(self._subscribe(POSE_TYPES[parameters.pose_source], "pose", on_pose, sensor_qos(depth=50), group))
+            self._subscriptions.append(
+                self._subscribe(POSE_TYPES[parameters.pose_source], "pose", on_pose, sensor_qos(depth=50), group)
+            )
         self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
         self._timer.cancel()
 

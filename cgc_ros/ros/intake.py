@@ -1,4 +1,6 @@
-"""From sensor messages to posed frames: decode, join by stamp, find the pose, check, hand on. Called by one thread at a time.
+"""From sensor messages to posed frames: decode, join by stamp, find the pose, check, hand on.
+
+Called by one thread at a time.
 
 Messages go in by `on_image` and its like; `poll` hands on what has become complete.
 
@@ -31,8 +33,14 @@ FOREIGN_CLOCK_NS = 10_000_000_000
 
 #: TransformError.reason -> the fault it is.
 _TRANSFORM_FAULTS = {
-    "unknown_frame": "no_transform", "empty": "no_transform", "bad_frame": "no_transform", "disconnected": "broken_chain",
-    "extrapolation_future": "late_transform", "queue_full": "late_transform", "extrapolation_past": "old_transform", "loop": "transform_loop",
+    "unknown_frame": "no_transform",
+    "empty": "no_transform",
+    "bad_frame": "no_transform",
+    "disconnected": "broken_chain",
+    "extrapolation_future": "late_transform",
+    "queue_full": "late_transform",
+    "extrapolation_past": "old_transform",
+    "loop": "transform_loop",
 }
 
 
@@ -74,7 +82,7 @@ class _Arrival:
 
 
 class Intake:
-    """`lookup(frame_id, stamp_ns)` is non-blocking (TransformError); `clock_ns` is the node's clock; `on_view`, `on_frame` must not block.
+    """`lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's.
 
     `received` counts images, `dropped` those that never reached the mapper, by reason.
     """
@@ -169,7 +177,9 @@ class Intake:
         self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
 
     def poll(self) -> None:
-        """Hand on what is complete or has waited long enough: call it after each message, and every few ms while `is_waiting`."""
+        """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
+        `is_waiting`.
+        """
         now = time.monotonic_ns()
         for _, arrival, partners in self._infos.poll(now):
             self._join_camera(arrival, partners["camera_info"], now)
@@ -206,10 +216,14 @@ class Intake:
     def _watch_format(self, encoding: str, shape: tuple[int, ...]) -> None:
         if self._format is not None:
             if encoding != self._format[0]:
-                self._faults.report("encoding_changed", f"the image's encoding changed from {self._format[0]!r} to {encoding[:40]!r}")
+                self._faults.report(
+                    "encoding_changed", f"the image's encoding changed from {self._format[0]!r} to {encoding[:40]!r}"
+                )
             if shape != self._format[1]:
                 (old_height, old_width), (height, width) = self._format[1][:2], shape[:2]
-                self._faults.report("resolution_changed", f"the image changed from {old_width}x{old_height} to {width}x{height}")
+                self._faults.report(
+                    "resolution_changed", f"the image changed from {old_width}x{old_height} to {width}x{height}"
+                )
         self._format = (encoding, shape)
 
     def _join_camera(self, arrival: _Arrival, camera: Intrinsics | None, now_ns: int) -> None:
@@ -218,7 +232,10 @@ class Intake:
             return
         if not _fits(arrival, camera):
             height, width = arrival.image.shape[:2]
-            self._drop("camera_info_mismatch", f"camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}")
+            self._drop(
+                "camera_info_mismatch",
+                f"camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}",
+            )
             return
         frame_id = self._settings.camera_frame or arrival.header.frame_id
         view = View(arrival.header, arrival.stamp_ns, arrival.image, camera, np.eye(4), arrival.arrived_ns)
@@ -252,7 +269,8 @@ class Intake:
         self._on_frame(frame)
 
     def _decoded(self, name: str, message, decode: Callable[[], np.ndarray]) -> np.ndarray | None:
-        """A partner's pixels; None where there is no message, or where it cannot be used (its fault is then reported)."""
+        """A partner's pixels; None where there is no message, or where it cannot be used (its fault is then reported).
+        """
         if message is None:
             return None
         try:
@@ -282,7 +300,10 @@ class Intake:
 def _decode_masks(view: View, message) -> np.ndarray:
     masks = decode_masks(message)
     if masks.shape != view.image.shape[:2]:
-        raise FrameError("masks_mismatch", f"{masks.shape[1]}x{masks.shape[0]}, the image is {view.camera.width}x{view.camera.height}")
+        raise FrameError(
+            "masks_mismatch",
+            f"{masks.shape[1]}x{masks.shape[0]}, the image is {view.camera.width}x{view.camera.height}",
+        )
     return masks
 
 

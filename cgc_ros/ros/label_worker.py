@@ -75,7 +75,9 @@ class LabelWorker:
             self._condition.notify()
 
     def current(self) -> LabelledView | None:
-        """The newest view with its labels, rendered now where nobody listened to label images; None before the first view."""
+        """The newest view with its labels, rendered now where nobody listened to label images; None before the first
+        view.
+        """
         view, labelled = self.newest_view, self.newest
         if view is None or (labelled is not None and (labelled.view is view or self._is_wanted())):
             return labelled

@@ -1,4 +1,5 @@
-"""The managed node: one mapping session, its inputs, its outputs, its services. Threads are as in docs/architecture.md."""
+"""The managed node: one mapping session, its inputs, its outputs, its services. Threads are as in docs/architecture.md.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +37,16 @@ _FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCC
 
 #: Refused transforms by reason -> the fault they are; others are counted only.
 _REFUSED_TRANSFORMS = {
-    "bad_pose": "bad_pose", "bad_transform": "bad_pose", "loop": "transform_loop", "clock_jump_back": "clock_jump_back", "bad_frame": "no_transform",
+    "bad_pose": "bad_pose",
+    "bad_transform": "bad_pose",
+    "loop": "transform_loop",
+    "clock_jump_back": "clock_jump_back",
+    "bad_frame": "no_transform",
 }
 
 
 class CgcNode(LifecycleNode):
-    """Lifecycle: configure makes the map and the services, activate takes images in, deactivate keeps the map, cleanup drops it."""
+    """Configure makes map and services, activate takes in images, deactivate keeps the map, cleanup drops it."""
 
     def __init__(self, session_factory: Callable[[NodeParameters], MappingSession] = create_session, **kwargs):
         super().__init__("cgc", **kwargs)
@@ -84,7 +89,9 @@ class CgcNode(LifecycleNode):
         """Take images in."""
         try:
             self._intake.clear()
-            self._inputs = Inputs(self, self.parameters, self._intake, self._transforms, self._faults, self._input_group)
+            self._inputs = Inputs(
+                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group
+            )
             self._labels.start()
             self._outputs.start()
             self._session.pause(False)
@@ -130,20 +137,42 @@ class CgcNode(LifecycleNode):
         self._session.call(lambda _: lower_thread_priority(parameters.training_niceness))
         self._session.pause(True)
         self._transforms = TransformSource(
-            create_buffer(parameters.transform_buffer if parameters.pose_source == "tf" else "buffer", parameters.transform_history),
-            round(parameters.clock_jump * 1e9), self._on_refused_transform)
+            create_buffer(
+                parameters.transform_buffer if parameters.pose_source == "tf" else "buffer",
+                parameters.transform_history,
+            ),
+            round(parameters.clock_jump * 1e9),
+            self._on_refused_transform,
+        )
         self._topics = Publishers(self)
         self._labels = LabelWorker(
             self._render_labels, self._publish_labels, lambda: self._topics.listeners("labels", "overlay") > 0,
             lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0, self._on_output_error)
         self._objects = ObjectCache(self._newest_snapshot)
         self._outputs = OutputWorker(
-            self._topics, self._labels, self._newest_snapshot, self._objects, lambda: self.parameters, self._on_output_error)
+            self._topics,
+            self._labels,
+            self._newest_snapshot,
+            self._objects,
+            lambda: self.parameters,
+            self._on_output_error,
+        )
         self._intake = Intake(
-            self._intake_settings(), lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
-            self._faults, self._labels.submit, self._session.submit, lambda: self.get_clock().now().nanoseconds)
+            self._intake_settings(),
+            lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
+            self._faults,
+            self._labels.submit,
+            self._session.submit,
+            lambda: self.get_clock().now().nanoseconds,
+        )
         self._service_set = Services(
-            self, self._session, MapDirectory(parameters.map_directory), self._faults, self._answerer, self._forget_views)
+            self,
+            self._session,
+            MapDirectory(parameters.map_directory),
+            self._faults,
+            self._answerer,
+            self._forget_views,
+        )
         if parameters.load_on_start:
             self._service_set.load(parameters.load_on_start)
         self.get_logger().info(f"configured: map frame {parameters.map_frame!r}, masks from {parameters.mask_source}")
@@ -186,9 +215,16 @@ class CgcNode(LifecycleNode):
         p = self.parameters
         topic = self.resolve_topic_name("image")
         return IntakeSettings(
-            camera_frame=p.camera_frame, rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in topic),
-            depth_unit=p.depth_unit, sync_tolerance=p.sync_tolerance, sync_wait=p.sync_wait, masks_wait=p.masks_wait,
-            use_masks=p.mask_source == "topic", mapping_rate=p.mapping_rate, transform_timeout=p.transform_timeout, clock_jump=p.clock_jump,
+            camera_frame=p.camera_frame,
+            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in topic),
+            depth_unit=p.depth_unit,
+            sync_tolerance=p.sync_tolerance,
+            sync_wait=p.sync_wait,
+            masks_wait=p.masks_wait,
+            use_masks=p.mask_source == "topic",
+            mapping_rate=p.mapping_rate,
+            transform_timeout=p.transform_timeout,
+            clock_jump=p.clock_jump,
             guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
         )
 
@@ -203,7 +239,10 @@ class CgcNode(LifecycleNode):
         elif self._intake is not None:
             self._intake.configure(self._intake_settings())
         if self._session is not None:
-            self._session.max_steps_per_second, self._session.snapshot_period = parameters.max_steps_per_second, parameters.snapshot_period
+            self._session.max_steps_per_second, self._session.snapshot_period = (
+                parameters.max_steps_per_second,
+                parameters.snapshot_period,
+            )
 
     def _answerer(self) -> Answerer:
         return Answerer(
@@ -226,7 +265,9 @@ class CgcNode(LifecycleNode):
         if self._topics.listeners("labels"):
             self._topics.publish("labels", encode_image(labelled.labels, "mono16", labelled.view.header))
         since_stamp_ns = self.get_clock().now().nanoseconds - labelled.view.stamp_ns
-        if not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS:  # stamps of another clock: what can be measured is the time since arrival
+        if (
+            not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS
+        ):  # stamps of another clock: what can be measured is the time since arrival
             since_stamp_ns = time.monotonic_ns() - labelled.view.arrived_ns
         self._latency.add(since_stamp_ns * 1e-9)
 

@@ -29,7 +29,9 @@ class MapDirectory:
         """The existing file of this name."""
         path = self._inside(name)
         if not path.is_file():
-            raise MapNameError(f"there is no map {name!r} in {self.path}; there are: {', '.join(self.names()) or 'none'}")
+            raise MapNameError(
+                f"there is no map {name!r} in {self.path}; there are: {', '.join(self.names()) or 'none'}"
+            )
         return path
 
     def names(self) -> list[str]:
@@ -40,9 +42,13 @@ class MapDirectory:
         name = name.removesuffix(SUFFIX)
         if not _NAME.fullmatch(name):
             raise MapNameError(
-                f"map name {name[:120]!r} is refused: letters, digits, '.', '_' and '-' only, at most 100, beginning with a letter or digit; "
-                f"it is a name inside {self.path}, not a path")
+                f"map name {name[:120]!r} is refused: letters, digits, '.', '_' and '-' only, at most 100, beginning "
+                "with a letter or digit; "
+                f"it is a name inside {self.path}, not a path"
+            )
         path = self.path / f"{name}{SUFFIX}"
         if path.is_symlink():
-            raise MapNameError(f"map {name!r} is a symbolic link, which may lead out of {self.path}: replace it by the file")
+            raise MapNameError(
+                f"map {name!r} is a symbolic link, which may lead out of {self.path}: replace it by the file"
+            )
         return path

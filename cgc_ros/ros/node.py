@@ -1,4 +1,6 @@
-"""`python -m cgc_ros.ros.node`, `ros2 run cgc_ros cgc_node`: the node's process. The main thread waits for signals, executors and workers have their own."""
+"""`python -m cgc_ros.ros.node`, `ros2 run cgc_ros cgc_node`: the node's process. The main thread waits for signals,
+executors and workers have their own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from cgc_ros.ros.managed_node import CgcNode
 from cgc_ros.ros.node_parameters import ParameterError
 
 _EXECUTOR_THREADS = 5  # inputs, queries, changes of the map, lifecycle and parameters, watching
-_SWITCH_INTERVAL_S = 0.001  # of Python's threads: a label image waits less for the interpreter than with the default 5 ms
+_SWITCH_INTERVAL_S = (
+    0.001  # of Python's threads: a label image waits less for the interpreter than with the default 5 ms
+)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -67,7 +71,8 @@ def spin(executor: NodeExecutor, stop: threading.Event) -> None:
         try:
             executor.spin_once(timeout_sec=0.1)
         except InvalidHandle:
-            # rclpy: a topic was taken down (cleanup) while the executor prepared to wait for it; the next round leaves it out.
+            # rclpy: a topic was taken down (cleanup) while the executor prepared to wait for it; the next round leaves
+            # it out.
             continue
         except Exception as error:  # of a callback: the node goes on, the log says what it was
             rclpy.logging.get_logger("cgc").error(f"callback failed: {type(error).__name__}: {error}")

@@ -19,7 +19,8 @@ class ParameterError(ValueError):
 class ParameterServer:
     """Declares all parameters and keeps the current NodeParameters in `current`.
 
-    `can_reconfigure()` tells whether parameters that apply on configure may change now; `on_change(new)` is called after each change.
+    `can_reconfigure()` tells whether parameters that apply on configure may change now; `on_change(new)` is called
+    after each change.
     """
 
     def __init__(self, node: Node, can_reconfigure: Callable[[], bool], on_change: Callable[[NodeParameters], None]):
@@ -51,7 +52,10 @@ class ParameterServer:
                 continue
             refusal = declaration.refusal(change.value)
             if not refusal and declaration.when == CONFIGURE and not self._can_reconfigure():
-                refusal = f"{change.name} takes effect on configure: deactivate and clean up the node first, or set it in the parameter file"
+                refusal = (
+                    f"{change.name} takes effect on configure: deactivate and clean up the node first, "
+                    "or set it in the parameter file"
+                )
             if refusal:
                 return SetParametersResult(successful=False, reason=refusal)
         return SetParametersResult(successful=True)
@@ -67,7 +71,9 @@ def _descriptor(each: Declaration) -> ParameterDescriptor:
         name=each.name, description=f"{each.text} [takes effect {each.when}]", read_only=each.when == START,
         additional_constraints=f"one of: {', '.join(each.choices)}" if each.choices else "")
     if each.limits and isinstance(each.default, float):
-        descriptor.floating_point_range = [FloatingPointRange(from_value=float(each.limits[0]), to_value=float(each.limits[1]))]
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(each.limits[0]), to_value=float(each.limits[1]))
+        ]
     elif each.limits:
         descriptor.integer_range = [IntegerRange(from_value=int(each.limits[0]), to_value=int(each.limits[1]))]
     return descriptor

@@ -1,4 +1,5 @@
-"""The newest snapshot's objects, made once for topics and queries alike: making them costs far more than sending them."""
+"""The newest snapshot's objects, made once for topics and queries alike: making them costs far more than sending them.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _OBJECT_TOPICS = ("objects", "detections", "cloud", "markers", "labels", "label_
 
 
 class OutputWorker:
-    """Publishes what is due, to those who listen. A topic takes at most a quarter of this thread's time, whatever its rate.
+    """Publishes what is due, to those who listen; a topic rests four times as long as it took, whatever its rate.
 
     `snapshot()` gives the newest there is (or None), `parameters()` the current ones.
     """

@@ -28,41 +28,81 @@ def _parameter(default, text: str, limits: tuple | None = None, choices: tuple[s
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """The node's own parameters; the mapper's are in `mapper`. Times in seconds, rates in Hz, 0 Hz means without a bound."""
+    """The node's own parameters; the mapper's are in `mapper`. Times in seconds, rates in Hz, 0 Hz means no bound."""
 
     # node
-    autostart: bool = _parameter(True, "configure and activate by itself; false: wait for lifecycle transitions", when=START)
+    autostart: bool = _parameter(
+        True, "configure and activate by itself; false: wait for lifecycle transitions", when=START
+    )
     threads: int = _parameter(0, "threads for rendering and training; 0: all cores", (0, 256), when=START)
     input_timeout: float = _parameter(1.5, "an active node without images for this long reports no_images", (0.1, 60.0))
     # inputs
     image_transport: str = _parameter(
-        "auto", "what to subscribe to; auto: whichever of `image` and `image/compressed` is published", None, ("auto", "raw", "compressed"), CONFIGURE)
+        "auto",
+        "what to subscribe to; auto: whichever of `image` and `image/compressed` is published",
+        None,
+        ("auto", "raw", "compressed"),
+        CONFIGURE,
+    )
     depth_transport: str = _parameter(
-        "auto", "the same for `depth` (compressed: 16-bit PNG or compressedDepth in PNG)", None, ("auto", "raw", "compressed"), CONFIGURE)
+        "auto",
+        "the same for `depth` (compressed: 16-bit PNG or compressedDepth in PNG)",
+        None,
+        ("auto", "raw", "compressed"),
+        CONFIGURE,
+    )
     image_reliability: str = _parameter(
-        "best_effort", "QoS of the image subscriptions; best_effort matches every publisher", None, ("best_effort", "reliable"), CONFIGURE)
-    use_depth: bool = _parameter(True, "subscribe to `depth`; mapping goes on without it where none comes", when=CONFIGURE)
+        "best_effort",
+        "QoS of the image subscriptions; best_effort matches every publisher",
+        None,
+        ("best_effort", "reliable"),
+        CONFIGURE,
+    )
+    use_depth: bool = _parameter(
+        True, "subscribe to `depth`; mapping goes on without it where none comes", when=CONFIGURE
+    )
     depth_unit: float = _parameter(0.001, "metres per count of a 16UC1 depth image", (1e-6, 1.0))
     rectified: str = _parameter(
-        "auto", "the images are rectified (camera_info's P holds, not K and D); auto: where the topic's name contains 'rect'",
-        None, ("auto", "true", "false"), CONFIGURE)
-    sync_tolerance: float = _parameter(0.02, "stamps of depth, masks or camera_info may be this far from the image's where none is equal", (0.0, 1.0))
-    sync_wait: float = _parameter(0.1, "how long an image waits for its camera_info, and a frame for its depth", (0.0, 5.0))
+        "auto",
+        "the images are rectified (camera_info's P holds, not K and D); auto: where the topic's name contains 'rect'",
+        None,
+        ("auto", "true", "false"),
+        CONFIGURE,
+    )
+    sync_tolerance: float = _parameter(
+        0.02, "stamps of depth, masks or camera_info may be this far from the image's where none is equal", (0.0, 1.0)
+    )
+    sync_wait: float = _parameter(
+        0.1, "how long an image waits for its camera_info, and a frame for its depth", (0.0, 5.0)
+    )
     masks_wait: float = _parameter(1.0, "how long a frame waits for its masks with mask_source 'topic'", (0.0, 30.0))
     # poses
     map_frame: str = _parameter("map", "fixed frame of the map", when=CONFIGURE)
-    camera_frame: str = _parameter("", "optical frame of the camera; empty: the image header's frame_id", when=CONFIGURE)
+    camera_frame: str = _parameter(
+        "", "optical frame of the camera; empty: the image header's frame_id", when=CONFIGURE
+    )
     pose_source: str = _parameter(
         "tf", "tf: transforms at the image's stamp; else the type of the `pose` topic", None,
         ("tf", "pose", "pose_with_covariance", "odometry"), CONFIGURE)
     transform_buffer: str = _parameter(
         "auto", "what keeps transforms: tf2_ros, or the node's own buffer; auto: tf2_ros where it is installed", None,
         ("auto", "tf2", "buffer"), CONFIGURE)
-    transform_timeout: float = _parameter(0.3, "how long an image waits for its transform before it is dropped", (0.0, 10.0))
+    transform_timeout: float = _parameter(
+        0.3, "how long an image waits for its transform before it is dropped", (0.0, 10.0)
+    )
     transform_history: float = _parameter(10.0, "seconds of transforms kept", (1.0, 600.0), when=CONFIGURE)
-    clock_jump: float = _parameter(1.0, "stamps that go back by more than this mean that a recording started again", (0.1, 60.0))
-    pose_jump: float = _parameter(1.0, "metres between two frames within a second that count as a jump, mapped only once the new place is confirmed; 0: never", (0.0, 1e6))
-    min_sharpness: float = _parameter(0.25, "frames less sharp than this share of the recent ones are not mapped; 0: map all", (0.0, 1.0))
+    clock_jump: float = _parameter(
+        1.0, "stamps that go back by more than this mean that a recording started again", (0.1, 60.0)
+    )
+    pose_jump: float = _parameter(
+        1.0,
+        "metres between two frames within a second that count as a jump, mapped only once the new place is confirmed; "
+        "0: never",
+        (0.0, 1e6),
+    )
+    min_sharpness: float = _parameter(
+        0.25, "frames less sharp than this share of the recent ones are not mapped; 0: map all", (0.0, 1.0)
+    )
     # masks
     mask_source: str = _parameter(
         "graph", "where 2D masks come from: graph (built in), sam (segment-anything), topic (`masks`), none", None,
@@ -73,21 +113,41 @@ class NodeParameters:
     label_rate: float = _parameter(0.0, "most label images per second; 0: one for every newest image", (0.0, 1000.0))
     overlay_rate: float = _parameter(5.0, "most overlays per second", (0.0, 1000.0))
     render_rate: float = _parameter(1.0, "most renders of colour and depth per second", (0.0, 1000.0))
-    objects_rate: float = _parameter(1.0, "most publications of objects, detections, clouds and markers per second", (0.0, 1000.0))
-    cloud_points: int = _parameter(20_000, "most points per object in ~/objects, ~/objects/cloud and, unless asked otherwise, in replies", (1, 10_000_000))
+    objects_rate: float = _parameter(
+        1.0, "most publications of objects, detections, clouds and markers per second", (0.0, 1000.0)
+    )
+    cloud_points: int = _parameter(
+        20_000,
+        "most points per object in ~/objects, ~/objects/cloud and, unless asked otherwise, in replies",
+        (1, 10_000_000),
+    )
     max_query_points: int = _parameter(200_000, "most points of all objects together in one reply", (1, 10_000_000))
     max_render_pixels: int = _parameter(4_000_000, "largest view that ~/render_view renders, pixels", (1, 100_000_000))
     # map
     mapping_rate: float = _parameter(
         10.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))
-    max_steps_per_second: float = _parameter(0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0))
+    max_steps_per_second: float = _parameter(
+        0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
+    )
     training_niceness: int = _parameter(
-        5, "how far training steps back behind label images and messages where both want the same core (nice, 0: not at all)",
-        (0, 19), when=CONFIGURE)
-    snapshot_period: float = _parameter(0.5, "seconds between two states of the map that topics and services see", (0.05, 60.0))
-    map_directory: str = _parameter("~/.ros/cgc_maps", "the only folder maps are saved to and loaded from", when=CONFIGURE)
-    load_on_start: str = _parameter("", "name of a map to load on configure; empty: start with an empty map", when=CONFIGURE)
-    save_on_shutdown: str = _parameter("", "name under which the map is saved when the node shuts down; empty: not saved")
+        5,
+        "how far training steps back behind label images and messages where both want the same core (nice, 0: not at "
+        "all)",
+        (0, 19),
+        when=CONFIGURE,
+    )
+    snapshot_period: float = _parameter(
+        0.5, "seconds between two states of the map that topics and services see", (0.05, 60.0)
+    )
+    map_directory: str = _parameter(
+        "~/.ros/cgc_maps", "the only folder maps are saved to and loaded from", when=CONFIGURE
+    )
+    load_on_start: str = _parameter(
+        "", "name of a map to load on configure; empty: start with an empty map", when=CONFIGURE
+    )
+    save_on_shutdown: str = _parameter(
+        "", "name under which the map is saved when the node shuts down; empty: not saved"
+    )
     mapper: MapperConfig = field(default_factory=MapperConfig, metadata={"text": "the mapper"})
 
 
@@ -123,7 +183,11 @@ def declarations() -> list[Declaration]:
         section = sections.get(each.name, section)
         if each.name != "mapper":
             meta = each.metadata
-            found.append(Declaration(each.name, each.default, meta["text"], meta["limits"], meta["choices"], meta["when"], section))
+            found.append(
+                Declaration(
+                    each.name, each.default, meta["text"], meta["limits"], meta["choices"], meta["when"], section
+                )
+            )
     return found + list(_mapper_declarations(MapperConfig(), "mapper"))
 
 
@@ -137,7 +201,9 @@ def yaml_text() -> str:
     """config/cgc.yaml."""
     lines = [
         "# All parameters of the cgc_ros node with their defaults. Made by: python -m cgc_ros.ros.parameters yaml",
-        "# Times in seconds, rates in Hz, 0 Hz means without a bound. [when a change takes effect]", "/**:", "  ros__parameters:",
+        "# Times in seconds, rates in Hz, 0 Hz means without a bound. [when a change takes effect]",
+        "/**:",
+        "  ros__parameters:",
     ]
     section, depth = "", 2
     for each in declarations():
@@ -147,9 +213,11 @@ def yaml_text() -> str:
             lines += ["", "  " * 2 + f"# {section}"]
             parents = path[:-1]
             if parents:
-                lines += ["  " * (2 + level) + f"{name}:" for level, name in enumerate(parents) if _is_new(name, lines, level)]
+                lines += [
+                    "  " * (2 + level) + f"{name}:" for level, name in enumerate(parents) if _is_new(name, lines, level)
+                ]
         depth = 2 + len(path) - 1
-        hints = [f"{each.limits[0]:g}..{each.limits[1]:g}"] if each.limits else []
+        hints = [_range_text(each.limits)] if each.limits else []
         hints += [" | ".join(each.choices)] if each.choices else []
         comment = "; ".join([each.text, *hints]) if each.text else "; ".join(hints)
         lines.append("  " * depth + f"{path[-1]}: {_yaml_value(each.default)}  # {comment} [{each.when}]")
@@ -162,8 +230,11 @@ def markdown_text() -> str:
     for each in declarations():
         if each.name.startswith("mapper."):
             continue
-        limits = ", ".join(f"`{choice}`" for choice in each.choices) or (f"{each.limits[0]:g} to {each.limits[1]:g}" if each.limits else "")
-        lines.append(f"| `{each.name}` | `{_yaml_value(each.default)}` | {limits} | {each.when} | {each.text.replace('|', chr(92) + '|')} |")
+        limits = _range_text(each.limits) if each.limits else ", ".join(f"`{choice}`" for choice in each.choices)
+        lines.append(
+            f"| `{each.name}` | `{_yaml_value(each.default)}` | {limits} | {each.when} | "
+            f"{each.text.replace('|', chr(92) + '|')} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -176,8 +247,9 @@ def _mapper_declarations(config: Any, prefix: str) -> Iterable[Declaration]:
         if dataclasses.is_dataclass(value):
             yield from _mapper_declarations(value, name)
             continue
-        text, choices = comments[each.name]
-        yield Declaration(name, _ros_value(value), text, range_of(each.name, value, text), choices, CONFIGURE, prefix)
+        comment = comments[each.name]
+        limits = range_of(each.name, value, comment)
+        yield Declaration(name, _ros_value(value), comment.text, limits, comment.choices, CONFIGURE, prefix)
 
 
 def _nested(config: Any, prefix: str, values: dict[str, Any]) -> Any:
@@ -191,6 +263,11 @@ def _nested(config: Any, prefix: str, values: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **changed)
 
 
+def _range_text(limits: tuple) -> str:
+    low, high = (f"{value:,}".replace(",", "_") if isinstance(value, int) else f"{value:g}" for value in limits)
+    return f"{low}..{high}"
+
+
 def _ros_value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -198,7 +275,11 @@ def _ros_value(value: Any) -> Any:
 def _section_starts() -> dict[str, str]:
     """First parameter of each section -> the section's title."""
     return {
-        "autostart": "node", "image_transport": "inputs", "map_frame": "poses", "mask_source": "masks", "label_rate": "outputs",
+        "autostart": "node",
+        "image_transport": "inputs",
+        "map_frame": "poses",
+        "mask_source": "masks",
+        "label_rate": "outputs",
         "mapping_rate": "map",
     }
 

@@ -1,4 +1,6 @@
-"""Images that wait for the camera's pose at their own stamp: bounded in number and in time, and nobody blocks. Free of ROS."""
+"""Images that wait for the camera's pose at their own stamp: bounded in number and in time, and nobody blocks. Free of
+ROS.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ class _Waiting:
 
 
 class PoseQueue:
-    """Hands on each item with its pose as soon as the lookup answers; gives it up with the lookup's last error at the deadline.
+    """Hands on each item with its pose as soon as the lookup answers; gives it up with the last error at the deadline.
 
     `lookup(frame_id, stamp_ns) -> map_from_frame [4, 4]` raises TransformError and must not block.
     `on_posed(item, matrix)`, `on_lost(item, TransformError)`. Times are monotonic nanoseconds. Not thread-safe.
@@ -52,8 +54,14 @@ class PoseQueue:
         self.poll(now_ns)
         if len(self._waiting) > self._size:
             oldest = self._waiting.popleft()
-            self._on_lost(oldest.item, TransformError(
-                "queue_full", f"more than {self._size} images wait for their transforms: transforms come too late for this image rate"))
+            self._on_lost(
+                oldest.item,
+                TransformError(
+                    "queue_full",
+                    f"more than {self._size} images wait for their transforms: transforms come too late for this image "
+                    "rate",
+                ),
+            )
 
     def poll(self, now_ns: int) -> None:
         """Look again: after a transform arrived, and every few milliseconds."""

@@ -19,7 +19,11 @@ _NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 STREAM = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 #: State: whoever joins late gets the last message.
 STATE = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,10 @@ class Publishers:
 
     def __init__(self, node: LifecycleNode):
         self._node = node
-        self._publishers = {key: node.create_lifecycle_publisher(topic.type, topic.name, topic.qos, event_callbacks=_NO_EVENTS) for key, topic in TOPICS.items()}
+        self._publishers = {
+            key: node.create_lifecycle_publisher(topic.type, topic.name, topic.qos, event_callbacks=_NO_EVENTS)
+            for key, topic in TOPICS.items()
+        }
 
     def listeners(self, *keys: str) -> int:
         """How many subscriptions these topics have together."""

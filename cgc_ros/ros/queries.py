@@ -1,4 +1,6 @@
-"""What ~/query_objects and ~/render_view ask, checked and answered from a snapshot. No node in it: tests call it directly."""
+"""What ~/query_objects and ~/render_view ask, checked and answered from a snapshot. No node in it: tests call it
+directly.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
     from cgc_ros.ros.label_worker import LabelledView
 
-#: Making objects takes far longer than a query may: those made for a topic or another query within this time serve again.
+#: Making objects takes far longer than a query may: those made for a topic or another query within this time serve
+#: again.
 MAX_AGE_S = 2.0
 _NO_MAP = "there is no map yet: wait for the first images, or load one"
 _Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
@@ -68,7 +71,10 @@ class Answerer:
         snapshot = self._map()
         camera = self._requested_camera(request)
         if camera.width * camera.height > self.parameters.max_render_pixels:
-            raise RequestError(f"a view of {camera.width}x{camera.height} has more than max_render_pixels={self.parameters.max_render_pixels} pixels")
+            raise RequestError(
+                f"a view of {camera.width}x{camera.height} has more than "
+                f"max_render_pixels={self.parameters.max_render_pixels} pixels"
+            )
         frame_id = request.frame_id or self.parameters.map_frame
         map_from_camera = self._map_from(frame_id) @ _matrix(request.pose, "pose")
         color, depth = render_appearance(snapshot, camera, map_from_camera)
@@ -76,7 +82,10 @@ class Answerer:
         header = Header(frame_id=frame_id, stamp=time_message(snapshot.stamp_ns))
         response.color, response.depth = encode_image(color, "rgb8", header), encode_image(depth, "32FC1", header)
         response.labels = encode_image(labels, "mono16", header)
-        response.success, response.message = True, f"{camera.width}x{camera.height} from {snapshot.num_gaussians} Gaussians"
+        response.success, response.message = (
+            True,
+            f"{camera.width}x{camera.height} from {snapshot.num_gaussians} Gaussians",
+        )
         return response
 
     def _map(self) -> MapSnapshot:
@@ -84,7 +93,9 @@ class Answerer:
             raise RequestError(_NO_MAP)
         return self.snapshot
 
-    def _matching(self, request: QueryObjects.Request, frame: ObjectsIn, made: tuple[MapObject, ...]) -> list[MapObject]:
+    def _matching(
+        self, request: QueryObjects.Request, frame: ObjectsIn, made: tuple[MapObject, ...]
+    ) -> list[MapObject]:
         objects = [each for each in made if request.include_background or not each.background]
         if request.ids:
             wanted = set(request.ids)
@@ -102,7 +113,9 @@ class Answerer:
     def _id_at(self, column: int, row: int) -> int | None:
         labelled = self.labelled()
         if labelled is None:
-            raise RequestError("there is no view yet whose pixel could be asked for: wait for the first image with a pose")
+            raise RequestError(
+                "there is no view yet whose pixel could be asked for: wait for the first image with a pose"
+            )
         height, width = labelled.labels.shape
         if not (0 <= column < width and 0 <= row < height):
             raise RequestError(f"pixel ({column}, {row}) lies outside the {width}x{height} view")
@@ -127,7 +140,9 @@ class Answerer:
         try:
             return self.lookup(self.parameters.map_frame, frame_id)
         except TransformError as error:
-            raise RequestError(f"frame {frame_id[:80]!r} cannot be joined to {self.parameters.map_frame!r}: {error}") from error
+            raise RequestError(
+                f"frame {frame_id[:80]!r} cannot be joined to {self.parameters.map_frame!r}: {error}"
+            ) from error
 
     def _requested_camera(self, request: RenderView.Request) -> Intrinsics:
         if request.camera_info.width == 0:
@@ -140,7 +155,9 @@ class Answerer:
         except FrameError as error:
             raise RequestError(str(error)) from error
         if not (0.01 <= camera.fx / camera.width <= 100.0 and 0.01 <= camera.fy / camera.height <= 100.0):
-            raise RequestError(f"focal lengths {camera.fx:g}, {camera.fy:g} do not belong to a {camera.width}x{camera.height} view")
+            raise RequestError(
+                f"focal lengths {camera.fx:g}, {camera.fy:g} do not belong to a {camera.width}x{camera.height} view"
+            )
         return camera
 
 

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
 _REPORT_PERIOD_S = 1.0
 
-#: Faults of the session by its own names.
-_SESSION_FAULTS = {"mask_source": "mask_source_failed"}
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -81,8 +78,7 @@ class Reporter:
         self._watch_images(watched, now)
         status = watched.session.status() if watched.session is not None else None
         for name, message in (status.faults if status else {}).items():
-            fault = _SESSION_FAULTS.get(name, name)
-            self._faults.report(fault if fault in FAULTS else "mapping_failed", message)
+            self._faults.report(name if name in FAULTS else "mapping_failed", message)
         faults = self._faults.active()
         if not self._has_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
             return
@@ -115,4 +111,6 @@ def _numbers(status: MapStatus) -> dict[str, object]:
         "gaussians": status.gaussians, "objects": status.objects, "steps per second": round(status.steps_per_second, 2),
         "label latency p95 ms": round(status.label_latency_ms_p95, 1),
     }
-    return numbers | {f"dropped {reason}": count for reason, count in zip(status.drop_reasons, status.drop_counts, strict=True)}
+    return numbers | {
+        f"dropped {reason}": count for reason, count in zip(status.drop_reasons, status.drop_counts, strict=True)
+    }

@@ -88,7 +88,10 @@ class Services:
             self.load(request.name)
             status = self._session.status()
             response.gaussians, response.objects = status.gaussians, status.objects
-            response.success, response.message = True, f"loaded {request.name}: {status.gaussians} Gaussians, {status.objects} objects"
+            response.success, response.message = (
+                True,
+                f"loaded {request.name}: {status.gaussians} Gaussians, {status.objects} objects",
+            )
             return response
 
         return self._answer(response, load, "load_failed")

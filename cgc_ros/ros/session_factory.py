@@ -15,7 +15,9 @@ def create_session(parameters: NodeParameters) -> MappingSession:
     """A session, not yet started. Raises ValueError or OSError where the mapper or the mask source cannot be made."""
     from cgc_ros.mapping import Mapper, MappingSession
 
-    session = MappingSession(Mapper(parameters.mapper), _mask_source(parameters), snapshot_period=parameters.snapshot_period)
+    session = MappingSession(
+        Mapper(parameters.mapper), _mask_source(parameters), snapshot_period=parameters.snapshot_period
+    )
     session.max_steps_per_second = parameters.max_steps_per_second
     return session
 
@@ -31,5 +33,7 @@ def _mask_source(parameters: NodeParameters):
     checkpoint = Path(parameters.sam_checkpoint).expanduser()
     if not checkpoint.is_file():
         raise FileNotFoundError(
-            f"mask_source is 'sam' and sam_checkpoint {parameters.sam_checkpoint!r} is no file: download a segment-anything checkpoint and give its path")
+            f"mask_source is 'sam' and sam_checkpoint {parameters.sam_checkpoint!r} is no file: download a "
+            "segment-anything checkpoint and give its path"
+        )
     return create_mask_source("sam", checkpoint=str(checkpoint), model_type=parameters.sam_model)

@@ -1,7 +1,8 @@
-"""Joining an image with what belongs to it by stamp: exactly, else approximately, never waiting longer than said. Free of ROS.
+"""Joining an image with what belongs to it by stamp: exactly, else approximately, with a bounded wait. Free of ROS.
 
-message_filters' policies emit only complete sets. A robot's streams are not that kind: depth may stop while mapping must go on,
-camera_info may come once and never again. Here one stream leads, and each partner has its own answer to "what if it is not there".
+message_filters' policies emit only complete sets. A robot's streams are not so: depth may stop while mapping must
+go on, camera_info may come once and never again. Here one stream leads, and each partner has its own answer to "what if
+it is not there".
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class _Pending:
 class StampSynchronizer:
     """Pairs items of a primary stream with one item (or None) of each partner stream; emits in the order of arrival.
 
-    `counts` holds `<partner>_lost` (emitted without it although its stream is alive), `<partner>_late` (came after its primary had
-    left), `<partner>_approximate` and `overflow` (primaries pushed out of the full queue, unmatched).
+    `counts` holds `<partner>_lost` (emitted without it although its stream is alive), `<partner>_late` (came after its
+    primary had left), `<partner>_approximate` and `overflow` (primaries pushed out of the full queue, unmatched).
     Times of arrival are monotonic nanoseconds given by the caller; stamps are the messages' own. Not thread-safe.
     """
 
@@ -49,7 +50,11 @@ class StampSynchronizer:
 
     def clear(self) -> None:
         """Forget everything but the counts and the newest item of reused partners: the clock jumped."""
-        reused = {name: buffer[-1:] for name, buffer in getattr(self, "_buffers", {}).items() if self._policies[name].reuse_newest}
+        reused = {
+            name: buffer[-1:]
+            for name, buffer in getattr(self, "_buffers", {}).items()
+            if self._policies[name].reuse_newest
+        }
         self._pending: deque[_Pending] = deque()
         self._buffers: dict[str, list[tuple[int, Any]]] = {name: reused.get(name, []) for name in self._policies}
         self._last_arrival: dict[str, int] = {}
@@ -99,7 +104,9 @@ class StampSynchronizer:
     def _match(self, name: str, policy: PartnerPolicy, primary: _Pending, now_ns: int) -> tuple[Any, str] | None:
         """(item, kind of match), or None to go on waiting."""
         buffer = self._buffers[name]
-        nearest = min(reversed(buffer), key=lambda entry: abs(entry[0] - primary.stamp_ns), default=None)  # of equals the last
+        nearest = min(
+            reversed(buffer), key=lambda entry: abs(entry[0] - primary.stamp_ns), default=None
+        )  # of equals the last
         distance = abs(nearest[0] - primary.stamp_ns) if nearest is not None else None
         if distance == 0:
             return nearest[1], "exact"
@@ -107,7 +114,9 @@ class StampSynchronizer:
         if is_reusable and not self._changed[name]:
             return buffer[-1][1], "reused"
         has_passed = bool(buffer) and buffer[-1][0] > primary.stamp_ns and not policy.reuse_newest
-        is_alive = policy.reuse_newest or now_ns - self._last_arrival.get(name, -policy.live_for_ns - 1) <= policy.live_for_ns
+        is_alive = (
+            policy.reuse_newest or now_ns - self._last_arrival.get(name, -policy.live_for_ns - 1) <= policy.live_for_ns
+        )
         if is_alive and not has_passed and now_ns - primary.arrived_ns < policy.max_wait_ns:
             return None
         if distance is not None and distance <= policy.tolerance_ns:

@@ -7,7 +7,7 @@ import threading
 
 
 def lower_thread_priority(niceness: int) -> bool:
-    """Make the calling thread, and threads it starts (OpenMP's), nicer by this much; False where the system has no such thing.
+    """Make the calling thread, and threads it starts (OpenMP's), nicer by this much; False where that is unknown.
 
     On Linux niceness belongs to each thread. Training at niceness 5 gets a third of what a label image's rendering gets
     while both want the same core, and everything while nobody else does.

@@ -1,6 +1,6 @@
-"""Where the camera is: one question, "map from this frame at this stamp", answered by tf2_ros, by our own buffer or by a pose topic.
+"""Where the camera is: "map from this frame at this stamp", answered by tf2_ros or by our own buffer.
 
-`/tf`, `/tf_static` and pose messages are checked and fed here, the same for every buffer; see `create_transform_source`.
+`/tf`, `/tf_static` and pose messages are checked and fed here, the same for every buffer (`create_buffer`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ POSE_TYPES = {"pose": PoseStamped, "pose_with_covariance": PoseWithCovarianceSta
 
 
 class Buffer(Protocol):
-    """What stores transforms: TransformBuffer, or Tf2Buffer over tf2_ros. Both raise TransformError with the same reasons."""
+    """What stores transforms: TransformBuffer or Tf2Buffer. Both raise TransformError with the same reasons."""
 
-    def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None: ...
+    def set_transform(
+        self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False
+    ) -> None: ...
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray: ...
     def clear(self) -> None: ...
 
@@ -44,12 +46,16 @@ class Tf2Buffer:
     def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None:
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
-            raise TransformError("bad_frame", f"transform {parent!r} -> {child!r}: frame ids must be two different names")
+            raise TransformError(
+                "bad_frame", f"transform {parent!r} -> {child!r}: frame ids must be two different names"
+            )
         message = TransformStamped(child_frame_id=child)
         message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
         pose = pose_from_matrix(matrix)
         message.transform.rotation = pose.orientation
-        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[:3, 3].tolist()
+        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
+            :3, 3
+        ].tolist()
         (self._buffer.set_transform_static if static else self._buffer.set_transform)(message, "cgc_ros")
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
@@ -59,13 +65,19 @@ class Tf2Buffer:
         if not target or not source:
             raise TransformError("bad_frame", "a frame id is empty: set the frame_id of the header")
         if stamp_ns == 0:  # tf2 takes it for "the newest", which would hand an unstamped image a wrong pose
-            raise TransformError("extrapolation_past", f"the stamp of {source!r} is zero: stamp the images where they are published")
+            raise TransformError(
+                "extrapolation_past", f"the stamp of {source!r} is zero: stamp the images where they are published"
+            )
         try:
             message = self._buffer.lookup_transform_core(target, source, Time(nanoseconds=stamp_ns or 0))
         except self._tf2.ConnectivityException as error:
-            raise TransformError("disconnected", f"{error}: start the node that publishes the link between the two") from error
+            raise TransformError(
+                "disconnected", f"{error}: start the node that publishes the link between the two"
+            ) from error
         except self._tf2.LookupException as error:
-            raise TransformError("unknown_frame", f"{error} (frame {source!r} or {target!r} was never published)") from error
+            raise TransformError(
+                "unknown_frame", f"{error} (frame {source!r} or {target!r} was never published)"
+            ) from error
         except self._tf2.ExtrapolationException as error:
             reason = "extrapolation_future" if self._is_ahead(target, source, stamp_ns or 0) else "extrapolation_past"
             raise TransformError(reason, f"{error}: check that its publisher runs and that clocks agree") from error
@@ -93,15 +105,18 @@ def has_tf2_ros() -> bool:
 
 
 class TransformSource:
-    """Feeds a buffer from transform and pose messages and answers lookups. Not tied to a node: the node subscribes and calls `on_*`.
+    """Feeds a buffer from transform and pose messages and answers lookups. The node subscribes and calls `on_*`.
 
-    `clock_jump_ns`: a transform this much older than the newest of its edge means that the clock jumped back (a recording that
-    starts again); dynamic transforms are then forgotten.
+    `clock_jump_ns`: a transform this much older than the newest of its edge means that the clock jumped back (a
+    recording that starts again); dynamic transforms are then forgotten.
     `counts`: refused messages by reason (bad_pose, bad_transform, bad_frame, loop, old_data) and `clock_jump`.
     """
 
     def __init__(
-        self, buffer: Buffer, clock_jump_ns: int = 1_000_000_000, on_refused: Callable[[str, str], None] = lambda reason, message: None
+        self,
+        buffer: Buffer,
+        clock_jump_ns: int = 1_000_000_000,
+        on_refused: Callable[[str, str], None] = lambda reason, message: None,
     ):
         self._buffer = buffer
         self._clock_jump_ns = clock_jump_ns
@@ -125,13 +140,20 @@ class TransformSource:
     def on_pose(self, message, child_frame: str, default_parent: str) -> None:
         """Of a pose topic: header.frame_id (default_parent where empty) from `child_frame`, at the header's stamp.
 
-        An Odometry names its child itself. Transforms of that child on /tf are ignored from then on: a frame has one parent.
+        An Odometry names its child itself. Transforms of that child on /tf are ignored from then on: a frame has one
+        parent.
         """
         child = getattr(message, "child_frame_id", "") or child_frame
         pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
         self._pose_child = child.lstrip("/")
         what = f"pose of {child!r}"
-        self._store(lambda: matrix_from_pose(pose, what), message.header.frame_id or default_parent, child, stamp_of(message.header.stamp), False)
+        self._store(
+            lambda: matrix_from_pose(pose, what),
+            message.header.frame_id or default_parent,
+            child,
+            stamp_of(message.header.stamp),
+            False,
+        )
 
     def _feed(self, message: TFMessage, static: bool) -> None:
         for each in message.transforms:
@@ -139,7 +161,13 @@ class TransformSource:
             if child.lstrip("/") == self._pose_child:
                 continue
             what = f"transform {parent!r} -> {child!r}"
-            self._store(lambda each=each, what=what: matrix_from_transform(each.transform, what), parent, child, stamp_of(each.header.stamp), static)
+            self._store(
+                lambda each=each, what=what: matrix_from_transform(each.transform, what),
+                parent,
+                child,
+                stamp_of(each.header.stamp),
+                static,
+            )
 
     def _store(self, read: Callable[[], np.ndarray], parent: str, child: str, stamp_ns: int, static: bool) -> None:
         try:
@@ -157,12 +185,17 @@ class TransformSource:
             self._buffer.clear()
             self._newest.clear()
             self.counts["clock_jump"] += 1
-            self._on_refused("clock_jump_back", f"transforms of {child!r} jumped back by {(newest - stamp_ns) * 1e-9:.1f} s")
+            self._on_refused(
+                "clock_jump_back", f"transforms of {child!r} jumped back by {(newest - stamp_ns) * 1e-9:.1f} s"
+            )
         self._newest[child] = max(stamp_ns, self._newest.get(child, stamp_ns))
 
 
 def create_buffer(kind: str = "auto", history_s: float = 10.0) -> Buffer:
     """`tf2`: tf2_ros.Buffer; `buffer`: our own; `auto`: tf2_ros where it is installed."""
     if kind == "tf2" and not has_tf2_ros():
-        raise ValueError("transform_buffer is 'tf2' and tf2_ros is not installed: install ros-jazzy-tf2-ros-py, or set it to 'auto' or 'buffer'")
+        raise ValueError(
+            "transform_buffer is 'tf2' and tf2_ros is not installed: install ros-jazzy-tf2-ros-py, or set it to "
+            "'auto' or 'buffer'"
+        )
     return Tf2Buffer(history_s) if kind == "tf2" or (kind == "auto" and has_tf2_ros()) else TransformBuffer(history_s)

@@ -1,4 +1,6 @@
-"""The pixels of a distorted camera and the pinhole view that sees them all, so that a label image lies on its input image."""
+"""The pixels of a distorted camera and the pinhole view that sees them all, so that a label image lies on its input
+image.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _MAX_SIDE_RATIO = 1.6  # of the pinhole view's sides to the camera's; beyond it 
 class ViewGrid:
     """Renders are made with `intrinsics`, a pinhole view; `to_image` brings them to the camera's own pixels.
 
-    Undistorter goes the other way and crops to what the whole pinhole view can see; this one covers what the camera sees.
+    Undistorter goes the other way and crops to what the whole pinhole view can see; this one covers what the camera
+    sees.
     """
 
     def __init__(self, camera: Intrinsics):
@@ -32,11 +35,15 @@ class ViewGrid:
         self.intrinsics = _covering(camera, slopes[self._is_seen])
         pixels = slopes * (self.intrinsics.fx, self.intrinsics.fy) + (self.intrinsics.cx, self.intrinsics.cy)
         limit = (self.intrinsics.width - 1, self.intrinsics.height - 1)
-        column, row = np.moveaxis(np.clip(np.rint(np.where(self._is_seen[..., None], pixels, 0.0)), 0, limit).astype(np.int64), -1, 0)
+        column, row = np.moveaxis(
+            np.clip(np.rint(np.where(self._is_seen[..., None], pixels, 0.0)), 0, limit).astype(np.int64), -1, 0
+        )
         self._source = row * self.intrinsics.width + column  # [H, W] flat index into the pinhole view
 
     def to_image(self, view: np.ndarray, outside) -> np.ndarray:
-        """A render [h, w] or [h, w, C] of the pinhole view on the camera's pixels [H, W], nearest; `outside` where it sees nothing."""
+        """A render [h, w] or [h, w, C] of the pinhole view on the camera's pixels [H, W], nearest; `outside` where it
+        sees nothing.
+        """
         if self.is_identity:
             return view
         image = view.reshape(-1, *view.shape[2:])[self._source]
@@ -44,17 +51,25 @@ class ViewGrid:
         return image
 
     def _slopes(self) -> np.ndarray:
-        """x / z and y / z of every pixel's ray, [H, W, 2]; NaN where no ray reaches the pixel (a polynomial folded back)."""
+        """x / z and y / z of every pixel's ray, [H, W, 2]; NaN where no ray reaches the pixel (a polynomial folded
+        back).
+        """
         camera = self.camera
         rows, columns = np.mgrid[:camera.height, :camera.width]
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)[:, None]
         coefficients = np.array(camera.distortion or (0.0,) * 4, dtype=np.float64)
         if check_distortion(camera) == "equidistant":
-            slopes, project = cv2.fisheye.undistortPoints(pixels, camera.matrix(), coefficients), cv2.fisheye.projectPoints
+            slopes, project = (
+                cv2.fisheye.undistortPoints(pixels, camera.matrix(), coefficients),
+                cv2.fisheye.projectPoints,
+            )
         else:
             undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 4's name, then OpenCV 5's
             precise = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-6)
-            slopes, project = undistort(pixels, camera.matrix(), coefficients, R=np.eye(3), P=np.eye(3), criteria=precise), cv2.projectPoints
+            slopes, project = (
+                undistort(pixels, camera.matrix(), coefficients, R=np.eye(3), P=np.eye(3), criteria=precise),
+                cv2.projectPoints,
+            )
         rays = np.concatenate([slopes, np.ones((len(slopes), 1, 1))], axis=2)
         back = project(rays, np.zeros(3), np.zeros(3), camera.matrix(), coefficients)[0].reshape(pixels.shape)
         slopes[~(np.abs(back - pixels).max(axis=2) < 0.5)] = np.nan
@@ -68,7 +83,13 @@ def _covering(camera: Intrinsics, slopes: np.ndarray) -> Intrinsics:
     shrink = min(1.0, _MAX_SIDE_RATIO * camera.width / width, _MAX_SIDE_RATIO * camera.height / height)
     fx, fy = camera.fx * shrink, camera.fy * shrink
     return Intrinsics(
-        int(np.ceil(width * shrink)), int(np.ceil(height * shrink)), float(fx), float(fy), float(-low[0] * fx), float(-low[1] * fy))
+        int(np.ceil(width * shrink)),
+        int(np.ceil(height * shrink)),
+        float(fx),
+        float(fy),
+        float(-low[0] * fx),
+        float(-low[1] * fy),
+    )
 
 
 @lru_cache(maxsize=4)

@@ -22,8 +22,10 @@ def render_labels(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_cam
     return grid.to_image(snapshot.segment(_camera(snapshot, grid.intrinsics, map_from_camera)), UNLABELLED)
 
 
-def render_appearance(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [H, W, 3] uint8 RGB and depth [H, W] float32 in metres, NaN unknown; black and unknown while there is no map."""
+def render_appearance(
+    snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour [H, W, 3] uint8 RGB and depth [H, W] float32, metres, NaN unknown; nothing while there is no map."""
     if snapshot is None or snapshot.num_gaussians == 0:
         shape = (camera.height, camera.width)
         return np.zeros((*shape, 3), dtype=np.uint8), np.full(shape, np.nan, dtype=np.float32)

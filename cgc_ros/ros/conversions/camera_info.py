@@ -23,8 +23,10 @@ def intrinsics_from_camera_info(info: CameraInfo, rectified: bool = False) -> In
     source = "P" if rectified else "K"
     if not np.isfinite(k).all() or fx <= 0 or fy <= 0:
         raise FrameError(
-            "bad_intrinsics", f"camera_info's {source} has focal lengths {fx:g}, {fy:g}: an uncalibrated camera; calibrate it "
-            "(camera_calibration) or load its calibration in the driver")
+            "bad_intrinsics",
+            f"camera_info's {source} has focal lengths {fx:g}, {fy:g}: an uncalibrated camera; calibrate it "
+            "(camera_calibration) or load its calibration in the driver",
+        )
     width, height = _delivered_size(info)
     bin_x, bin_y = max(1, info.binning_x), max(1, info.binning_y)
     # Pixel edges stay on pixel edges: the first pixel of a binned image has its centre between the pixels it merges.
@@ -48,7 +50,9 @@ def camera_info_from_intrinsics(intrinsics: Intrinsics, header) -> CameraInfo:
 def _delivered_size(info: CameraInfo) -> tuple[int, int]:
     width, height = info.roi.width or info.width, info.roi.height or info.height
     if width <= 0 or height <= 0:
-        raise FrameError("bad_intrinsics", f"camera_info says the image is {width}x{height}: set width and height in the calibration")
+        raise FrameError(
+            "bad_intrinsics", f"camera_info says the image is {width}x{height}: set width and height in the calibration"
+        )
     return width // max(1, info.binning_x), height // max(1, info.binning_y)
 
 

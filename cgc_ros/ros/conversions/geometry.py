@@ -12,12 +12,13 @@ from cgc_ros.frame import FrameError
 
 #: A quaternion's norm may be off by this much, as in tf2.
 NORM_TOLERANCE = 1e-2
-#: Farther from a frame's origin (metres) a map in float32 resolves no millimetres: earth-fixed coordinates need a local frame.
+#: Farther from a frame's origin (metres) a map in float32 resolves no millimetres: earth-fixed coordinates need a local
+#: frame.
 MAX_DISTANCE = 1e5
 
 
 def matrix_from_pose(pose: Pose, what: str = "pose") -> np.ndarray:
-    """parent_from_child, [4, 4] float64. FrameError (bad_pose) where it is not finite or its quaternion is not of length 1."""
+    """parent_from_child, [4, 4] float64. FrameError (bad_pose) where it is not finite or its quaternion not unit."""
     return _matrix(pose.position, pose.orientation, what)
 
 
@@ -47,12 +48,19 @@ def _matrix(position, orientation, what: str) -> np.ndarray:
     quaternion = (orientation.x, orientation.y, orientation.z, orientation.w)
     translation = (position.x, position.y, position.z)
     if not all(map(math.isfinite, (*quaternion, *translation))):
-        raise FrameError("bad_pose", f"{what} is not finite: position {translation}, quaternion {quaternion}; check the localisation")
+        raise FrameError(
+            "bad_pose", f"{what} is not finite: position {translation}, quaternion {quaternion}; check the localisation"
+        )
     if max(map(abs, translation)) > MAX_DISTANCE:
-        raise FrameError("bad_pose", f"{what} is {max(map(abs, translation)):.3g} m from its frame's origin: use a local map frame")
+        raise FrameError(
+            "bad_pose", f"{what} is {max(map(abs, translation)):.3g} m from its frame's origin: use a local map frame"
+        )
     norm = math.sqrt(sum(value * value for value in quaternion))
     if abs(norm - 1.0) > NORM_TOLERANCE:
-        raise FrameError("bad_pose", f"{what} has a quaternion of length {norm:.4g}, it must be 1: normalise it where it is published")
+        raise FrameError(
+            "bad_pose",
+            f"{what} has a quaternion of length {norm:.4g}, it must be 1: normalise it where it is published",
+        )
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
     matrix[:3, 3] = translation

@@ -1,4 +1,6 @@
-"""Damaged JPEG and PNG data, found before a decoder fills the missing part with grey, or gigabytes of memory with nothing."""
+"""Damaged JPEG and PNG data, found before a decoder fills the missing part with grey, or gigabytes of memory with
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,25 @@ def _claimed_size(data: bytes) -> tuple[int, int]:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             return int.from_bytes(data[place + 7:place + 9], "big"), int.from_bytes(data[place + 5:place + 7], "big")
         # Fill bytes and markers without a body (0x01, restarts) have no length.
-        place += 1 if marker == 0xFF else 2 if marker == 0x01 or 0xD0 <= marker <= 0xD8 else 2 + int.from_bytes(data[place + 2:place + 4], "big")
+        place += (
+            1
+            if marker == 0xFF
+            else 2
+            if marker == 0x01 or 0xD0 <= marker <= 0xD8
+            else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        )
     return 0, 0
 
 
 def _truncated(data: bytes, name: str) -> FrameError:
-    return FrameError("truncated_image", f"compressed image ({name!r}, {len(data)} bytes) ends early: check the driver and the network (lost fragments)")
+    return FrameError(
+        "truncated_image",
+        f"compressed image ({name!r}, {len(data)} bytes) ends early: check the driver and the network (lost fragments)",
+    )
 
 
 def _damaged(data: bytes, name: str, what: str) -> FrameError:
-    return FrameError("bad_image", f"compressed image ({name!r}, {len(data)} bytes) is damaged, {what}: check the driver and the network")
+    return FrameError(
+        "bad_image",
+        f"compressed image ({name!r}, {len(data)} bytes) is damaged, {what}: check the driver and the network",
+    )

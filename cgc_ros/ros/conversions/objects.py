@@ -34,7 +34,7 @@ _BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for
 
 @dataclass(frozen=True)
 class ObjectsIn:
-    """How objects go into messages: the header they get and, where that is not the map's frame, the transform into it."""
+    """How objects go into messages: the header they get and, where that is not of the map's frame, the way there."""
 
     header: Header
     frame_from_map: np.ndarray | None = None  # [4, 4]; None: the map's own frame
@@ -72,10 +72,16 @@ def shown_name(map_object: MapObject) -> str:
 def object_message(map_object: MapObject, frame: ObjectsIn, max_points: int = 0) -> Object:
     """One object; at most `max_points` of its cloud (0: none)."""
     return Object(
-        id=map_object.id, label=map_object.label, label_confidence=float(map_object.label_confidence),
-        confidence=float(map_object.confidence), background=bool(map_object.background), box=_box_message(map_object, frame),
-        cloud=object_cloud([map_object], frame, max_points), num_views=int(map_object.num_views),
-        first_seen=time_message(map_object.first_seen_ns), last_seen=time_message(map_object.last_seen_ns),
+        id=map_object.id,
+        label=map_object.label,
+        label_confidence=float(map_object.label_confidence),
+        confidence=float(map_object.confidence),
+        background=bool(map_object.background),
+        box=_box_message(map_object, frame),
+        cloud=object_cloud([map_object], frame, max_points),
+        num_views=int(map_object.num_views),
+        first_seen=time_message(map_object.first_seen_ns),
+        last_seen=time_message(map_object.last_seen_ns),
     )
 
 
@@ -90,11 +96,14 @@ def object_cloud(objects, frame: ObjectsIn, max_points: int):
     for each in objects if max_points > 0 else ():
         points, colors = thin(each.points, max_points), thin(each.colors, max_points)
         parts.append(labelled_points(frame.place_points(points), colors, each.id, each.confidence))
-    return cloud_message(np.concatenate(parts) if parts else labelled_points(np.empty((0, 3)), np.empty((0, 3), np.uint8), 0, 0.0), frame.header)
+    return cloud_message(
+        np.concatenate(parts) if parts else labelled_points(np.empty((0, 3)), np.empty((0, 3), np.uint8), 0, 0.0),
+        frame.header,
+    )
 
 
 def detections(objects, frame: ObjectsIn) -> Detection3DArray:
-    """The same for planners that know vision_msgs: `id` is the lasting id, `class_id` the label (or "object" without one)."""
+    """The same for planners that know vision_msgs: `id` is the lasting id, `class_id` the label (or "object")."""
     message = Detection3DArray(header=frame.header)
     for each in objects:
         box = _box_message(each, frame)
@@ -127,7 +136,9 @@ def markers(objects, frame: ObjectsIn) -> MarkerArray:
         array.markers.append(edges)
         if not each.background:
             above = pose_from_parts(center + np.array([0.0, 0.0, 0.6 * float(np.max(each.box.size)) + 0.02]), np.eye(3))
-            name = Marker(header=frame.header, ns="names", id=each.id, type=Marker.TEXT_VIEW_FACING, pose=above, color=color)
+            name = Marker(
+                header=frame.header, ns="names", id=each.id, type=Marker.TEXT_VIEW_FACING, pose=above, color=color
+            )
             name.text, name.scale.z = shown_name(each), 0.04
             array.markers.append(name)
     return array

@@ -34,7 +34,7 @@ def colorize(labels: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """The image [H, W, 3] uint8 tinted by its labels [H, W] uint16, dark lines between objects; unlabelled pixels stay as they are."""
+    """The image [H, W, 3] uint8 tinted by its labels [H, W] uint16, with dark outlines; unlabelled pixels stay."""
     tinted = cv2.addWeighted(image, 1.0 - strength, colorize(labels), strength, 0.0)
     np.copyto(tinted, image, where=(labels == UNLABELLED)[..., None])
     tinted[boundaries(labels)] = (20, 20, 20)
