@@ -24,7 +24,7 @@ LIBRARIES = {
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "open3d": ("open3d", "python3-open3d-pip"),
-    "psutil": ("psutil", "python3-psutil"),
+    "PIL": ("pillow", "python3-pil"),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", ""),
@@ -34,12 +34,12 @@ LIBRARIES = {
     "sklearn": ("scikit-learn", "python3-sklearn"),
     "torch": ("torch", "python3-torch"),
     "torchvision": ("torchvision", ""),
-    "tqdm": ("tqdm", "python3-tqdm"),
     "viser": ("viser", ""),
     "yaml": ("pyyaml", "python3-yaml"),
 }
 ROS_PACKAGES = {
     *(
+        "ament_index_python",
         "builtin_interfaces",
         "diagnostic_msgs",
         "geometry_msgs",
