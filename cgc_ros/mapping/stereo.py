@@ -48,7 +48,7 @@ class StereoConfig:
     smooth_edge: float = 8.0 / 255.0  # semi-global: grey-level change that halves what smooth_large adds
     colour_sigma: float = 20.0 / 255.0  # colours further apart than this are taken for different surfaces
     min_confidence: float = 0.3  # less confident pixels get no depth: raise for fewer outliers
-    min_parallax: float = 3.0  # pixels a point must move between two views: nearer to 0 depth is all pose error
+    min_parallax: float = 6.0  # pixels from where a point at infinity would be: with less, depth is all pose error
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class _Matcher:
         confidence = torch.where(keeps_its_match(self.level, w, confidence, surface), confidence, 0.0)
         w, support = agreeing_neighbours(w, confidence, surface, reach=3)
         trusted = support >= self.config.min_confidence * 2.0 / 3.0
-        trusted &= w * self.level.pixels_per_inverse_depth >= self.config.min_parallax
+        trusted &= self.level.parallax(w) >= self.config.min_parallax
         return w, torch.where(trusted, confidence, 0.0)
 
     def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> _Hypotheses:

@@ -70,6 +70,16 @@ class MatchLevel:
         image = self.sources[index].expand(grid.shape[0], 1, -1, -1)
         return F.grid_sample(image, grid, padding_mode="border", align_corners=False)[:, 0]
 
+    def parallax(self, w: Tensor) -> Tensor:
+        """Pixels by which a point at `w` [h, w] lies from where it would at infinity, in the source that shows most."""
+        most = torch.zeros_like(w)
+        for index, source in enumerate(self.sources):
+            grid = self.source_grid(index, w[None])[0]
+            moved = grid - self.source_grid(index, torch.zeros_like(w)[None])[0]
+            pixels = torch.hypot(moved[..., 0] * (0.5 * source.shape[1]), moved[..., 1] * (0.5 * source.shape[0]))
+            most = torch.where((grid.abs() < 1.0).all(-1), torch.maximum(most, pixels), most)
+        return most
+
     def _parallax_rate(self, index: int) -> float:
         """Pixels a source's image point moves per unit of inverse depth, at infinity; median over the image."""
         infinity = self._infinity[index]
@@ -190,18 +200,13 @@ def _projection(
 
     Homogeneous, in grid_sample's units.
     """
-    to_grid = _pixel_to_grid(source.width, source.height).numpy() @ source.matrix()
+    width, height = source.width, source.height
+    to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]]) @ source.matrix()
     rays = np.linalg.inv(reference.matrix())
     columns = to_grid @ source_from_reference[:3, :3] @ rays  # [3, 3]
     x, y = np.arange(reference.width), np.arange(reference.height)[:, None]
     infinity = columns[:, 0, None, None] * x + columns[:, 1, None, None] * y + columns[:, 2, None, None]
     return infinity, to_grid @ source_from_reference[:3, 3]
-
-
-def _pixel_to_grid(width: int, height: int) -> Tensor:
-    """[3, 3] float64: pixels (first centre at 0) to grid_sample's units (align_corners=False)."""
-    rows = [[2.0 / width, 0.0, 1.0 / width - 1.0], [0.0, 2.0 / height, 1.0 / height - 1.0], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _nan_frame(image: Tensor) -> Tensor:
