@@ -15,6 +15,7 @@ from cgc_ros.demo.cloud_view import Viewpoint, draw_points, viewpoint_around
 from cgc_ros.ros.conversions.palette import color_of
 
 _PANEL = (1280, 960)  # drawn at this size, shown at half of it
+_FAR = 3.0  # times the median distance or size: left out when the viewpoint is chosen
 _CAPTION = 34  # pixels
 _INK = (34, 34, 34)
 
@@ -76,13 +77,23 @@ def draw_objects(objects: list[DrawnObject], seen_from: np.ndarray) -> tuple[np.
         [np.broadcast_to(np.array(color_of(each.id), np.uint8), each.points.shape) for each in objects]
     )
     up = np.array([0.0, 0.0, 1.0])
-    view = viewpoint_around(points, seen_from, up, _PANEL)
+    view = viewpoint_around(_gathered(objects), seen_from, up, _PANEL)
     spacing = np.concatenate([_spacing(each.points) for each in objects])
     half = (_PANEL[0] // 2, _PANEL[1] // 2)
     first = cv2.resize(draw_points(view, points, natural, spacing), half, interpolation=cv2.INTER_AREA)
     tinted = np.rint(0.35 * natural + 0.65 * by_object).astype(np.uint8)
     second = cv2.resize(draw_points(view, points, tinted, spacing), half, interpolation=cv2.INTER_AREA)
     return first, _with_names(second, view, objects)
+
+
+def _gathered(objects: list[DrawnObject]) -> np.ndarray:
+    """Points [P, 3] of the objects that stand together: one far away or as large as a room would make the rest tiny."""
+    centers = np.stack([each.center for each in objects])
+    offsets = np.linalg.norm(centers - np.median(centers, axis=0), axis=1)
+    sizes = np.array([each.size.max() for each in objects])
+    near = (offsets <= _FAR * np.median(offsets)) & (sizes <= _FAR * np.median(sizes))
+    kept = [each.points for each, is_near in zip(objects, near, strict=True) if is_near]
+    return np.concatenate(kept or [each.points for each in objects]).astype(np.float64)
 
 
 def _spacing(points: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cgc_ros.demo.observer import Observer
@@ -53,9 +54,9 @@ def run_demo(
     try:
         summary, folder = _run(Path(out_dir), Path(recording or _RECORDING), rate, settle, masks, console)
     except (DemoError, TimeoutError, OSError, ValueError) as error:
-        console.print(f"[red]demo failed:[/red] {error}", highlight=False)
+        console.print(f"[red]demo failed:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
-    console.print(f"\npictures, table and figures are in {folder}: montage.png shows it all", highlight=False)
+    console.print(f"\npictures, table and figures are in {folder}: montage.png shows it all", soft_wrap=True)
     return 0 if summary.objects else 1
 
 
@@ -227,4 +228,5 @@ class _Display:
             self._progress.update(self._task, description=text, completed=done_s)
         elif time.monotonic() - self._last >= _LINE_PERIOD_S:
             self._last = time.monotonic()
-            self._console.print(f"[{done_s:5.1f} of {self._total_s:.0f} s] {text}", markup=False, highlight=False)
+            line = f"[{done_s:5.1f} of {self._total_s:.0f} s] {text}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)

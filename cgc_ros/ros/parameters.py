@@ -130,7 +130,7 @@ class NodeParameters:
         0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
     )
     training_niceness: int = _parameter(
-        5,
+        3,
         "how far training steps back behind label images and messages where both want the same core (nice, 0: not at "
         "all)",
         (0, 19),
