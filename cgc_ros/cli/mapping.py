@@ -103,8 +103,9 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Map, save, and print the figures."""
-    from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream, write_run
-    from cgc_ros.mapping import Mapper, MappingSession
+    from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream
+    from cgc_ros.evaluation.run_output import write_run
+    from cgc_ros.mapping import MappingSession, create_mapper
     from cgc_ros.sequences import open_sequence
 
     config = mapper_config(arguments)
@@ -117,9 +118,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not os.access(arguments.out, os.W_OK):
         raise PermissionError(f"cannot write to {arguments.out}: choose another folder with --out")
 
-    mapper = Mapper(config)
-    session = MappingSession(mapper, source)
     budget = arguments.budget or default_budget(sequence, arguments.rate)
+    mapper = create_mapper(config, budget)
+    # The paper has a mask image for every frame: however fast they come, none may be dropped.
+    waiting = {"mask_queue_size": len(sequence)} if config.recipe == "paper" else {}
+    session = MappingSession(mapper, source, **waiting)
     use_depth = arguments.depth == "auto" and sequence.has_depth
     options = StreamOptions(
         budget=budget,
@@ -274,6 +277,8 @@ def _report(arguments: argparse.Namespace, metrics: dict, outcome) -> None:
         note(f"left out: {len(outcome.unreadable) - 3} more frames that could not be read")
     if outcome.not_submitted:
         note(f"{outcome.not_submitted} frames were not mapped, the budget ended first: raise --budget")
+    for name, text in metrics["faults"].items():
+        note(f"fault {name}: {text}")
     dropped = metrics["frames"]["dropped"]
     if dropped:
         note("dropped frames: " + ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items())))

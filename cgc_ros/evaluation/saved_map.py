@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cgc_ros.evaluation.run_files import map_path
 from cgc_ros.gaussians.storage import MapFileError, read_map
-from cgc_ros.mapping import Mapper, MapperConfig
+from cgc_ros.mapping import Mapper, MapperConfig, create_mapper
 
 
 def open_map(run_dir: str | Path, backend: str = "auto") -> Mapper:
@@ -18,13 +18,17 @@ def open_map(run_dir: str | Path, backend: str = "auto") -> Mapper:
     try:
         config = replace(
             config,
+            recipe=info.get("recipe", "default"),
             sh_degree=int(info["sh_degree"]),
+            paper=replace(config.paper, sh_degree=int(info["sh_degree"])),
             up=tuple(info["up"]),
             density=replace(config.density, max_gaussians=2**31 - 1),
             keyframes=replace(
                 config.keyframes, max_keyframes=max(len(info["keyframes"]), config.keyframes.max_keyframes)
             ),
         )
+        mapper = create_mapper(config)
     except (KeyError, TypeError, ValueError) as error:
         raise MapFileError(f"{path} lacks or garbles part of the map ({error}): restore it from a copy") from error
-    return Mapper.load(path, config)
+    mapper.restore(path)
+    return mapper

@@ -151,3 +151,7 @@ class MapperConfig:
     density: DensityConfig = field(default_factory=DensityConfig)
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     paper: PaperConfig = field(default_factory=PaperConfig, metadata={"offline": True})  # no ROS parameters
+
+    def __post_init__(self) -> None:
+        if self.recipe not in ("default", "paper"):
+            raise ValueError(f"there is no recipe {self.recipe!r}: choose default or paper")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cgc_ros.frame import FrameError, Intrinsics, check_rigid
+from cgc_ros.gaussians.model import FEATURE_DIM
 from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.mapping.keyframes import Keyframe
@@ -32,6 +33,8 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "objects/uids": layer.state.uids,
         "objects/ids": layer.state.ids,
         "objects/confidence": layer.state.confidence,
+        "prototypes/ids": mapper.segmenter.prototype_ids,
+        "prototypes/features": mapper.segmenter.prototypes.cpu().numpy(),
     }
     for object_id, members in layer.registry.members.items():
         arrays[f"members/{object_id}"] = members
@@ -40,6 +43,7 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         keyframes.append(_keyframe_info(keyframe))
         arrays |= {f"keyframes/{keyframe.id}/{name}": value for name, value in _keyframe_arrays(keyframe).items()}
     info = {
+        "recipe": mapper.config.recipe,
         "sh_degree": model.sh_degree,
         "next_uid": model.next_uid,
         "steps": mapper.steps,
@@ -67,6 +71,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         _check_gaussians(path, parameters, rows, info, mapper)
         records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
         state = ObjectState(arrays["objects/uids"], arrays["objects/ids"], arrays["objects/confidence"], records)
+        prototypes = _read_prototypes(arrays)
         numbers = {
             name: info[name]
             for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")
@@ -87,6 +92,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
     model.next_uid = int(numbers["next_uid"])
     layer.state, layer.first_seen = state, first_seen
+    mapper.segmenter.prototype_ids, mapper.segmenter.prototypes = prototypes[0], prototypes[1].to(model.device)
     layer.registry.next_id, layer.registry.missing = int(numbers["next_object_id"]), missing
     layer.registry.members = {
         int(key.split("/")[1]): value for key, value in arrays.items() if key.startswith("members/")
@@ -116,6 +122,15 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
             raise ValueError(f"{name} has shape {parameters[name].shape}, wanted {(count, *shape)} of finite numbers")
     if any(len(value) != count for value in rows.values()) or (np.diff(rows["uids"]) <= 0).any():
         raise ValueError("Gaussian ids are not unique and sorted")
+
+
+def _read_prototypes(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, torch.Tensor]:
+    """Object ids [O] int64 and their features [O, 16]; none in files of before they were kept."""
+    ids = arrays.get("prototypes/ids", np.zeros(0, np.int64))
+    features = arrays.get("prototypes/features", np.zeros((0, FEATURE_DIM), np.float32))
+    if features.shape != (len(ids), FEATURE_DIM) or not np.isfinite(features).all():
+        raise ValueError(f"prototypes have shape {features.shape}, wanted {(len(ids), FEATURE_DIM)} of finite numbers")
+    return ids.copy(), torch.from_numpy(features.copy())
 
 
 def _keyframe_info(keyframe: Keyframe) -> dict:

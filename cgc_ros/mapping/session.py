@@ -71,6 +71,7 @@ class MappingSession:
         snapshot_period: float = 0.5,
         max_steps_per_second: float = 0.0,
         mask_timeout: float = 20.0,
+        mask_queue_size: int = MASK_QUEUE,
     ):
         """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames.
         `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit.
@@ -81,7 +82,7 @@ class MappingSession:
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
-        self._queue_size = queue_size
+        self._queue_size, self._mask_queue_size = queue_size, mask_queue_size
         self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
         self._mask_jobs: deque[tuple[int, np.ndarray, np.ndarray | None]] = deque()
         self._new_masks: queue.SimpleQueue[tuple[int, np.ndarray]] = queue.SimpleQueue()
@@ -261,7 +262,7 @@ class MappingSession:
 
     def _request_masks(self, keyframe_id: int, frame: Frame) -> None:
         with self._lock:
-            if len(self._mask_jobs) >= MASK_QUEUE:
+            if len(self._mask_jobs) >= self._mask_queue_size:
                 self._mask_jobs.popleft()
                 self._dropped["masks_late"] += 1
             self._mask_jobs.append((keyframe_id, frame.image, frame.depth))
