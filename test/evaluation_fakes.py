@@ -122,5 +122,18 @@ class FakeSession:
         self.stopped = True
 
 
+@dataclass
+class VirtualClock:
+    """Time that passes only by sleeping, so that schedules are exact however loaded the machine is."""
+
+    now: float = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def read(path) -> dict:
     return json.loads(path.read_text())

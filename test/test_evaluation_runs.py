@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import cv2
 import numpy as np
 import pytest
-from evaluation_fakes import FakeSession, PerfectSnapshot, map_object, read
+from evaluation_fakes import FakeSession, PerfectSnapshot, VirtualClock, map_object, read
 
 from cgc_ros.evaluation.figures import RunError
-from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, feed_times, stream, write_run
+from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, feed_times, stream
+from cgc_ros.evaluation.run_output import write_run
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.sequences import SequenceError
@@ -24,23 +24,25 @@ def sequence() -> SyntheticSequence:
 
 def test_held_out_frames_are_never_shown(sequence):
     session = FakeSession()
-    stream(session, sequence, StreamOptions(budget=0.3))
+    stream(session, sequence, StreamOptions(budget=0.3), clock=VirtualClock())
     assert [frame.name for frame in session.submitted] == [f"{i:04d}" for i in range(16) if i % 8 != 7]
 
 
-def test_the_budget_is_wall_time_from_the_first_frame_to_the_end(sequence):
-    start = time.monotonic()
-    outcome = stream(FakeSession(), sequence, StreamOptions(budget=0.6))
-    assert 0.6 <= outcome.seconds < 1.0 and time.monotonic() - start < 1.5
-    assert outcome.stream_seconds < outcome.seconds
+def test_the_budget_is_time_from_the_first_frame_to_the_end(sequence):
+    clock = VirtualClock()
+    outcome = stream(FakeSession(), sequence, StreamOptions(budget=30.0), clock=clock)
+    assert outcome.seconds == pytest.approx(30.0, abs=0.05) and clock.now == pytest.approx(130.0, abs=0.05)
+    assert outcome.stream_seconds == pytest.approx(
+        15 * 14 / 16, abs=0.1
+    )  # spread over half of it, the last slot held out
 
 
 def test_frames_come_at_the_rate_asked_for_and_held_out_ones_keep_their_slots(sequence):
-    times = []
-    session = FakeSession(on_submit=lambda frame: times.append(time.monotonic()))
-    stream(session, sequence, StreamOptions(budget=1.2, rate_hz=20.0))
-    slots = [index / 20 for index in range(16) if index % 8 != 7]
-    assert np.allclose(np.array(times) - times[0], slots, atol=0.06)
+    clock, times = VirtualClock(), []
+    session = FakeSession(on_submit=lambda frame: times.append(clock.now))
+    stream(session, sequence, StreamOptions(budget=12.0, rate_hz=2.0), clock=clock)
+    slots = [index / 2 for index in range(16) if index % 8 != 7]
+    assert np.allclose(np.array(times) - times[0], slots, atol=0.05)
 
 
 def test_without_a_rate_frames_are_spread_over_half_the_budget_and_wait_for_the_mapper(sequence):
@@ -59,19 +61,19 @@ def test_without_a_rate_frames_are_spread_over_half_the_budget_and_wait_for_the_
             pass
 
     session = Slow()
-    outcome = stream(session, sequence, StreamOptions(budget=1.5))
+    outcome = stream(session, sequence, StreamOptions(budget=10.0), clock=VirtualClock())
     assert len(session.submitted) == 14 and outcome.not_submitted == 0 and len(waits) > 14
 
 
 def test_frames_the_budget_leaves_no_time_for_are_counted(sequence):
-    outcome = stream(FakeSession(), sequence, StreamOptions(budget=0.3, rate_hz=20.0))
+    outcome = stream(FakeSession(), sequence, StreamOptions(budget=0.3, rate_hz=20.0), clock=VirtualClock())
     assert outcome.not_submitted > 0
     assert outcome.frames_submitted + outcome.not_submitted == 14
 
 
 def test_depth_and_masks_can_be_withheld(sequence):
     session = FakeSession()
-    stream(session, sequence, StreamOptions(budget=0.2, use_depth=False, use_masks=False))
+    stream(session, sequence, StreamOptions(budget=0.2, use_depth=False, use_masks=False), clock=VirtualClock())
     assert all(frame.depth is None and frame.masks is None for frame in session.submitted)
 
 
@@ -86,7 +88,7 @@ def test_ctrl_c_ends_the_stream_and_keeps_what_came_so_far(sequence, tmp_path):
             raise KeyboardInterrupt
 
     session = FakeSession(on_submit=interrupt)
-    outcome = stream(session, sequence, StreamOptions(budget=5.0))
+    outcome = stream(session, sequence, StreamOptions(budget=5.0), clock=VirtualClock())
     assert outcome.interrupted and outcome.seconds < 5
     metrics = write_run(tmp_path, session, sequence, outcome, {"backend": "cpu"})
     assert metrics["run"]["interrupted"] and (tmp_path / "map.cgc").exists()
@@ -100,7 +102,9 @@ def test_an_unreadable_frame_is_left_out_and_named(tmp_path):
             return super().load_image(index)
 
     session = FakeSession()
-    outcome = stream(session, Damaged(num_frames=6, width=64, height=48), StreamOptions(budget=0.2))
+    outcome = stream(
+        session, Damaged(num_frames=6, width=64, height=48), StreamOptions(budget=0.2), clock=VirtualClock()
+    )
     assert outcome.unreadable == ["images/0002.jpg is truncated"] and len(session.submitted) == 5
 
 
@@ -110,18 +114,18 @@ def test_a_recording_without_one_readable_frame_is_an_error():
             raise SequenceError("bad_image", f"image {index} is damaged")
 
     with pytest.raises(SequenceError, match="no frame could be read; first: image 0 is damaged"):
-        stream(FakeSession(), Broken(num_frames=3), StreamOptions(budget=0.2))
+        stream(FakeSession(), Broken(num_frames=3), StreamOptions(budget=0.2), clock=VirtualClock())
 
 
 def test_a_recording_that_holds_everything_out_is_an_error(sequence, monkeypatch):
     monkeypatch.setattr(SyntheticSequence, "is_held_out", lambda self, index: True)
     with pytest.raises(RunError, match="every frame is held out"):
-        stream(FakeSession(), sequence, StreamOptions(budget=0.2))
+        stream(FakeSession(), sequence, StreamOptions(budget=0.2), clock=VirtualClock())
 
 
 def test_a_run_leaves_its_map_objects_metrics_history_and_previews(sequence, tmp_path):
     session = FakeSession()
-    outcome = stream(session, sequence, StreamOptions(budget=1.5))
+    outcome = stream(session, sequence, StreamOptions(budget=1.5), clock=VirtualClock())
     metrics = write_run(tmp_path, session, sequence, outcome, {"backend": "cpu", "masks": "given"})
     assert session.paused and session.stopped
     assert read(tmp_path / "metrics.json") == metrics | {"machine": metrics["machine"]}

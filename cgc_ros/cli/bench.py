@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgc_ros.cli.console import add_backend, load_part, note, positive, print_json
+from cgc_ros.cli.console import add_backend, load_part, note, positive, positive_int, print_json
 from cgc_ros.cli.progress import progress_bar
 
 _DESCRIPTION = """\
@@ -26,6 +26,8 @@ def add_parsers(subparsers) -> None:
     parser.add_argument(
         "--json", metavar="FILE", dest="json_file", help="write the figures here; - prints them on stdout"
     )
+    parser.add_argument("--threads", metavar="N", type=positive_int, default=2, help="raster: of the CPU (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="raster: two sizes instead of the whole table")
     add_backend(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -51,7 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _raster(arguments: argparse.Namespace) -> dict:
-    return load_part("cgc_ros.evaluation.raster_bench", "run_raster_bench", "the rasteriser's benchmark")()
+    run_raster_bench = load_part("cgc_ros.evaluation.raster_bench", "run_raster_bench", "the rasteriser's benchmark")
+    return run_raster_bench(
+        backend="cpu" if arguments.backend == "auto" else arguments.backend,  # the CPU's figures are the headline
+        threads=arguments.threads,
+        quick=arguments.quick,
+        on_progress=lambda stage: note(f"measuring: {stage}"),
+    )
 
 
 def _pipeline(arguments: argparse.Namespace) -> dict:
@@ -73,6 +81,18 @@ def _pipeline(arguments: argparse.Namespace) -> dict:
         )
 
 
+#: Of the rasteriser's table, the columns that fit a terminal; the JSON has more.
+_COLUMNS = {
+    "gaussians": "Gaussians",
+    "size": "size",
+    "channels": "channels",
+    "forward_ms": "forward ms",
+    "backward_ms": "backward ms",
+    "forward_ns_per_blend": "ns/blend",
+    "backward_ns_per_blend": "ns/blend",
+}
+
+
 def _print_table(figures: dict) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -84,7 +104,21 @@ def _print_table(figures: dict) -> None:
     table.add_column(justify="right")
     for key, value in figures.items():
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            table.add_row(key, f"{value:,.3f}" if isinstance(value, float) else str(value))
-    Console().print(table)
+            table.add_row(key, _text(value))
+    console = Console()
+    console.print(table)
+    rows = figures.get("table")
+    if rows:
+        details = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+        for title in _COLUMNS.values():
+            details.add_column(title, justify="right")
+        for row in rows:
+            details.add_row(*(_text(row.get(key, "")) for key in _COLUMNS))
+        console.print()
+        console.print(details)
     if isinstance(figures.get("machine"), dict):
         print(f"on {summarise_machine(figures['machine'])}")
+
+
+def _text(value: object) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)

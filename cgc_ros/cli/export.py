@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2, or both")
 
     from cgc_ros.evaluation.figures import write_json
-    from cgc_ros.evaluation.mapping_run import object_record
     from cgc_ros.evaluation.ply import write_gaussian_ply, write_object_clouds
+    from cgc_ros.evaluation.run_output import object_record
     from cgc_ros.evaluation.saved_map import open_map
 
     mapper = open_map(arguments.run_dir)

@@ -1,29 +1,22 @@
-"""Stream a recording through a MappingSession, as a camera would, and keep what comes out."""
+"""Stream a recording through a MappingSession, as a camera would."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from cgc_ros.evaluation.cameras import frame_camera
-from cgc_ros.evaluation.figures import METRICS_FILE, RunError, write_json
-from cgc_ros.evaluation.machine import describe_machine
-from cgc_ros.evaluation.pictures import clear_pngs, label_picture, overlay_picture, side_by_side, write_png
-from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.evaluation.figures import RunError
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.frame import Frame
-from cgc_ros.mapping import MappingSession, MapSnapshot, SessionStatus
+from cgc_ros.mapping import MappingSession, SessionStatus
 from cgc_ros.sequences import Sequence, SequenceError
 
 DEFAULT_TAIL = 60.0  # seconds of training after the last frame, where no budget is given
-NUM_PREVIEWS = 4
 TICK = 0.02  # seconds
-SAVE_TIMEOUT = 600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,6 +54,13 @@ class RunOutcome:
     recorder: RunRecorder = field(default_factory=RunRecorder)
 
 
+class Clock(Protocol):
+    """What of the module `time` a run waits by."""
+
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
 def held_in(sequence: Sequence) -> list[int]:
     """Indices of the frames that a mapper may see."""
     return [index for index in range(len(sequence)) if not sequence.is_held_out(index)]
@@ -89,13 +89,14 @@ def stream(
     sequence: Sequence,
     options: StreamOptions,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
+    clock: Clock = time,
 ) -> RunOutcome:
     """Feed the recording's held-in frames to a started session and let it train until the budget is spent.
 
     A frame that cannot be read is left out and named in the outcome; SequenceError where that is every frame. Ctrl-C
     ends the run early and is noted in the outcome. The session is left running.
     """
-    feeder = _Feeder(session, sequence, options, on_progress)
+    feeder = _Feeder(session, sequence, options, on_progress, clock)
     try:
         feeder.feed()
         feeder.train_out()
@@ -105,8 +106,9 @@ def stream(
 
 
 class _Feeder:
-    def __init__(self, session: MappingSession, sequence: Sequence, options: StreamOptions, on_progress):
-        self.session, self.sequence, self.options, self.on_progress = session, sequence, options, on_progress
+    def __init__(self, session, sequence: Sequence, options: StreamOptions, on_progress, clock: Clock):
+        self.session, self.sequence, self.options = session, sequence, options
+        self.on_progress, self.clock = on_progress, clock
         self.indices = held_in(sequence)
         if not self.indices:
             raise RunError(f"{sequence.name}: every frame is held out, none is left to map: shorten heldout.txt")
@@ -114,11 +116,11 @@ class _Feeder:
         self.due = feed_times(sequence, self.budget, options)
         self.outcome = RunOutcome()
         self.newest: Frame | None = None
-        self.start: float | None = None  # time.monotonic() of the first frame
+        self.start: float | None = None  # clock.monotonic() of the first frame
 
     @property
     def seconds(self) -> float:
-        return 0.0 if self.start is None else time.monotonic() - self.start
+        return 0.0 if self.start is None else self.clock.monotonic() - self.start
 
     @property
     def spent(self) -> bool:
@@ -133,7 +135,7 @@ class _Feeder:
             if frame is None:
                 continue
             if self.start is None:
-                self.start = time.monotonic() - float(self.due[index])
+                self.start = self.clock.monotonic() - float(self.due[index])
             self._wait_until(lambda due=self.due[index]: self.seconds >= due)
             if not self.options.rate_hz:
                 self._wait_until(lambda: self.session.waiting_frames == 0)
@@ -168,7 +170,7 @@ class _Feeder:
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         """Sleep, sampling and reporting on the way, until `ready()` or the budget is spent."""
         while not ready() and not self.spent:
-            time.sleep(TICK)
+            self.clock.sleep(TICK)
             self._sample()
 
     def _sample(self, force: bool = False) -> None:
@@ -181,89 +183,3 @@ class _Feeder:
         self.on_progress(
             RunProgress(self.seconds, self.budget, self.outcome.frames_submitted, len(self.indices), status)
         )
-
-
-def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:
-    """Save the map and everything that describes the run; the metrics as written.
-
-    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up.
-    The session is stopped on the way. An evaluation of an earlier map in the same folder is removed.
-    """
-    shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
-    session.pause(True)
-    keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
-    session.call(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
-    status = session.status()
-    session.stop()
-    snapshot = session.snapshot
-
-    write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
-    write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
-    metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
-    metrics |= {
-        "sequence": sequence.name,
-        "run": run | {"interrupted": outcome.interrupted},
-        "machine": describe_machine(),
-    }
-    write_json(out_dir / METRICS_FILE, metrics)
-    write_previews(out_dir / PREVIEWS_FOLDER, snapshot, sequence)
-    return metrics
-
-
-def run_metrics(outcome: RunOutcome, status: SessionStatus, snapshot: MapSnapshot, keyframes_taken: int) -> dict:
-    """The figures of metrics.json that mapping itself tells."""
-    seconds = max(outcome.seconds, 1e-9)
-    return {
-        "seconds_mapping": round(outcome.seconds, 3),
-        "steps": status.steps,
-        "steps_per_second": status.steps / seconds,
-        "keyframes_per_second": keyframes_taken / max(outcome.stream_seconds, 1e-9),
-        "num_objects": sum(not candidate.background for candidate in snapshot.objects),
-        "num_gaussians": int(snapshot.num_gaussians),
-        "num_keyframes": status.keyframes,
-        "frames": {
-            "submitted": outcome.frames_submitted,
-            "used": status.frames_used,
-            "dropped": status.dropped,
-            "unreadable": len(outcome.unreadable),
-            "not_submitted": outcome.not_submitted,
-        },
-        **outcome.recorder.figures(),
-    }
-
-
-def object_record(candidate) -> dict:
-    """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds)."""
-    box = candidate.box
-    return {
-        "id": candidate.id,
-        "label": candidate.label,
-        "label_confidence": candidate.label_confidence,
-        "confidence": candidate.confidence,
-        "background": candidate.background,
-        "box": {"center": box.center, "rotation": box.rotation, "size": box.size},
-        "num_points": len(candidate.points),
-        "num_views": candidate.num_views,
-        "first_seen_ns": candidate.first_seen_ns,
-        "last_seen_ns": candidate.last_seen_ns,
-    }
-
-
-def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> list[Path]:
-    """A few held-in views, evenly spaced: input, render, labels and overlay in one PNG each."""
-    clear_pngs(folder)
-    indices = held_in(sequence)
-    paths = []
-    for index in sorted({indices[round(place)] for place in np.linspace(0, len(indices) - 1, NUM_PREVIEWS)}):
-        try:
-            frame = sequence[index]
-        except SequenceError:
-            continue  # named and counted when it was to be mapped
-        camera = frame_camera(frame, snapshot)
-        labels = snapshot.segment(camera)
-        picture = side_by_side(
-            [frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)]
-        )
-        paths.append(folder / f"{index:05d}.png")
-        write_png(paths[-1], picture)
-    return paths

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cgc_ros.evaluation.machine import describe_machine
-from cgc_ros.evaluation.mapping_run import RunProgress, StreamOptions, run_metrics, stream
+from cgc_ros.evaluation.mapping_run import RunProgress, StreamOptions, stream
+from cgc_ros.evaluation.run_output import run_metrics
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.masks import create_mask_source

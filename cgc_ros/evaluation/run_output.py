@@ -1,0 +1,107 @@
+"""What a mapping run leaves in its folder: the map, its objects, figures, history and previews."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from cgc_ros.evaluation.cameras import frame_camera
+from cgc_ros.evaluation.figures import METRICS_FILE, write_json
+from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.evaluation.mapping_run import RunOutcome, held_in
+from cgc_ros.evaluation.pictures import clear_pngs, label_picture, overlay_picture, side_by_side, write_png
+from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.mapping import MapObject, MappingSession, MapSnapshot, SessionStatus
+from cgc_ros.sequences import Sequence, SequenceError
+
+NUM_PREVIEWS = 4
+SAVE_TIMEOUT = 600.0  # seconds
+
+
+def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:
+    """Save the map and everything that describes the run; the metrics as written.
+
+    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up.
+    The session is stopped on the way. An evaluation of an earlier map in the same folder is removed.
+    """
+    shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
+    session.pause(True)
+    keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
+    session.call(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
+    status = session.status()
+    session.stop()
+    snapshot = session.snapshot
+
+    write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
+    write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
+    metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
+    metrics |= {
+        "sequence": sequence.name,
+        "run": run | {"interrupted": outcome.interrupted},
+        "machine": describe_machine(),
+    }
+    write_json(out_dir / METRICS_FILE, metrics)
+    write_previews(out_dir / PREVIEWS_FOLDER, snapshot, sequence)
+    return metrics
+
+
+def run_metrics(outcome: RunOutcome, status: SessionStatus, snapshot: MapSnapshot, keyframes_taken: int) -> dict:
+    """The figures of metrics.json that mapping itself tells."""
+    seconds = max(outcome.seconds, 1e-9)
+    return {
+        "seconds_mapping": round(outcome.seconds, 3),
+        "steps": status.steps,
+        "steps_per_second": status.steps / seconds,
+        "keyframes_per_second": keyframes_taken / max(outcome.stream_seconds, 1e-9),
+        "num_objects": sum(not candidate.background for candidate in snapshot.objects),
+        "num_gaussians": int(snapshot.num_gaussians),
+        "num_keyframes": status.keyframes,
+        "frames": {
+            "submitted": outcome.frames_submitted,
+            "used": status.frames_used,
+            "dropped": status.dropped,
+            "unreadable": len(outcome.unreadable),
+            "not_submitted": outcome.not_submitted,
+        },
+        "faults": status.faults,
+        **outcome.recorder.figures(),
+    }
+
+
+def object_record(candidate: MapObject) -> dict:
+    """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds)."""
+    box = candidate.box
+    return {
+        "id": candidate.id,
+        "label": candidate.label,
+        "label_confidence": candidate.label_confidence,
+        "confidence": candidate.confidence,
+        "background": candidate.background,
+        "box": {"center": box.center, "rotation": box.rotation, "size": box.size},
+        "num_points": len(candidate.points),
+        "num_views": candidate.num_views,
+        "first_seen_ns": candidate.first_seen_ns,
+        "last_seen_ns": candidate.last_seen_ns,
+    }
+
+
+def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> list[Path]:
+    """A few held-in views, evenly spaced: input, render, labels and overlay in one PNG each."""
+    clear_pngs(folder)
+    indices = held_in(sequence)
+    paths = []
+    for index in sorted({indices[round(place)] for place in np.linspace(0, len(indices) - 1, NUM_PREVIEWS)}):
+        try:
+            frame = sequence[index]
+        except SequenceError:
+            continue  # named and counted when it was to be mapped
+        camera = frame_camera(frame, snapshot)
+        labels = snapshot.segment(camera)
+        picture = side_by_side(
+            [frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)]
+        )
+        paths.append(folder / f"{index:05d}.png")
+        write_png(paths[-1], picture)
+    return paths
