@@ -1,0 +1,269 @@
+"""The page: what is shown of a map, and what its users choose. Used by the viewer's thread only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import viser
+
+from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
+from cgc_ros.viewer.crops import contact_sheet, object_crops
+from cgc_ros.viewer.export import object_ply
+from cgc_ros.viewer.history import History
+from cgc_ros.viewer.object_panel import ObjectActions, ObjectPanel
+from cgc_ros.viewer.picking import pick_object
+from cgc_ros.viewer.pictures import view_pictures
+from cgc_ros.viewer.scene import SceneView
+from cgc_ros.viewer.splats import SplatSet
+from cgc_ros.viewer.text import status_html, title_of
+from cgc_ros.viewer.view_panel import PICTURE_WIDTH, ViewActions, ViewPanel
+from cgc_ros.viewer.views import CameraView, CameraViews, MapSource, clean_name
+
+
+class Page:
+    """One page that everybody who opens it shares: the same selection, the same switches, each with a camera of his
+    own.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        source: MapSource,
+        rename: Callable[[int, str], None],
+        post: Callable[[Callable[[], None]], None],
+    ):
+        """`post` runs an action in the viewer's thread; the web server's threads only ever post."""
+        self.server, self._source, self._rename, self._post = server, source, rename, post
+        self._objects: dict[int, MapObject] = {}
+        self._views = CameraViews()
+        self._splats: SplatSet | None = None
+        self._selected: int | None = None
+        self._hidden: set[int] = set()
+        self._keyframe: int | None = None  # chosen by a click; None follows the newest view
+        self._drawn: dict[str, object] = {}  # by part: what it shows now
+        self._frustum_click: tuple[int, tuple[float, float]] | None = None
+        self._reported: dict[str, str] = {}
+
+        self._scene = SceneView(server, self._on_keyframe)
+        self._view_panel = ViewPanel(server, ViewActions(
+            display_changed=self._posted(self._redraw),
+            follow=self._posted(self._follow),
+            look_from_here=self._posted(self._look_from_here),
+        ))  # fmt: skip
+        self._object_panel = ObjectPanel(server, ObjectActions(
+            select=self._posted(self._select_row),
+            rename=self._posted(self._rename_selected),
+            toggle_hidden=self._posted(self._toggle_hidden),
+            export=self._posted(self._export),
+            center=self._posted(self._center),
+            list_changed=self._posted(self._list_objects),
+        ))  # fmt: skip
+
+        @server.scene.on_click()
+        async def _(event: viser.SceneClickEvent) -> None:
+            self._post(functools.partial(self._click, event))
+
+    def show_status(self, status: SessionStatus | None, history: History) -> None:
+        keyframes = len(self._views.keyframes)
+        self._view_panel.show_status(status_html(status, self._source.snapshot, keyframes, self._reported))
+        self._view_panel.show_curves(history)
+
+    def report(self, what: str, message: str) -> None:
+        """A fault of the viewer, shown below the state."""
+        self._reported[what] = message
+
+    def show_views(self, views: CameraViews) -> None:
+        self._views = views
+        if self._keyframe is not None and self._chosen_view() is None:
+            self._keyframe = None
+        if self._source.snapshot is not None:
+            self._scene.place(self._source.snapshot, views)
+        self._draw_cameras()
+
+    def show_pictures(self) -> None:
+        """Image, render and segmentation of the view that is followed, where it or the map has changed."""
+        view, snapshot = self._view(), self._source.snapshot
+        if view is None or snapshot is None:
+            return
+        if not self._changed("pictures", (view.id, view.stamp_ns, _version(snapshot), frozenset(self._hidden))):
+            return
+        pictures = view_pictures(view, snapshot, PICTURE_WIDTH, self._hidden)
+        self._view_panel.show_pictures(self._caption(view), pictures, self._keyframe is not None)
+        self._scene.draw_current(view, self._view_panel.options)
+
+    def show_splats(self) -> None:
+        """The Gaussians, where the map or what is chosen has changed; nothing is computed while clouds are shown."""
+        snapshot, options = self._source.snapshot, self._view_panel.options
+        wanted = snapshot is not None and options.style.startswith("splats")
+        background = frozenset(item.id for item in self._objects.values() if item.background)
+        state = (_version(snapshot), options, self._lit, frozenset(self._hidden), background) if wanted else None
+        if not self._changed("splats", state):
+            return
+        if wanted and self._changed("splat set", _version(snapshot)):
+            self._splats = SplatSet.of(snapshot)
+        self._scene.draw_splats(self._splats if wanted else None, options, self._lit, self._hidden, background)
+
+    def show_objects(self) -> None:
+        """List, clouds, boxes and names, where the map has changed."""
+        snapshot = self._source.snapshot
+        if snapshot is None or not self._changed("objects", _version(snapshot)):
+            return
+        self._objects = {item.id: item for item in snapshot.objects}
+        if self._selected not in self._objects:
+            self._selected = None
+        self._draw_objects()
+
+    def _draw_objects(self) -> None:
+        self._scene.draw_objects(self._visible(), self._view_panel.options, self._lit)
+        self._list_objects()
+        self._object_panel.show_selected(self._selected_object(), self._selected in self._hidden)
+
+    def _draw_cameras(self) -> None:
+        options = self._view_panel.options
+        self._scene.draw_cameras(self._views, options, self._keyframe)
+        self._scene.draw_current(self._view(), options)
+
+    def _list_objects(self) -> None:
+        self._object_panel.show_list(tuple(self._objects.values()), self._hidden, self._selected)
+
+    def _redraw(self) -> None:
+        """After a choice: everything from what is known already."""
+        self._draw_objects()
+        self._draw_cameras()
+        self.show_splats()
+        self.show_pictures()
+
+    def _changed(self, part: str, state: object) -> bool:
+        """Note what a part of the page shows from now on; False where it shows that already."""
+        if part in self._drawn and self._drawn[part] == state:
+            return False
+        self._drawn[part] = state
+        return True
+
+    def _visible(self) -> list[MapObject]:
+        background = self._view_panel.options.background
+        return [
+            item for item in self._objects.values()
+            if item.id not in self._hidden and (background or not item.background)
+        ]  # fmt: skip
+
+    @property
+    def _lit(self) -> int | None:
+        """The object that stands out in the 3D view, while all others fade: the selected one, unless it is hidden."""
+        return None if self._selected in self._hidden else self._selected
+
+    def _selected_object(self) -> MapObject | None:
+        return self._objects.get(self._selected)
+
+    def _chosen_view(self) -> CameraView | None:
+        return next((view for view in self._views.keyframes if view.id == self._keyframe), None)
+
+    def _view(self) -> CameraView | None:
+        """The view whose pictures are shown."""
+        return self._chosen_view() or self._views.current
+
+    def _caption(self, view: CameraView) -> str:
+        what = f"keyframe {view.id}" if view.id >= 0 else "frame"
+        name = f", image {view.name}" if view.name else ""
+        return (f"Newest {what}" if self._keyframe is None else what.capitalize()) + name
+
+    # What users do. Each of these runs in the viewer's thread.
+
+    def _posted(self, action: Callable[..., None]) -> Callable[..., None]:
+        return lambda *arguments: self._post(functools.partial(action, *arguments))
+
+    def _on_keyframe(self, keyframe_id: int, event: viser.SceneNodePointerEvent) -> None:
+        """Called from the web server's thread, just before the same click reaches `_click`."""
+        self._post(functools.partial(self._choose_keyframe, keyframe_id, (event.client_id, event.screen_pos)))
+
+    def _choose_keyframe(self, keyframe_id: int, click: tuple[int, tuple[float, float]]) -> None:
+        self._keyframe, self._frustum_click = keyframe_id, click
+        self._draw_cameras()
+        self.show_pictures()
+
+    def _follow(self) -> None:
+        self._keyframe = None
+        self._draw_cameras()
+        self.show_pictures()
+
+    def _click(self, event: viser.SceneClickEvent) -> None:
+        """A click into the 3D view: on an object, beside all, or on a keyframe, which has had it already."""
+        if (event.client_id, event.screen_pos) == self._frustum_click:
+            self._frustum_click = None
+            return
+        self._select(pick_object(np.array(event.ray_origin), np.array(event.ray_direction), self._visible()))
+
+    def _select_row(self, object_id: int) -> None:
+        self._select(None if object_id == self._selected else object_id)
+
+    def _select(self, object_id: int | None) -> None:
+        if object_id == self._selected:
+            return
+        self._selected = object_id
+        item = self._selected_object()
+        self._object_panel.set_name("" if item is None else item.label)
+        self._draw_objects()
+        self.show_splats()
+        self._show_crops(item)
+
+    def _show_crops(self, item: MapObject | None) -> None:
+        snapshot: MapSnapshot | None = self._source.snapshot
+        crops = [] if item is None or snapshot is None else object_crops(item, self._views.keyframes, snapshot)
+        self._object_panel.show_crops(contact_sheet(crops) if crops else None)
+
+    def _rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
+        item, name = self._selected_object(), clean_name(text)
+        if item is None or name == item.label:
+            return
+        try:
+            self._rename(item.id, name)
+        except (TimeoutError, OSError, ValueError) as error:  # MapFileError is a ValueError
+            _notify(client, "Not renamed", str(error) or "the mapper did not answer: try again", "red")
+            return
+        _notify(client, "Renamed", f"{title_of(item)} is now {name or 'without a name'}", "green")
+        self._object_panel.set_name(name)
+        self.show_objects()
+
+    def _toggle_hidden(self) -> None:
+        if self._selected is not None:
+            self._hidden ^= {self._selected}
+            self._redraw()
+
+    def _export(self, client: viser.ClientHandle | None) -> None:
+        item = self._selected_object()
+        if item is not None and client is not None:
+            client.send_file_download(*object_ply(item), save_immediately=True)
+
+    def _center(self, client: viser.ClientHandle | None) -> None:
+        """Turn the user's camera to the selected object and come near, from the side he looks from."""
+        item = self._selected_object()
+        if item is None or client is None:
+            return
+        offset = client.camera.position - item.box.center
+        distance = 2.5 * float(np.linalg.norm(item.box.size))
+        with client.atomic():
+            client.camera.position = item.box.center + offset / max(float(np.linalg.norm(offset)), 1e-9) * distance
+            client.camera.look_at = item.box.center
+
+    def _look_from_here(self, client: viser.ClientHandle | None) -> None:
+        """Put the user's camera where the shown picture was taken."""
+        view, snapshot = self._view(), self._source.snapshot
+        if view is None or client is None or snapshot is None:
+            return
+        pose = view.world_from_camera
+        with client.atomic():
+            client.camera.position = pose[:3, 3]
+            client.camera.look_at = pose[:3, 3] + pose[:3, 2] * (snapshot.scene_depth or 1.0)
+            client.camera.fov = view.vertical_fov
+
+
+def _version(snapshot: MapSnapshot) -> tuple[int, int]:
+    """Versions start anew when a map is reset; the stamp tells the two maps apart."""
+    return snapshot.version, snapshot.stamp_ns
+
+
+def _notify(client: viser.ClientHandle | None, title: str, body: str, color: str) -> None:
+    if client is not None:
+        client.add_notification(title, body, color=color, auto_close_seconds=6.0)

@@ -1,0 +1,73 @@
+"""A saved map as the viewer's source, and `cgc view`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from cgc_ros.evaluation.run_files import HISTORY_FILE, map_path
+from cgc_ros.evaluation.saved_map import open_map
+from cgc_ros.gaussians.storage import read_map, write_map
+from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.viewer.history import read_history
+from cgc_ros.viewer.viewer import MapViewer
+from cgc_ros.viewer.views import rename_in_session
+
+log = logging.getLogger(__name__)
+
+
+class SavedMap:
+    """A map at rest: what the viewer needs of a MappingSession."""
+
+    def __init__(self, mapper: Mapper):
+        self.mapper = mapper
+        self.snapshot: MapSnapshot | None = mapper.snapshot()
+
+    def call(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
+        result = function(self.mapper)
+        self.snapshot = self.mapper.snapshot()
+        return result
+
+
+def run_viewer(
+    directory: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    until: threading.Event | None = None,
+) -> int:
+    """Serve the map of a run's folder (or a map file) as a web page until Ctrl-C or SIGTERM; the exit status.
+
+    Names given in the page are written into the map file, and nothing else in it changes. `until` ends it as well.
+    Raises RunError and MapFileError where there is no map, ViewerError where the page cannot be served.
+    """
+    path = map_path(directory)
+    source = SavedMap(open_map(path))
+
+    def rename(object_id: int, name: str) -> None:
+        rename_in_session(source, object_id, name)
+        save_names(path, source.mapper.names)
+
+    viewer = MapViewer(source, host=host, port=port, rename=rename, history=read_history(path.parent / HISTORY_FILE))
+    ended = until or threading.Event()
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    viewer.start()
+    try:
+        print(f"{path}: open {viewer.url} in a browser; Ctrl-C ends it", flush=True)
+        ended.wait()
+    finally:
+        viewer.stop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def save_names(path: Path, names: dict[int, tuple[str, float]]) -> None:
+    """Replace the objects' names in a map file and leave everything else as it is; raises MapFileError."""
+    arrays, info = read_map(path)
+    write_map(path, arrays, info | {"names": names})

@@ -1,0 +1,179 @@
+"""The live viewer: one thread that draws what the newest snapshot holds, while somebody looks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from cgc_ros.mapping import SessionStatus
+from cgc_ros.viewer.history import History
+from cgc_ros.viewer.pacing import Pace
+from cgc_ros.viewer.page import Page
+from cgc_ros.viewer.server import close_server, open_server
+from cgc_ros.viewer.views import CameraViews, MapSource, rename_in_session, session_views
+
+log = logging.getLogger(__name__)
+
+SAMPLE_PERIOD = 2.0  # seconds between two points of the curves, which grow while nobody looks, too
+TICK = 0.1  # seconds between two looks at what is due, while somebody looks
+
+
+class MapViewer:
+    """A web page of a map in the making, or of a saved one. Public methods may be called from any thread.
+
+    Everything is drawn by one thread of the viewer's own, from immutable snapshots. While no page is open it only takes
+    a sample of the status every two seconds. While one is open, its CPU time stays below 4% of one core (Pace), apart
+    from what a click asks for.
+    """
+
+    def __init__(
+        self,
+        source: MapSource,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        frames: Callable[[], CameraViews] | None = None,
+        rename: Callable[[int, str], None] | None = None,
+        history: History | None = None,
+    ):
+        """`source`: a MappingSession, or a SavedMap. `host` 0.0.0.0 serves the whole network, without a password.
+
+        `port`: the next free one is taken where it is busy; 0 takes any. `frames` gives keyframes and the newest frame
+        (default: the session's keyframes), `rename(object_id, name)` names an object for good (default: in the
+        session's mapper), an empty name takes it away; both are called from the viewer's thread, may wait and may
+        raise. `history` starts the curves.
+        """
+        self._source, self._host, self._port = source, host, port
+        self._frames = frames or functools.partial(session_views, source)
+        self._rename = rename or functools.partial(rename_in_session, source)
+        self._history = history or History()
+        self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._faults: Counter[str] = Counter()  # what failed in the viewer itself, by task
+        self._page: Page | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is; raises RuntimeError before `start`."""
+        if self._page is None:
+            raise RuntimeError("the viewer is not started: call start()")
+        host = "localhost" if self._host in ("0.0.0.0", "::", "") else self._host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._page.server.get_port()}"
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often each part of the viewer failed; every failure is logged."""
+        return dict(self._faults)
+
+    def start(self) -> None:
+        """Serve the page; raises ViewerError where the address is not to be had."""
+        if self._thread is not None:
+            return
+        self._stopping.clear()
+        self._page = Page(open_server(self._host, self._port), self._source, self._rename, self._post)
+        self._tasks = [
+            (Pace(1.0, 0.003), self._show_status),
+            (Pace(2.0, 0.003), self._show_views),
+            (Pace(1.0, 0.010), self._show_pictures),
+            (Pace(2.0, 0.012), self._show_splats),
+            (Pace(3.0, 0.012), self._show_objects),
+        ]
+        self._started, self._sample_due, self._views_of, self._steps = time.monotonic(), 0.0, None, 0
+        self._page.server.on_client_connect(lambda _client: self._post(self._hurry))
+        self._thread = threading.Thread(target=self._work, name="viewer", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Close the page and end the threads."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout)
+        close_server(self._page.server)
+        self._thread = self._page = None
+
+    def __enter__(self) -> MapViewer:
+        self.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def _post(self, action: Callable[[], None]) -> None:
+        """Have `action` run in the viewer's thread."""
+        self._posted.put(action)
+        self._wake.set()
+
+    def _hurry(self) -> None:
+        """Somebody came, or something changed that everybody should see at once."""
+        for pace, _ in self._tasks:
+            pace.hurry()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            watched = bool(self._page.server.get_clients())
+            self._wake.wait(TICK if watched else SAMPLE_PERIOD)
+            self._wake.clear()
+            while not self._posted.empty() and not self._stopping.is_set():
+                self._attempt("action", self._posted.get())
+            if time.monotonic() >= self._sample_due:
+                self._sample_due = time.monotonic() + SAMPLE_PERIOD
+                self._attempt("curves", self._sample)
+            if self._page.server.get_clients():
+                self._refresh()
+
+    def _refresh(self) -> None:
+        for pace, task in self._tasks:
+            if pace.due and not self._stopping.is_set():
+                with pace:
+                    self._attempt(task.__name__.removeprefix("_show_"), task)
+
+    def _attempt(self, name: str, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:  # one broken part of the page must stop neither the others nor mapping
+            self._faults[name] += 1
+            log.exception("viewer: %s failed", name)
+            self._page.report(f"viewer: {name}", f"{type(error).__name__}: {error}")
+
+    def _status(self) -> SessionStatus | None:
+        """None for a map at rest."""
+        status = getattr(self._source, "status", None)
+        return None if status is None else status()
+
+    def _sample(self) -> None:
+        status = self._status()
+        if status is None or status.state != "mapping":
+            return
+        if status.steps < self._steps:  # the map was reset or replaced
+            self._history.clear()
+        self._steps = status.steps
+        self._history.add(time.monotonic() - self._started, status.steps_per_second, status.train_psnr)
+
+    def _show_status(self) -> None:
+        self._page.show_status(self._status(), self._history)
+
+    def _show_views(self) -> None:
+        """Ask for keyframes only when there can be new ones: the answer comes from the mapper's thread."""
+        status = self._status()
+        state = None if status is None else (status.frames_used, status.keyframes)
+        if self._views_of is None or state != self._views_of[0]:
+            views = self._frames()
+            self._views_of = (state, views)
+            self._page.show_views(views)
+
+    def _show_pictures(self) -> None:
+        self._page.show_pictures()
+
+    def _show_splats(self) -> None:
+        self._page.show_splats()
+
+    def _show_objects(self) -> None:
+        self._page.show_objects()

@@ -1,0 +1,91 @@
+"""What the viewer shows beside the map itself: posed pictures, keyframes and the newest frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cgc_ros.frame import Intrinsics
+from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.rendering import Camera
+
+CALL_TIMEOUT = 5.0  # seconds to wait for the mapper's thread
+MAX_NAME_LENGTH = 80
+
+
+class MapSource(Protocol):
+    """Where the map comes from: a MappingSession, or a SavedMap. `status()` is optional (no curves without it)."""
+
+    snapshot: MapSnapshot | None
+
+    def call(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """A picture and where it was taken."""
+
+    id: int  # of the keyframe; -1 for a frame that is none
+    name: str
+    stamp_ns: int
+    intrinsics: Intrinsics
+    world_from_camera: np.ndarray  # [4, 4] float64, optical frame, metres
+    image: np.ndarray  # [H, W, 3] uint8 RGB, never written to
+
+    @property
+    def vertical_fov(self) -> float:
+        """Radians."""
+        return 2 * math.atan2(self.intrinsics.height, 2 * self.intrinsics.fy)
+
+    def camera(self, width: int, snapshot: MapSnapshot) -> Camera:
+        """This view at `width` pixels across, on the map's device."""
+        camera = Camera.from_intrinsics(self.intrinsics, self.world_from_camera, snapshot.model.device)
+        return camera.scaled_to(width, max(1, round(camera.height * width / camera.width)))
+
+
+@dataclass(frozen=True)
+class CameraViews:
+    """The keyframes in order of arrival, and the newest frame; where that is None the newest keyframe stands in."""
+
+    keyframes: tuple[CameraView, ...] = ()
+    newest: CameraView | None = None
+
+    @property
+    def current(self) -> CameraView | None:
+        return self.newest or (self.keyframes[-1] if self.keyframes else None)
+
+
+def session_views(source: MapSource) -> CameraViews:
+    """The keyframes of a session's mapper. Raises TimeoutError where its thread does not answer."""
+    return source.call(_keyframe_views, CALL_TIMEOUT)
+
+
+def rename_in_session(source: MapSource, object_id: int, name: str) -> None:
+    """Give an object a name for good, or take it away with an empty one; raises TimeoutError."""
+
+    def rename(mapper: Mapper) -> None:
+        if name:
+            mapper.names[object_id] = (name, 1.0)
+        else:
+            mapper.names.pop(object_id, None)
+
+    source.call(rename, CALL_TIMEOUT)
+
+
+def clean_name(text: str) -> str:
+    """A name as typed, without control characters and surplus space, at most MAX_NAME_LENGTH characters."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:MAX_NAME_LENGTH].strip()
+
+
+def _keyframe_views(mapper: Mapper) -> CameraViews:
+    return CameraViews(
+        tuple(
+            CameraView(each.id, each.name, each.stamp_ns, each.intrinsics, each.world_from_camera, each.image)
+            for each in mapper.keyframes
+        )
+    )
