@@ -64,10 +64,32 @@ class PaperTrainer:
         if step % config.spatial_every == 0:
             loss = loss + self._spatial(leaves["features"], leaves["means"])
         loss.backward()
-        self._update(leaves, progress, extent)
+        self.update({name: leaf.grad for name, leaf in leaves.items()}, progress, extent)
         mse = float((render.color.detach() - color).square().mean())
         report = StepReport(keyframe.id, value, -10 * math.log10(max(mse, 1e-10)))
         return report, ScreenMotion(probe.grad, render.visible, camera.width, camera.height)
+
+    def update(self, gradients: dict[str, Tensor | None], progress: float, extent: float) -> None:
+        """One step of Adam over every Gaussian, seen or not. What has no gradient (None) coasts on its momentum."""
+        model, config = self.model, self.config
+        self.updates += 1
+        # The moments start at zero; torch.optim.Adam makes up for it, which comes down to a factor on the rates.
+        unbiased = math.sqrt(1 - BETA2**self.updates) / (1 - BETA1**self.updates)
+        rates = {
+            "means": means_rate(progress, config) * extent,
+            "quats": config.quats_rate,
+            "log_scales": config.scales_rate,
+            "logit_opacities": config.opacities_rate,
+            "sh": config.colors_rate,
+            "features": config.features_rate,
+        }
+        filled = {
+            name: torch.zeros_like(model.parameters[name]) if gradient is None else gradient
+            for name, gradient in gradients.items()
+        }
+        bands = model.sh[:, 1:].clone()
+        self.optimizer.step(filled, {name: rate * unbiased for name, rate in rates.items()})
+        model.sh[:, 1:].lerp_(bands, 1 - config.harmonics_share)
 
     def _masks(self, keyframe: Keyframe) -> Tensor | None:
         """The view's own masks [H, W] int64, 0 = none, 1..M; None where there are none."""
@@ -81,25 +103,6 @@ class PaperTrainer:
         sample = self.rng.choice(count, min(self.config.spatial_sample, count), replace=False)
         rows = torch.from_numpy(sample).to(features.device)
         return spatial_similarity_loss(features[rows], means[rows])
-
-    def _update(self, leaves: dict[str, Tensor], progress: float, extent: float) -> None:
-        """Adam over every Gaussian, seen or not; between two contrastive steps features coast on their momentum."""
-        model, config = self.model, self.config
-        self.updates += 1
-        # The moments start at zero; torch.optim.Adam makes up for it, which comes down to a factor on the rates.
-        unbiased = math.sqrt(1 - BETA2**self.updates) / (1 - BETA1**self.updates)
-        rates = {
-            "means": means_rate(progress, config) * extent,
-            "quats": config.quats_rate,
-            "log_scales": config.scales_rate,
-            "logit_opacities": config.opacities_rate,
-            "sh": config.colors_rate,
-            "features": config.features_rate,
-        }
-        gradients = {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
-        bands = model.sh[:, 1:].clone()
-        self.optimizer.step(gradients, {name: rate * unbiased for name, rate in rates.items()})
-        model.sh[:, 1:].lerp_(bands, 1 - config.harmonics_share)
 
 
 def view_contrast(features: Tensor, masks: Tensor) -> Tensor:
