@@ -19,8 +19,8 @@ pytestmark = pytest.mark.e2e
 def installed(tmp_path_factory) -> Path:
     """The install space. Without the C++ kernels, which take longer to compile than all the rest and are tested where
     they lie in the source tree."""
-    if not COLCON.exists():
-        pytest.skip(f"colcon is not beside {sys.executable}; make setup installs it")
+    if not (Path(sys.prefix) / "share" / "ament_index").exists():
+        pytest.skip("for the environment of make setup; on a ROS distribution the package was built by colcon already")
     workspace = tmp_path_factory.mktemp("workspace")
     environment = {
         **os.environ,
