@@ -19,7 +19,7 @@ from cgc_ros.ros.conversions.objects import (
     detections,
     label_info,
     markers,
-    object_message,
+    object_messages,
     stamp_of,
     time_message,
 )
@@ -147,7 +147,7 @@ def test_objects_are_placed_in_the_frame_asked_for():
     frame_from_map[:3, :3] = Rotation.from_euler("z", 90, degrees=True).as_matrix()
     frame_from_map[:3, 3] = [0, 0, 1]
     thing = make_object(7, center=(1.0, 0.0, 0.0), size=(0.1, 0.2, 0.3))
-    message = object_message(thing, ObjectsIn(Header(frame_id="base"), frame_from_map), max_points=1000)
+    (message,) = object_messages([thing], ObjectsIn(Header(frame_id="base"), frame_from_map), max_points=1000)
     center = message.box.center.position
     np.testing.assert_allclose([center.x, center.y, center.z], [0, 1, 1], atol=1e-9)
     assert message.box.center.orientation.z == pytest.approx(np.sqrt(0.5))

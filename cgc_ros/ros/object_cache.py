@@ -6,8 +6,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from cgc_ros.msg import Object
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
@@ -20,7 +23,15 @@ class MadeObjects:
     snapshot: MapSnapshot
     objects: tuple[MapObject, ...]
     made_s: float  # monotonic time
-    cost_s: float  # how long it took to make them
+    messages: dict[str, dict[int, Object]] = field(default_factory=dict)  # by map frame and id, without clouds
+
+    def plain_messages(self, frame: ObjectsIn) -> dict[int, Object]:
+        """Each object's message in the map's own frame, without its cloud, by id; made at the first query."""
+        frame_id = frame.header.frame_id
+        if frame_id not in self.messages:
+            made = object_messages(self.objects, frame)
+            self.messages[frame_id] = {each.id: message for each, message in zip(self.objects, made, strict=True)}
+        return self.messages[frame_id]
 
 
 class ObjectCache:
@@ -43,10 +54,8 @@ class ObjectCache:
             snapshot = self._snapshot()
             if snapshot is None:
                 return None
-            start = time.monotonic()
             objects = snapshot.objects
-            end = time.monotonic()
-            self._newest = MadeObjects(snapshot, objects, end, end - start)
+            self._newest = MadeObjects(snapshot, objects, time.monotonic())
             return self._newest
 
     def clear(self) -> None:

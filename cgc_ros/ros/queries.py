@@ -17,7 +17,7 @@ from cgc_ros.frame import UNLABELLED, FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.conversions.objects import ObjectsIn, object_message, time_message
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages, time_message
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_appearance, render_labels
@@ -62,7 +62,11 @@ class Answerer:
         objects = self._matching(request, frame, made.objects)
         max_points = self._points_per_object(request, len(objects))
         response.success, response.header = True, frame.header
-        response.objects = [object_message(each, frame, max_points) for each in objects]
+        if max_points == 0 and frame.frame_from_map is None:
+            messages = made.plain_messages(frame)
+            response.objects = [messages[each.id] for each in objects]
+        else:
+            response.objects = object_messages(objects, frame, max_points)
         response.message = f"{len(objects)} of {len(made.objects)} objects"
         return response
 
