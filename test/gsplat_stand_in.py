@@ -14,8 +14,23 @@ from cgc_ros.rendering.spherical_harmonics import basis
 
 
 def fully_fused_projection(
-    means, covars, quats, scales, viewmats, Ks, width, height, eps2d=0.3, near_plane=0.01, far_plane=1e10, radius_clip=0.0,
-    packed=False, sparse_grad=False, calc_compensations=False, camera_model="pinhole", opacities=None,
+    means,
+    covars,
+    quats,
+    scales,
+    viewmats,
+    Ks,
+    width,
+    height,
+    eps2d=0.3,
+    near_plane=0.01,
+    far_plane=1e10,
+    radius_clip=0.0,
+    packed=False,
+    sparse_grad=False,
+    calc_compensations=False,
+    camera_model="pinhole",
+    opacities=None,
 ):
     assert covars is None and not packed and (eps2d, near_plane, far_plane) == (0.3, 0.01, 1e10)
     assert viewmats.shape == (1, 4, 4) and Ks.shape == (1, 3, 3)
@@ -52,7 +67,16 @@ def isect_offset_encode(isect_ids, n_images, tile_width, tile_height):
 
 
 def rasterize_to_pixels(
-    means2d, conics, colors, opacities, image_width, image_height, tile_size, isect_offsets, flatten_ids, backgrounds=None
+    means2d,
+    conics,
+    colors,
+    opacities,
+    image_width,
+    image_height,
+    tile_size,
+    isect_offsets,
+    flatten_ids,
+    backgrounds=None,
 ):
     count = means2d.shape[1]
     assert count > 0 and 0 < colors.shape[-1] <= 513
@@ -69,7 +93,16 @@ def rasterize_to_pixels(
 
 
 def rasterize_to_indices_in_range(
-    range_start, range_end, transmittances, means2d, conics, opacities, image_width, image_height, tile_size, isect_offsets,
+    range_start,
+    range_end,
+    transmittances,
+    means2d,
+    conics,
+    opacities,
+    image_width,
+    image_height,
+    tile_size,
+    isect_offsets,
     flatten_ids,
 ):
     assert range_start == 0 and transmittances.shape == (1, image_height, image_width)
@@ -98,7 +131,9 @@ def _tiles(means2d, conics, opacities, width, height, tile_size, offsets, flatte
     for tile in range(offsets.numel()):
         top, left = tile // offsets.shape[2] * tile_size, tile % offsets.shape[2] * tile_size
         ys, xs = torch.meshgrid(
-            torch.arange(top, min(top + tile_size, height)), torch.arange(left, min(left + tile_size, width)), indexing="ij"
+            torch.arange(top, min(top + tile_size, height)),
+            torch.arange(left, min(left + tile_size, width)),
+            indexing="ij",
         )
         centres = torch.stack([xs, ys], dim=-1).view(-1, 2).to(means2d.dtype) + 0.5
         gaussians = flatten_ids[ends[tile] : ends[tile + 1]].long()

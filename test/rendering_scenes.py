@@ -42,9 +42,11 @@ class Scene:
         return self.means, self.quats, self.scales, self.opacities
 
 
-def random_scene(count: int, width: int = 64, height: int = 48, num_features: int = 5, seed: int = 0, hard: bool = True) -> Scene:
-    """Gaussians in front of the camera; with `hard`, also behind it, on the near plane, huge, needles, nearly transparent,
-    opaque, far off the axis, and of equal depth."""
+def random_scene(
+    count: int, width: int = 64, height: int = 48, num_features: int = 5, seed: int = 0, hard: bool = True
+) -> Scene:
+    """Gaussians in front of the camera; with `hard`, also behind it, on the near plane, huge, needles, nearly
+    transparent, opaque, far off the axis, and of equal depth."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -72,8 +74,17 @@ def random_scene(count: int, width: int = 64, height: int = 48, num_features: in
     cos, sin = math.cos(angle), math.sin(angle)
     camera_from_world = torch.tensor([[cos, 0, sin, 0.1], [0, 1, 0, -0.05], [-sin, 0, cos, 0.2], [0, 0, 0, 1]])
     return Scene(
-        means, normal(count, 4), scales, opacities, normal(count, 16, 3) * 0.3, normal(count, num_features),
-        camera_from_world, torch.tensor([0.1, 0.5, 0.9]), width, height, 0.85 * width,
+        means,
+        normal(count, 4),
+        scales,
+        opacities,
+        normal(count, 16, 3) * 0.3,
+        normal(count, num_features),
+        camera_from_world,
+        torch.tensor([0.1, 0.5, 0.9]),
+        width,
+        height,
+        0.85 * width,
     )
 
 
@@ -90,10 +101,20 @@ def render_with_gradients(scene: Scene, dtype: torch.dtype, backend: str, sh_deg
     device = "cuda" if backend == "gsplat" else "cpu"
     leaves = {name: value for name, value in vars(scene).items() if isinstance(value, Tensor)}
     probe = torch.zeros(len(scene.means), 2, dtype=dtype, requires_grad=True)
-    moved = Scene(**{name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(scene).items()})
+    moved = Scene(
+        **{name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(scene).items()}
+    )
     render = rasterize(
-        *moved.gaussians, moved.camera(), colors=moved.harmonics, sh_degree=sh_degree, features=moved.features, depth=True,
-        background=moved.background, screen_probe=probe.to(device), backend=backend, contribution=True,
+        *moved.gaussians,
+        moved.camera(),
+        colors=moved.harmonics,
+        sh_degree=sh_degree,
+        features=moved.features,
+        depth=True,
+        background=moved.background,
+        screen_probe=probe.to(device),
+        backend=backend,
+        contribution=True,
     )
     outputs = {"color": render.color, "features": render.features, "depth": render.depth, "alpha": render.alpha}
     generator = torch.Generator().manual_seed(99)
@@ -105,7 +126,8 @@ def render_with_gradients(scene: Scene, dtype: torch.dtype, backend: str, sh_deg
     outputs["contribution"] = render.contribution
     return Result(
         {name: value.detach().double().cpu() for name, value in outputs.items()},
-        {name: value.double().cpu() for name, value in gradients.items()}, render,
+        {name: value.double().cpu() for name, value in gradients.items()},
+        render,
     )
 
 

@@ -1,4 +1,4 @@
-"""gsplat on CUDA against the CPU kernels and the oracle, where there is a GPU; elsewhere, that its absence is explained."""
+"""gsplat on CUDA against the CPU kernels, where there is a GPU; our code around it, and its absence, everywhere."""
 
 import sys
 
@@ -12,11 +12,12 @@ from cgc_ros.rendering import (
     available_backends,
     blend_weights,
     choose_backend,
+    gsplat_backend,
     label_image,
     mask_votes,
     rasterize,
+    reference,
 )
-from cgc_ros.rendering import gsplat_backend, reference
 
 REASON = available_backends()["gsplat"]
 needs_gsplat = pytest.mark.skipif(bool(REASON), reason=f"gsplat cannot run here: {REASON}")
@@ -58,7 +59,9 @@ def test_queries_equal_the_cpu_backend():
     assert relative_error(mask_votes(*on_gpu, gpu_camera, labels.cuda(), 40).cpu(), votes) <= 1e-2
 
     ids = torch.randint(-1, 50, (2000,), generator=generator, dtype=torch.int32)
-    for mine, other in zip(label_image(*scene.gaussians, camera, ids), label_image(*on_gpu, gpu_camera, ids.cuda()), strict=True):
+    for mine, other in zip(
+        label_image(*scene.gaussians, camera, ids), label_image(*on_gpu, gpu_camera, ids.cuda()), strict=True
+    ):
         assert ((mine - other.cpu()).abs() > 1e-2).double().mean() <= 2e-3
 
 
@@ -72,14 +75,22 @@ def stand_in(monkeypatch):
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard):
     settings = {
-        "sh_degree": 2, "depth": True, "background": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), "contribution": True,
+        "sh_degree": 2,
+        "depth": True,
+        "background": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
+        "contribution": True,
     }
     results = []
     for module in (reference, stand_in):
         scene = random_scene(300, width=40, height=22, num_features=30, seed=33, hard=hard).to(torch.float64)
         probe = torch.zeros(300, 2, dtype=torch.float64, requires_grad=True)
         out = module.rasterize(
-            *scene.gaussians, scene.camera(), colors=scene.harmonics, features=scene.features, screen_probe=probe, **settings
+            *scene.gaussians,
+            scene.camera(),
+            colors=scene.harmonics,
+            features=scene.features,
+            screen_probe=probe,
+            **settings,
         )
         images = [out.color, out.features, out.depth, out.alpha]
         generator = torch.Generator().manual_seed(1)
@@ -111,8 +122,15 @@ def test_the_queries_around_gsplat_answer_what_the_oracle_does(stand_in):
 def test_an_empty_map_around_gsplat(stand_in):
     scene = random_scene(0, width=20, height=12)
     out = stand_in.rasterize(
-        *scene.gaussians, scene.camera(), colors=scene.harmonics, sh_degree=0, features=scene.features, depth=True,
-        background=scene.background, screen_probe=None, contribution=True,
+        *scene.gaussians,
+        scene.camera(),
+        colors=scene.harmonics,
+        sh_degree=0,
+        features=scene.features,
+        depth=True,
+        background=scene.background,
+        screen_probe=None,
+        contribution=True,
     )
     assert torch.equal(out.color, scene.background.expand(12, 20, 3)) and out.features.shape == (12, 20, 5)
     weights = stand_in.blend_weights(*scene.gaussians, scene.camera(), torch.arange(5))

@@ -32,8 +32,15 @@ def test_loss_and_gradient_equal_those_of_torch_in_float64(height, width, masked
 def test_ssim_is_scikit_images_away_from_the_border():
     rendered, target = images(60, 60)
     _, full = structural_similarity(
-        rendered.double().numpy(), target.double().numpy(), gaussian_weights=True, sigma=1.5, truncate=3.5,
-        use_sample_covariance=False, data_range=1.0, channel_axis=2, full=True,
+        rendered.double().numpy(),
+        target.double().numpy(),
+        gaussian_weights=True,
+        sigma=1.5,
+        truncate=3.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+        channel_axis=2,
+        full=True,
     )
     inner = torch.zeros(60, 60, 3, dtype=torch.float64)
 
@@ -45,8 +52,15 @@ def test_ssim_is_scikit_images_away_from_the_border():
     whole = ssim_of(slice(0, 60)) * 60 * 60 * 3
     padded_r, padded_t = (np.pad(i.double().numpy(), ((5, 5), (5, 5), (0, 0))) for i in (rendered, target))
     _, padded = structural_similarity(
-        padded_r, padded_t, gaussian_weights=True, sigma=1.5, truncate=3.5, use_sample_covariance=False, data_range=1.0,
-        channel_axis=2, full=True,
+        padded_r,
+        padded_t,
+        gaussian_weights=True,
+        sigma=1.5,
+        truncate=3.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+        channel_axis=2,
+        full=True,
     )
     assert whole == pytest.approx(padded[5:-5, 5:-5].sum(), rel=1e-6)
 

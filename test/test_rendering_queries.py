@@ -92,7 +92,10 @@ def test_no_objects_is_unlabelled(scene):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), count=st.integers(0, 300), width=st.integers(1, 40), height=st.integers(1, 40),
+    seed=st.integers(0, 10_000),
+    count=st.integers(0, 300),
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
     hard=st.booleans(),
 )
 def test_weights_are_a_partition_of_what_is_seen(seed, count, width, height, hard):

@@ -15,7 +15,7 @@ EYE = torch.eye(4, dtype=torch.float64)
 
 
 def one_gaussian(opacity: float, sigma_pixels: float = 3.0, z: float = 2.0):
-    """A round Gaussian on the optical axis of a 9x9 camera with the given standard deviation on the screen before blur."""
+    """A round Gaussian on the axis of a 9x9 camera, of the given standard deviation on the screen before blur."""
     camera = Camera(9, 9, 50.0, 50.0, 4.5, 4.5, EYE)
     scale = sigma_pixels * z / 50.0
     means = torch.tensor([[0.0, 0.0, z]], dtype=torch.float64)
@@ -50,15 +50,25 @@ def test_blending_stops_before_the_gaussian_that_exhausts_the_transmittance():
     means[:, 2] += torch.arange(count) * 0.1
     colors = torch.eye(4, dtype=torch.float64)[:, :3]
     out = rasterize(
-        means, quats.repeat(count, 1), scales.repeat(count, 1), opacities.repeat(count), camera, colors=colors,
-        background=torch.ones(3, dtype=torch.float64), depth=True, backend="reference",
+        means,
+        quats.repeat(count, 1),
+        scales.repeat(count, 1),
+        opacities.repeat(count),
+        camera,
+        colors=colors,
+        background=torch.ones(3, dtype=torch.float64),
+        depth=True,
+        backend="reference",
     )
     assert out.alpha[4, 4].item() == pytest.approx(0.991)
     assert out.color[4, 4].tolist() == pytest.approx([1.0, 0.009, 0.009])
     assert out.depth[4, 4].item() == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("name", ["means", "quats", "scales", "opacities", "harmonics", "features", "camera_from_world", "background"])
+INPUTS = ["means", "quats", "scales", "opacities", "harmonics", "features", "camera_from_world", "background"]
+
+
+@pytest.mark.parametrize("name", INPUTS)
 def test_gradients_agree_with_finite_differences(name):
     # Large soft Gaussians, none of whose pixels is near a threshold: there the render is smooth.
     scene = random_scene(12, width=9, height=7, hard=False, seed=3).to(torch.float64)
@@ -71,8 +81,14 @@ def test_gradients_agree_with_finite_differences(name):
 
     def loss() -> torch.Tensor:
         out = rasterize(
-            *scene.gaussians, scene.camera(), colors=scene.harmonics, sh_degree=3, features=scene.features, depth=True,
-            background=scene.background, backend="reference",
+            *scene.gaussians,
+            scene.camera(),
+            colors=scene.harmonics,
+            sh_degree=3,
+            features=scene.features,
+            depth=True,
+            background=scene.background,
+            backend="reference",
         )
         parts = [out.color.flatten(), out.features.flatten(), out.depth.flatten(), out.alpha.flatten()]
         return (torch.cat(parts) * weights).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,11 +24,18 @@ class Camera:
     camera_from_world: Tensor  # [4, 4] float32, OpenCV optical frame
 
     @staticmethod
-    def from_intrinsics(intrinsics: Intrinsics, world_from_camera: np.ndarray, device: str | torch.device = "cpu") -> Camera:
+    def from_intrinsics(
+        intrinsics: Intrinsics, world_from_camera: np.ndarray, device: str | torch.device = "cpu"
+    ) -> Camera:
         """A camera from OpenCV/ROS intrinsics (first pixel's centre at (0, 0)) and a [4, 4] pose, camera to world."""
         camera_from_world = np.linalg.inv(np.asarray(world_from_camera, dtype=np.float64))
         return Camera(
-            intrinsics.width, intrinsics.height, intrinsics.fx, intrinsics.fy, intrinsics.cx + 0.5, intrinsics.cy + 0.5,
+            intrinsics.width,
+            intrinsics.height,
+            intrinsics.fx,
+            intrinsics.fy,
+            intrinsics.cx + 0.5,
+            intrinsics.cy + 0.5,
             torch.as_tensor(camera_from_world, dtype=torch.float32, device=device),
         )
 
@@ -36,3 +43,7 @@ class Camera:
         """The same view sampled on a grid of another size."""
         sx, sy = width / self.width, height / self.height
         return Camera(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world)
+
+    def to(self, device: str | torch.device) -> Camera:
+        """The same view with its pose on another device."""
+        return replace(self, camera_from_world=self.camera_from_world.to(device))

@@ -1,4 +1,4 @@
-"""The CPU backend: C++ kernels under autograd."""
+"""The CPU backend: C++ kernels under autograd. Deterministic, and the same for any number of threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.kernels import kernels, num_threads
@@ -14,26 +15,47 @@ from cgc_ros.rendering.outputs import BlendWeights, Render
 
 
 def rasterize(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, *,
-    colors: Tensor | None, sh_degree: int | None, features: Tensor | None, depth: bool, background: Tensor | None,
-    screen_probe: Tensor | None, contribution: bool,
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    colors: Tensor | None,
+    sh_degree: int | None,
+    features: Tensor | None,
+    depth: bool,
+    background: Tensor | None,
+    screen_probe: Tensor | None,
+    contribution: bool,
 ) -> Render:
     inputs = (means, quats, scales, opacities, colors, features, camera.camera_from_world, background, screen_probe)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     camera_position = _camera_position(camera) if colors is not None and sh_degree is not None else None
     settings = _Settings(camera, -1 if sh_degree is None else sh_degree, depth, contribution, keep)
     color, features_out, depth_out, alpha, radii, contributions = _Rasterize.apply(
-        means, quats, scales, opacities, colors, features, camera.camera_from_world, camera_position, background,
-        screen_probe, settings,
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        features,
+        camera.camera_from_world,
+        camera_position,
+        background,
+        screen_probe,
+        settings,
     )
     return Render(color, features_out, depth_out, alpha, radii, contributions)
 
 
-def blend_weights(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor) -> BlendWeights:
+def blend_weights(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor
+) -> BlendWeights:
     offsets, gaussians, values = kernels.pixel_weights(
         _view(camera), *_arrays(means, quats, scales, opacities), _array(pixels), threads=num_threads()
     )
-    return BlendWeights(torch.from_numpy(offsets), torch.from_numpy(gaussians), torch.from_numpy(values), means.shape[0])
+    return BlendWeights(*(torch.from_numpy(array) for array in (offsets, gaussians, values)), means.shape[0])
 
 
 def mask_votes(
@@ -52,8 +74,13 @@ def label_image(
     size = (camera.height, camera.width)
     labels, confidence, depth = torch.empty(size, dtype=torch.int32), torch.empty(size), torch.empty(size)
     kernels.label_image(
-        _view(camera), *_arrays(means, quats, scales, opacities), _array(object_ids),
-        labels.numpy(), confidence.numpy(), depth.numpy(), threads=num_threads(),
+        _view(camera),
+        *_arrays(means, quats, scales, opacities),
+        _array(object_ids),
+        labels.numpy(),
+        confidence.numpy(),
+        depth.numpy(),
+        threads=num_threads(),
     )
     return labels, confidence, depth
 
@@ -70,14 +97,30 @@ class _Settings:
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, means, quats, scales, opacities, colors, features, camera_from_world, camera_position, background,
-        screen_probe, settings: _Settings,
+        ctx,
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        features,
+        camera_from_world,
+        camera_position,
+        background,
+        screen_probe,
+        settings: _Settings,
     ):
         camera = settings.camera
         count, height, width = means.shape[0], camera.height, camera.width
         scene = kernels.Scene(
-            _view(camera), *_arrays(means, quats, scales, opacities), _array(colors), settings.sh_degree,
-            _array(camera_position), _array(features), settings.depth, _array(background),
+            _view(camera),
+            *_arrays(means, quats, scales, opacities),
+            _array(colors),
+            settings.sh_degree,
+            _array(camera_position),
+            _array(features),
+            settings.depth,
+            _array(background),
         )
         color = means.new_empty(height, width, 3) if colors is not None else None
         features_out = means.new_empty(height, width, features.shape[1]) if features is not None else None
@@ -86,8 +129,15 @@ class _Rasterize(torch.autograd.Function):
         radii = torch.empty(count, dtype=torch.int32)
         contribution = means.new_empty(count) if settings.contribution else None
         state = kernels.render(
-            scene, color=_array(color), features=_array(features_out), depth=_array(depth), alpha=alpha.numpy(),
-            radii=radii.numpy(), contribution=_array(contribution), keep=settings.keep, threads=num_threads(),
+            scene,
+            color=_array(color),
+            features=_array(features_out),
+            depth=_array(depth),
+            alpha=alpha.numpy(),
+            radii=radii.numpy(),
+            contribution=_array(contribution),
+            keep=settings.keep,
+            threads=num_threads(),
         )
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(radii, *(() if contribution is None else (contribution,)))
@@ -98,6 +148,7 @@ class _Rasterize(torch.autograd.Function):
         return color, features_out, depth, alpha, radii, contribution
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, v_color, v_features, v_depth, v_alpha, _v_radii, _v_contribution):
         means, quats, scales, opacities, colors, features, _background, depth = ctx.saved_tensors
         needs = ctx.needs_input_grad
@@ -118,8 +169,13 @@ class _Rasterize(torch.autograd.Function):
             "means2d": wanted(9, count, 2),
         }
         ctx.state.backward(
-            depth=_array(depth), v_color=_array(v_color), v_features=_array(v_features), v_depth=_array(v_depth),
-            v_alpha=_array(v_alpha), threads=num_threads(), **{name: _array(grad) for name, grad in grads.items()},
+            depth=_array(depth),
+            v_color=_array(v_color),
+            v_features=_array(v_features),
+            v_depth=_array(v_depth),
+            v_alpha=_array(v_alpha),
+            threads=num_threads(),
+            **{name: _array(grad) for name, grad in grads.items()},
         )
         v_camera = None
         if grads["camera"] is not None:
@@ -128,8 +184,17 @@ class _Rasterize(torch.autograd.Function):
         if needs[8] and v_color is not None:
             v_background = (torch.from_numpy(ctx.state.transmittance())[..., None] * v_color).sum((0, 1))
         return (
-            grads["means"], grads["quats"], grads["scales"], grads["opacities"], grads["colors"], grads["features"],
-            v_camera, grads["camera_position"], v_background, grads["means2d"], None,
+            grads["means"],
+            grads["quats"],
+            grads["scales"],
+            grads["opacities"],
+            grads["colors"],
+            grads["features"],
+            v_camera,
+            grads["camera_position"],
+            v_background,
+            grads["means2d"],
+            None,
         )
 
 

@@ -1,7 +1,7 @@
 """gsplat 1.5 on CUDA behind the same call.
 
-Only gsplat's differentiable primitives are used (projection, tile lists, blending), not its `rasterization()`: the gradient of
-the projected means is wanted, and the queries below share the projection.
+Only gsplat's differentiable primitives are used (projection, tile lists, blending), not its `rasterization()`: the
+gradient of the projected means is wanted, and the queries below share the projection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALPHA_MAX = 0.999
 
 
 def why_unavailable() -> str:
-    """"" where gsplat can run, else the reason and the remedy."""
+    """ "" where gsplat can run, else the reason and the remedy."""
     if not torch.cuda.is_available():
         return "PyTorch sees no CUDA GPU (needed: an NVIDIA GPU with its driver, and a CUDA build of PyTorch)"
     try:
@@ -35,14 +35,24 @@ def why_unavailable() -> str:
     except (ImportError, RuntimeError) as error:
         return f"gsplat's CUDA kernels cannot be loaded ({error}): install the CUDA toolkit that PyTorch was built with"
     if _C is None:
-        return "gsplat's CUDA kernels are not compiled and no CUDA toolkit (nvcc) was found: install it, or a prebuilt gsplat wheel"
+        return "gsplat's CUDA kernels are not compiled and there is no CUDA toolkit (nvcc) to do so: install it"
     return ""
 
 
 def rasterize(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, *,
-    colors: Tensor | None, sh_degree: int | None, features: Tensor | None, depth: bool, background: Tensor | None,
-    screen_probe: Tensor | None, contribution: bool,
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    colors: Tensor | None,
+    sh_degree: int | None,
+    features: Tensor | None,
+    depth: bool,
+    background: Tensor | None,
+    screen_probe: Tensor | None,
+    contribution: bool,
 ) -> Render:
     if means.shape[0] == 0:
         return _empty_view(camera, colors, features, depth, background, contribution)
@@ -68,7 +78,9 @@ def rasterize(
     )
 
 
-def blend_weights(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor) -> BlendWeights:
+def blend_weights(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor
+) -> BlendWeights:
     from gsplat import rasterize_to_indices_in_range
 
     count, num_pixels = means.shape[0], camera.width * camera.height
@@ -80,8 +92,17 @@ def blend_weights(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tenso
         start = means.new_zeros(1, num_pixels)
         start[0, pixels] = 1.0
         gaussians, at_pixels, _ = rasterize_to_indices_in_range(
-            0, 2**30, start.view(1, camera.height, camera.width), screen.means, screen.conics, screen.opacities,
-            camera.width, camera.height, TILE, screen.tile_offsets, screen.tile_gaussians,
+            0,
+            2**30,
+            start.view(1, camera.height, camera.width),
+            screen.means,
+            screen.conics,
+            screen.opacities,
+            camera.width,
+            camera.height,
+            TILE,
+            screen.tile_offsets,
+            screen.tile_gaussians,
         )
         weights = screen.weights(gaussians, at_pixels)
     # The list is ordered by pixel, front to back within one; rows are copied out in the order asked for.
@@ -150,8 +171,19 @@ class _Screen:
 
         intrinsics = means.new_tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
         radii, screen_means, depths, conics, _ = fully_fused_projection(
-            means, None, quats, scales, camera.camera_from_world[None], intrinsics[None], camera.width, camera.height,
-            eps2d=0.3, near_plane=0.01, far_plane=1e10, packed=False, opacities=opacities,
+            means,
+            None,
+            quats,
+            scales,
+            camera.camera_from_world[None],
+            intrinsics[None],
+            camera.width,
+            camera.height,
+            eps2d=0.3,
+            near_plane=0.01,
+            far_plane=1e10,
+            packed=False,
+            opacities=opacities,
         )
         if screen_probe is not None:
             screen_means = screen_means + screen_probe[None]
@@ -159,7 +191,15 @@ class _Screen:
         _, tile_ids, tile_gaussians = isect_tiles(screen_means, radii, depths, TILE, tiles_x, tiles_y)
         tile_offsets = isect_offset_encode(tile_ids, 1, tiles_x, tiles_y)
         return _Screen(
-            screen_means, conics, opacities[None], depths, radii, tile_offsets, tile_gaussians, camera.width, camera.height
+            screen_means,
+            conics,
+            opacities[None],
+            depths,
+            radii,
+            tile_offsets,
+            tile_gaussians,
+            camera.width,
+            camera.height,
         )
 
     @property
@@ -174,7 +214,14 @@ class _Screen:
         sums, alpha = [], None
         for part in channels.split(CHANNEL_CHUNK, dim=1):
             blended, part_alpha = rasterize_to_pixels(
-                self.means, self.conics, part[None], self.opacities, self.width, self.height, TILE, self.tile_offsets,
+                self.means,
+                self.conics,
+                part[None],
+                self.opacities,
+                self.width,
+                self.height,
+                TILE,
+                self.tile_offsets,
                 self.tile_gaussians,
             )
             sums.append(blended[0])
@@ -182,10 +229,10 @@ class _Screen:
         return torch.cat(sums, dim=-1), alpha
 
     def weight_sums(self, images: Tensor) -> Tensor:
-        """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, which is its gradient by channel."""
-        detached = _Screen(**{
-            name: value.detach() if isinstance(value, Tensor) else value for name, value in vars(self).items()
-        })
+        """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, its gradient by channel."""
+        detached = _Screen(
+            **{name: value.detach() if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        )
         with torch.enable_grad():
             channels = images.new_zeros(self.means.shape[1], images.shape[-1], requires_grad=True)
             sums, _ = detached.blend(channels)
@@ -199,7 +246,9 @@ class _Screen:
         xx, xy, yy = self.conics[0, gaussians].unbind(-1)
         sigma = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
         alphas = (self.opacities[0, gaussians] * torch.exp(-sigma)).clamp_max(ALPHA_MAX)
-        log_after = torch.log1p(-alphas.double()).cumsum(0)  # over all pixels: double keeps the differences exact enough
+        log_after = torch.log1p(-alphas.double()).cumsum(
+            0
+        )  # over all pixels: double keeps the differences exact enough
         log_before = log_after - torch.log1p(-alphas.double())
         starts = torch.ones_like(pixels, dtype=torch.bool)
         starts[1:] = pixels[1:] != pixels[:-1]
@@ -217,11 +266,16 @@ def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, cam
 
 
 def _empty_view(
-    camera: Camera, colors: Tensor | None, features: Tensor | None, depth: bool, background: Tensor | None, contribution: bool
+    camera: Camera,
+    colors: Tensor | None,
+    features: Tensor | None,
+    depth: bool,
+    background: Tensor | None,
+    contribution: bool,
 ) -> Render:
     """gsplat divides by the number of Gaussians."""
     zeros = torch.zeros(camera.height, camera.width, device=camera.camera_from_world.device)
-    color = torch.zeros_like(zeros)[..., None].expand(-1, -1, 3) if background is None else background.expand(*zeros.shape, 3)
+    color = (torch.zeros(3, device=zeros.device) if background is None else background).expand(*zeros.shape, 3)
     return Render(
         color=color if colors is not None else None,
         features=None if features is None else zeros[..., None].expand(-1, -1, features.shape[1]),

@@ -8,9 +8,9 @@ try:
     from cgc_ros.rendering import _kernels as kernels
 except ImportError as error:
     raise ImportError(
-        f"cgc_ros's CPU kernels cannot be loaded ({error}). Build them with 'make setup', with 'pip install .', with colcon, or "
-        "by hand from the repository's root:\n"
-        "  cmake -S cgc_ros/rendering/csrc -B .build/kernels -DPython3_EXECUTABLE=$(which python3) -DCMAKE_BUILD_TYPE=Release\n"
+        f"cgc_ros's CPU kernels cannot be loaded ({error}). Build them with 'make setup', with 'pip install .', with "
+        "colcon, or by hand from the repository's root:\n"
+        "  cmake -S cgc_ros/rendering/csrc -B .build/kernels -DPython3_EXECUTABLE=$(which python3)\n"
         "  cmake --build .build/kernels && cmake --install .build/kernels"
     ) from error
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cgc_ros.rendering.kernels import kernels, num_threads
 
@@ -29,7 +30,7 @@ class Render:
 
 @dataclass(frozen=True)
 class BlendWeights:
-    """The blend at some pixels as a sparse (pixel, Gaussian) matrix in CSR form; it does not depend on what is blended."""
+    """The blend at some pixels as a sparse (pixel, Gaussian) matrix, CSR; it does not depend on what is blended."""
 
     offsets: Tensor  # [P + 1] int64
     gaussians: Tensor  # [nnz] int32, front to back within a pixel
@@ -64,17 +65,26 @@ class _Blend(torch.autograd.Function):
         ctx.weights = weights
         out = values.new_empty(weights.offsets.shape[0] - 1, values.shape[1])
         kernels.blend_values(
-            weights.offsets.numpy(), weights.gaussians.numpy(), weights.values.numpy(),
-            values.detach().contiguous().numpy(), out.numpy(), threads=num_threads(),
+            weights.offsets.numpy(),
+            weights.gaussians.numpy(),
+            weights.values.numpy(),
+            values.detach().contiguous().numpy(),
+            out.numpy(),
+            threads=num_threads(),
         )
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         weights = ctx.weights
         out = gradient.new_empty(weights.num_gaussians, gradient.shape[1])
         kernels.blend_values_backward(
-            weights.offsets.numpy(), weights.gaussians.numpy(), weights.values.numpy(),
-            gradient.contiguous().numpy(), out.numpy(), threads=num_threads(),
+            weights.offsets.numpy(),
+            weights.gaussians.numpy(),
+            weights.values.numpy(),
+            gradient.contiguous().numpy(),
+            out.numpy(),
+            threads=num_threads(),
         )
         return out, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cgc_ros.rendering.kernels import kernels, num_threads
@@ -32,7 +33,9 @@ def photometric_loss(rendered: Tensor, target: Tensor, ssim_weight: float = 0.2,
     return _PhotometricLoss.apply(rendered, target, ssim_weight, mask)
 
 
-def photometric_loss_torch(rendered: Tensor, target: Tensor, ssim_weight: float = 0.2, mask: Tensor | None = None) -> Tensor:
+def photometric_loss_torch(
+    rendered: Tensor, target: Tensor, ssim_weight: float = 0.2, mask: Tensor | None = None
+) -> Tensor:
     """The same by torch operators, for any device and precision."""
     x, y = rendered.permute(2, 0, 1)[:, None], target.to(rendered.dtype).permute(2, 0, 1)[:, None]  # [3, 1, H, W]
     keep = torch.ones_like(x[:1]) if mask is None else mask.to(x.dtype)[None, None]
@@ -48,7 +51,8 @@ def photometric_loss_torch(rendered: Tensor, target: Tensor, ssim_weight: float 
     mean_x, mean_y = window_mean(x), window_mean(y)
     var_x, var_y = window_mean(x * x) - mean_x**2, window_mean(y * y) - mean_y**2
     covariance = window_mean(x * y) - mean_x * mean_y
-    ssim = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2) / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))
+    likeness = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    ssim = likeness / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))
     l1 = (x - y).abs().sum() / values
     return (1 - ssim_weight) * l1 + ssim_weight * (1 - (ssim * keep).sum() / values)
 
@@ -56,16 +60,22 @@ def photometric_loss_torch(rendered: Tensor, target: Tensor, ssim_weight: float 
 class _PhotometricLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rendered: Tensor, target: Tensor, ssim_weight: float, mask: Tensor | None) -> Tensor:
-        gradient = torch.empty_like(rendered, memory_format=torch.contiguous_format) if rendered.requires_grad else None
+        gradient = None
+        if rendered.requires_grad:
+            gradient = torch.empty_like(rendered, memory_format=torch.contiguous_format)
         loss = kernels.photometric_loss(
-            rendered.detach().contiguous().numpy(), target.detach().contiguous().numpy(),
-            None if mask is None else mask.to(torch.uint8).contiguous().numpy(), ssim_weight,
-            None if gradient is None else gradient.numpy(), threads=num_threads(),
+            rendered.detach().contiguous().numpy(),
+            target.detach().contiguous().numpy(),
+            None if mask is None else mask.to(torch.uint8).contiguous().numpy(),
+            ssim_weight,
+            None if gradient is None else gradient.numpy(),
+            threads=num_threads(),
         )
         ctx.save_for_backward(gradient)
         return rendered.new_tensor(loss)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, scale: Tensor):
         (gradient,) = ctx.saved_tensors
         return gradient * scale, None, None, None

@@ -57,7 +57,8 @@ def rasterize(
             raise ValueError(f"sh_degree must be 0 to 3, got {sh_degree}")
         _check("colors", colors, (n, None, 3), means)
         if colors.shape[1] < (sh_degree + 1) ** 2:
-            raise ValueError(f"sh_degree {sh_degree} needs {(sh_degree + 1) ** 2} coefficients, colors hold {colors.shape[1]}")
+            needed = (sh_degree + 1) ** 2
+            raise ValueError(f"sh_degree {sh_degree} needs {needed} coefficients, colors hold {colors.shape[1]}")
     if features is not None:
         _check("features", features, (n, None), means)
     if background is not None:
@@ -66,14 +67,30 @@ def rasterize(
         _check("screen_probe", screen_probe, (n, 2), means)
     module = backend_module(choose_backend(backend, means.device))
     return module.rasterize(
-        means, quats, scales, opacities, camera, colors=colors, sh_degree=sh_degree, features=features, depth=depth,
-        background=background, screen_probe=screen_probe, contribution=contribution,
+        means,
+        quats,
+        scales,
+        opacities,
+        camera,
+        colors=colors,
+        sh_degree=sh_degree,
+        features=features,
+        depth=depth,
+        background=background,
+        screen_probe=screen_probe,
+        contribution=contribution,
     )
 
 
 @torch.no_grad()
 def blend_weights(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor | None, backend: str = "auto"
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    pixels: Tensor | None,
+    backend: str = "auto",
 ) -> BlendWeights:
     """The weights alpha * T of all Gaussians at some pixels, a sparse matrix.
 
@@ -85,14 +102,22 @@ def blend_weights(
         pixels = torch.arange(camera.width * camera.height, device=means.device)
     if pixels.ndim != 1 or pixels.dtype != torch.int64:
         raise ValueError(f"pixels must be [P] int64, got {list(pixels.shape)} {pixels.dtype}")
-    if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) < camera.width * camera.height:
-        raise ValueError(f"pixels must lie in 0..{camera.width * camera.height - 1}, got {int(pixels.min())}..{int(pixels.max())}")
-    return backend_module(choose_backend(backend, means.device)).blend_weights(means, quats, scales, opacities, camera, pixels)
+    last = camera.width * camera.height - 1
+    if pixels.numel() and not 0 <= int(pixels.min()) <= int(pixels.max()) <= last:
+        raise ValueError(f"pixels must lie in 0..{last}, got {int(pixels.min())}..{int(pixels.max())}")
+    module = backend_module(choose_backend(backend, means.device))
+    return module.blend_weights(means, quats, scales, opacities, camera, pixels)
 
 
 @torch.no_grad()
 def mask_votes(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, labels: Tensor, num_labels: int,
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    labels: Tensor,
+    num_labels: int,
     backend: str = "auto",
 ) -> Tensor:
     """How much each Gaussian is seen inside each label: sums of alpha * T over pixels, [N, num_labels] float32.
@@ -101,15 +126,22 @@ def mask_votes(
         labels: [H, W] int32; values outside 0..num_labels - 1 vote for nothing.
     """
     _check_gaussians(means, quats, scales, opacities, camera)
-    if labels.shape != (camera.height, camera.width) or labels.dtype != torch.int32:
-        raise ValueError(f"labels must be [{camera.height}, {camera.width}] int32, got {list(labels.shape)} {labels.dtype}")
+    size = (camera.height, camera.width)
+    if labels.shape != size or labels.dtype != torch.int32:
+        raise ValueError(f"labels must be {list(size)} int32, got {list(labels.shape)} {labels.dtype}")
     module = backend_module(choose_backend(backend, means.device))
     return module.mask_votes(means, quats, scales, opacities, camera, labels, num_labels)
 
 
 @torch.no_grad()
 def label_image(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, object_ids: Tensor, backend: str = "auto"
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    object_ids: Tensor,
+    backend: str = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per pixel the id whose Gaussians weigh most.
 
@@ -117,12 +149,13 @@ def label_image(
         object_ids: [N] int32, negative = none: such Gaussians occlude but are no candidates.
 
     Returns:
-        labels [H, W] int32, -1 where no id is seen; confidence [H, W] float32, that id's sum of weights (at most alpha);
-        expected depth [H, W] float32 of everything seen there.
+        labels [H, W] int32, -1 where no id is seen; confidence [H, W] float32, that id's sum of weights (at most
+        alpha); expected depth [H, W] float32 of everything seen there.
     """
     _check_gaussians(means, quats, scales, opacities, camera)
     if object_ids.shape != (means.shape[0],) or object_ids.dtype != torch.int32:
-        raise ValueError(f"object_ids must be [{means.shape[0]}] int32, got {list(object_ids.shape)} {object_ids.dtype}")
+        found = f"{list(object_ids.shape)} {object_ids.dtype}"
+        raise ValueError(f"object_ids must be [{means.shape[0]}] int32, got {found}")
     module = backend_module(choose_backend(backend, means.device))
     return module.label_image(means, quats, scales, opacities, camera, object_ids)
 
@@ -148,4 +181,5 @@ def _check(name: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tenso
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(f"{name} must be [{wanted}], got {list(tensor.shape)}")
     if tensor.dtype != like.dtype or tensor.device != like.device:
-        raise ValueError(f"{name} must be {like.dtype} on {like.device} like the means, got {tensor.dtype} on {tensor.device}")
+        found = f"{tensor.dtype} on {tensor.device}"
+        raise ValueError(f"{name} must be {like.dtype} on {like.device} like the means, got {found}")

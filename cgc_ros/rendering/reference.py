@@ -1,7 +1,7 @@
 """The oracle: a rasteriser in plain PyTorch, differentiated by autograd, in float32 or float64, on any device.
 
-It states gsplat 1.5.3's conventions as directly as possible; the fast backends are tested against it. A tile's pixels and
-Gaussians form a dense matrix of alphas, so memory is bounded by the busiest tile, but autograd keeps all of them.
+It states gsplat 1.5.3's conventions as directly as possible; the fast backends are tested against it. A tile's pixels
+and Gaussians form a dense matrix of alphas: memory is bounded by the busiest tile, but autograd keeps all of them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,19 @@ class Tile:
 
 
 def rasterize(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, *,
-    colors: Tensor | None, sh_degree: int | None, features: Tensor | None, depth: bool, background: Tensor | None,
-    screen_probe: Tensor | None, contribution: bool,
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    camera: Camera,
+    *,
+    colors: Tensor | None,
+    sh_degree: int | None,
+    features: Tensor | None,
+    depth: bool,
+    background: Tensor | None,
+    screen_probe: Tensor | None,
+    contribution: bool,
 ) -> Render:
     projected = project(means, quats, scales, opacities, camera)
     if screen_probe is not None:
@@ -96,10 +106,13 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, cam
     tx = z * (x / z).clamp(-(camera.cx / camera.fx + margin_x), (camera.width - camera.cx) / camera.fx + margin_x)
     ty = z * (y / z).clamp(-(camera.cy / camera.fy + margin_y), (camera.height - camera.cy) / camera.fy + margin_y)
     zero = torch.zeros_like(z)
-    jacobian = torch.stack([
-        torch.stack([camera.fx / z, zero, -camera.fx * tx / z**2], dim=-1),
-        torch.stack([zero, camera.fy / z, -camera.fy * ty / z**2], dim=-1),
-    ], dim=-2)  # [N, 2, 3]
+    jacobian = torch.stack(
+        [
+            torch.stack([camera.fx / z, zero, -camera.fx * tx / z**2], dim=-1),
+            torch.stack([zero, camera.fy / z, -camera.fy * ty / z**2], dim=-1),
+        ],
+        dim=-2,
+    )  # [N, 2, 3]
 
     half = jacobian @ rotation @ rotation_matrices(quats) * scales[:, None, :]  # [N, 2, 3], covariance = half half^T
     covariances = half @ half.transpose(1, 2)
@@ -122,11 +135,20 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, cam
 def rotation_matrices(quats: Tensor) -> Tensor:
     """[N, 3, 3] from [N, 4] w x y z of any length."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    return torch.stack([
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ], dim=-1).view(-1, 3, 3)
+    return torch.stack(
+        [
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - w * z),
+            2 * (x * z + w * y),
+            2 * (x * y + w * z),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - w * x),
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
+        ],
+        dim=-1,
+    ).view(-1, 3, 3)
 
 
 def blend_tiles(projected: Projected, opacities: Tensor, camera: Camera) -> Iterator[Tile]:
@@ -145,7 +167,9 @@ def blend_tiles(projected: Projected, opacities: Tensor, camera: Camera) -> Iter
             right = min(left + TILE, camera.width)
             gaussians = row[(row_low < right) & (row_high > left)]
             ys, xs = torch.meshgrid(
-                torch.arange(top, bottom, device=means.device), torch.arange(left, right, device=means.device), indexing="ij"
+                torch.arange(top, bottom, device=means.device),
+                torch.arange(left, right, device=means.device),
+                indexing="ij",
             )
             pixels = (ys * camera.width + xs).flatten()
             centres = torch.stack([xs, ys], dim=-1).view(-1, 2).to(means.dtype) + 0.5
@@ -153,7 +177,7 @@ def blend_tiles(projected: Projected, opacities: Tensor, camera: Camera) -> Iter
 
 
 def blend(projected: Projected, opacities: Tensor, gaussians: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights [P, K] of Gaussians [K], given front to back, at pixel centres [P, 2], and the transmittance [P] behind."""
+    """Weights [P, K] of Gaussians [K], front to back, at pixel centres [P, 2], and the transmittance [P] behind."""
     dx, dy = (centres[:, None, :] - projected.means[gaussians][None]).unbind(-1)
     xx, xy, yy = projected.conics[gaussians].unbind(-1)
     sigma = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
@@ -168,7 +192,9 @@ def blend(projected: Projected, opacities: Tensor, gaussians: Tensor, centres: T
     return alphas * torch.exp(log_before), behind
 
 
-def blend_weights(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor) -> BlendWeights:
+def blend_weights(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor
+) -> BlendWeights:
     projected = project(means, quats, scales, opacities, camera)
     rows: dict[int, tuple[Tensor, Tensor]] = {}
     wanted = torch.zeros(camera.width * camera.height, dtype=torch.bool, device=means.device)

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to degree 3, in plain PyTorch (Sloan, "Efficient Spherical Harmonic Evaluation", 2013)."""
+"""Real spherical harmonics up to degree 3 (Sloan, "Efficient Spherical Harmonic Evaluation", 2013)."""
 
 from __future__ import annotations
 

@@ -24,39 +24,70 @@ struct Window {
 
 int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Scratch: `maps` padded input rows, then rings of `maps` x 11 filtered rows; all rows zeroed once.
+// Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room for
+// whole vectors and start as zeros.
 struct Rows {
-  int n, length, border;  // 3 W; a row's floats with room for vectors; 15 zeros on each side of an input row
+  int n, length, border, input_length;  // 3 W; room for it; 15 zeros on each side of an input row
   float* input;
+  float* counts;  // 1 where a value counts, 0 where the mask or the image ends
   float* ring;
-  Rows(int width, int maps, GrowingBuffer& scratch) : n(3 * width), length(padded(3 * width)), border(3 * kHalf) {
-    const size_t floats = size_t(maps) * (length + 2 * border + kLanes) + size_t(maps) * kTaps * length;
+
+  Rows(int width, int maps, GrowingBuffer& scratch)
+      : n(3 * width), length(padded(3 * width)), border(3 * kHalf), input_length(length + 2 * border + kLanes) {
+    const size_t floats = size_t(maps) * input_length + length + size_t(maps) * kTaps * length;
     if (scratch.capacity < floats * sizeof(float)) scratch.grow(floats * sizeof(float));
     input = static_cast<float*>(scratch.data);
-    ring = input + size_t(maps) * (length + 2 * border + kLanes);
+    counts = input + size_t(maps) * input_length;
+    ring = counts + length;
     std::memset(input, 0, floats * sizeof(float));
+    for (int i = 0; i < n; ++i) counts[i] = 1.0f;
   }
-  float* input_row(int map) { return input + size_t(map) * (length + 2 * border + kLanes) + border; }
+  float* input_row(int map) { return input + size_t(map) * input_length + border; }
   float* ring_row(int map, int y) { return ring + (size_t(map) * kTaps + (y + kTaps) % kTaps) * length; }
 
+  void load_counts(const SsimImages& job, int y) {
+    if (!job.mask) return;
+    for (int i = 0; i < n; ++i) counts[i] = job.mask[size_t(y) * job.width + i / 3] ? 1.0f : 0.0f;
+  }
   void filter_along_x(const Window& window, int map, int y) {
     const float* in = input_row(map) - border;
     float* out = ring_row(map, y);
     for (int i = 0; i < n; i += kLanes) {
       vfloat s = splat(window.taps[kHalf]) * load(in + i + border);
+#pragma GCC unroll 5
       for (int k = 0; k < kHalf; ++k)
         s += splat(window.taps[k]) * (load(in + i + 3 * k) + load(in + i + 3 * (kTaps - 1 - k)));
       store(out + i, s);
     }
   }
   void clear(int map, int y) { std::memset(ring_row(map, y), 0, sizeof(float) * length); }
-  vfloat along_y(const Window& window, int map, int y, int i) {
-    vfloat s = splat(window.taps[kHalf]) * load(ring_row(map, y) + i);
-    for (int k = 0; k < kHalf; ++k)
-      s += splat(window.taps[k]) * (load(ring_row(map, y + k - kHalf) + i) + load(ring_row(map, y + kHalf - k) + i));
+};
+
+// The rows of one map's window about row y.
+struct Column {
+  const float* rows[kTaps];
+  Column(Rows& of, int map, int y) {
+    for (int k = 0; k < kTaps; ++k) rows[k] = of.ring_row(map, y + k - kHalf);
+  }
+  vfloat filtered(const Window& window, int i) const {
+    vfloat s = splat(window.taps[kHalf]) * load(rows[kHalf] + i);
+#pragma GCC unroll 5
+    for (int k = 0; k < kHalf; ++k) s += splat(window.taps[k]) * (load(rows[k] + i) + load(rows[kTaps - 1 - k] + i));
     return s;
   }
 };
+
+// The first `count` lanes.
+inline void store_some(float* out, vfloat v, int count) {
+  if (count >= kLanes) return store(out, v);
+  for (int l = 0; l < count; ++l) out[l] = v[l];
+}
+inline vfloat load_some(const float* in, int count) {
+  if (count >= kLanes) return load(in);
+  vfloat v = splat(0.0f);
+  for (int l = 0; l < count; ++l) v[l] = in[l];
+  return v;
+}
 
 // x and y of image row `row` into input rows, masked.
 void load_pair(const SsimImages& job, int row, float* x, float* y) {
@@ -82,43 +113,39 @@ void ssim_rows(const SsimImages& job, int begin, int end, GrowingBuffer& scratch
     if (enter >= 0 && enter < job.height) {
       float *x = rows.input_row(0), *y = rows.input_row(1), *squares = rows.input_row(2), *product = rows.input_row(3);
       load_pair(job, enter, x, y);
-      float l1 = 0;
-      for (int i = 0; i < n; ++i) {
-        squares[i] = x[i] * x[i] + y[i] * y[i];
-        product[i] = x[i] * y[i];
+      vfloat l1 = splat(0.0f);
+      for (int i = 0; i < n; i += kLanes) {  // beyond the row both are zero
+        const vfloat a = load(x + i), b = load(y + i);
+        store(squares + i, a * a + b * b), store(product + i, a * b);
+        l1 += max(a - b, b - a);
       }
-      if (enter >= begin && enter < end) {
-        for (int i = 0; i < n; ++i) l1 += __builtin_fabsf(x[i] - y[i]);
-        l1_sum += l1;
-      }
+      if (enter >= begin && enter < end) l1_sum += double(sum(l1));
       for (int map = 0; map < kMaps; ++map) rows.filter_along_x(window, map, enter);
     } else {
       for (int map = 0; map < kMaps; ++map) rows.clear(map, enter);
     }
     const int y = enter - kHalf;
     if (y < begin) continue;
-    float row_sum = 0;
-    float* d_mean = job.derivatives + size_t(y) * n;
+    rows.load_counts(job, y);
+    const Column mean_x(rows, 0, y), mean_y(rows, 1, y), mean_squares(rows, 2, y), mean_product(rows, 3, y);
+    float* derivatives = job.derivatives + size_t(y) * n;
+    vfloat row_sum = splat(0.0f);
     for (int i = 0; i < n; i += kLanes) {
-      vfloat mx = rows.along_y(window, 0, y, i), my = rows.along_y(window, 1, y, i);
-      vfloat squares = rows.along_y(window, 2, y, i), product = rows.along_y(window, 3, y, i);
-      const vfloat two = splat(2.0f);
+      const vfloat mx = mean_x.filtered(window, i), my = mean_y.filtered(window, i);
+      const vfloat squares = mean_squares.filtered(window, i), product = mean_product.filtered(window, i);
+      const vfloat counts = load(rows.counts + i), two = splat(2.0f);
       vfloat mxy = mx * my, mm = mx * mx + my * my;
       vfloat a1 = two * mxy + splat(kC1), a2 = two * (product - mxy) + splat(kC2);
       vfloat b1 = mm + splat(kC1), b2 = squares - mm + splat(kC2);
-      vfloat inverse = splat(1.0f) / (b1 * b2);
+      vfloat inverse = counts / (b1 * b2);
       vfloat ssim = a1 * a2 * inverse;
-      vfloat by_mean = two * my * (a2 - a1) * inverse - two * mx * ssim * (b2 - b1) * inverse;
-      vfloat by_squares = -ssim * b1 * inverse, by_product = two * a1 * inverse;
-      float values[4][kLanes];
-      store(values[0], ssim), store(values[1], by_mean), store(values[2], by_squares), store(values[3], by_product);
-      for (int l = 0; l < kLanes && i + l < n; ++l) {
-        const bool counts = !job.mask || job.mask[size_t(y) * job.width + (i + l) / 3];
-        if (counts) row_sum += values[0][l];
-        for (int map = 0; map < 3; ++map) d_mean[map * plane + i + l] = counts ? values[1 + map][l] : 0.0f;
-      }
+      row_sum += ssim;
+      const int left = n - i;
+      store_some(derivatives + i, two * my * (a2 - a1) * inverse - two * mx * ssim * (b2 - b1) * inverse, left);
+      store_some(derivatives + plane + i, -ssim * b1 * inverse, left);
+      store_some(derivatives + 2 * plane + i, two * a1 * inverse, left);
     }
-    ssim_sum += row_sum;
+    ssim_sum += double(sum(row_sum));
   }
   sums[0] = ssim_sum, sums[1] = l1_sum;
 }
@@ -128,6 +155,7 @@ void ssim_gradient_rows(const SsimImages& job, int begin, int end, GrowingBuffer
   Rows rows(job.width, 3, scratch);
   const int n = rows.n;
   const size_t plane = size_t(job.height) * n;
+  const vfloat ssim_scale = splat(job.ssim_scale), l1_scale = splat(job.l1_scale), zero = splat(0.0f);
   for (int enter = begin - kHalf; enter < end + kHalf; ++enter) {
     for (int map = 0; map < 3; ++map) {
       if (enter >= 0 && enter < job.height) {
@@ -139,19 +167,16 @@ void ssim_gradient_rows(const SsimImages& job, int begin, int end, GrowingBuffer
     }
     const int y = enter - kHalf;
     if (y < begin) continue;
+    rows.load_counts(job, y);
+    const Column by_mean(rows, 0, y), by_squares(rows, 1, y), by_product(rows, 2, y);
     const size_t at = size_t(y) * n;
     for (int i = 0; i < n; i += kLanes) {
-      vfloat by_mean = rows.along_y(window, 0, y, i), by_squares = rows.along_y(window, 1, y, i);
-      vfloat by_product = rows.along_y(window, 2, y, i);
-      float means[kLanes], squares[kLanes], products[kLanes];
-      store(means, by_mean), store(squares, by_squares), store(products, by_product);
-      for (int l = 0; l < kLanes && i + l < n; ++l) {
-        const bool counts = !job.mask || job.mask[size_t(y) * job.width + (i + l) / 3];
-        const float x = job.rendered[at + i + l], t = job.target[at + i + l];
-        const float ssim = means[l] + 2.0f * x * squares[l] + t * products[l];
-        const float sign = x > t ? 1.0f : x < t ? -1.0f : 0.0f;
-        job.gradient[at + i + l] = counts ? job.l1_scale * sign + job.ssim_scale * ssim : 0.0f;
-      }
+      const int left = n - i;
+      const vfloat x = load_some(job.rendered + at + i, left), t = load_some(job.target + at + i, left);
+      const vfloat ssim =
+          by_mean.filtered(window, i) + splat(2.0f) * x * by_squares.filtered(window, i) + t * by_product.filtered(window, i);
+      const vfloat l1 = only_where(x > t, l1_scale) - only_where(x < t, l1_scale);
+      store_some(job.gradient + at + i, select(load(rows.counts + i) > zero, l1 + ssim_scale * ssim, zero), left);
     }
   }
 }

@@ -1,0 +1,248 @@
+"""Speed of the rasteriser alone: forward, backward, training steps and label views of a synthetic scene."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgc_ros.evaluation.bench_scene import BenchScene, make_camera, make_scene
+from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.rendering import (
+    Camera,
+    Render,
+    available_backends,
+    blend_weights,
+    label_image,
+    photometric_loss,
+    rasterize,
+)
+from cgc_ros.rendering.kernels import kernels
+from cgc_ros.segmentation.losses import contrastive_clustering_loss
+
+#: The scene that the headline figures are about, and the threads they are measured with.
+NUM_GAUSSIANS, WIDTH, HEIGHT, THREADS = 50_000, 320, 240, 2
+SAMPLED_PIXELS = 1024  # of the contrastive loss
+
+#: Gaussians, width, height, channels.
+FULL_TABLE = [
+    (count, width, height, channels)
+    for width, height in ((320, 240), (640, 480))
+    for count in (10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
+    for channels in ("20", "color")
+] + [(50_000, width, height, "features") for width, height in ((320, 240), (640, 480))]
+QUICK_TABLE = [(50_000, 320, 240, "20"), (50_000, 640, 480, "20")]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over calls. Processor time is summed over threads: it leaves out the waits of a loaded machine."""
+
+    wall_ms: float
+    cpu_ms: float
+
+
+def run_raster_bench(
+    *,
+    backend: str = "cpu",
+    threads: int = THREADS,
+    quick: bool = False,
+    compare_with_torch: bool = True,
+    on_progress: Callable[[str], None] = lambda stage: None,
+) -> dict:
+    """Measure the rasteriser; the keys are those of `cgc bench raster --json`.
+
+    Args:
+        backend: cpu or gsplat.
+        threads: of the CPU backend.
+        quick: two rows instead of the table over Gaussians, image sizes and channels.
+        compare_with_torch: time the plain PyTorch rasteriser, too (seconds).
+        on_progress: told what is measured next.
+    """
+    device = "cuda" if backend == "gsplat" else "cpu"
+    with _threads(threads):
+        on_progress(f"{NUM_GAUSSIANS:,} Gaussians at {WIDTH}x{HEIGHT}")
+        scene, camera = make_scene(NUM_GAUSSIANS).to(device), make_camera(WIDTH, HEIGHT, device)
+        forward, backward = time_render(scene, camera, "20", backend)
+        blends = count_blends(scene, camera, backend)
+        on_progress("training steps")
+        steps = time_training(scene, camera, backend)
+        on_progress("label views")
+        labels = time_labels(scene, make_camera(640, 480, device), backend)
+        figures = {
+            "benchmark": "raster",
+            "backend": backend,
+            "instruction_set": kernels.instruction_set(),
+            "threads": threads,
+            "raster_forward_ms": forward.wall_ms,
+            "raster_backward_ms": backward.wall_ms,
+            "raster_forward_cpu_ms": forward.cpu_ms,
+            "raster_backward_cpu_ms": backward.cpu_ms,
+            "blends_per_pixel": blends / (WIDTH * HEIGHT),
+            "raster_forward_ns_per_blend": 1e6 * forward.cpu_ms / blends,
+            "raster_backward_ns_per_blend": 1e6 * backward.cpu_ms / blends,
+            "train_steps_per_second": 1e3 / steps.wall_ms,
+            "train_step_cpu_ms": steps.cpu_ms,
+            "label_views_per_second": 1e3 / labels.wall_ms,
+            "label_view_cpu_ms": labels.cpu_ms,
+        }
+        if compare_with_torch:
+            on_progress("the plain PyTorch rasteriser")
+            reference = time_render(scene, camera, "20", "reference", calls=2, warm_up=0)
+            figures["torch_forward_ms"], figures["torch_backward_ms"] = (timing.wall_ms for timing in reference)
+            figures["speedup_over_torch"] = sum(t.wall_ms for t in reference) / (forward.wall_ms + backward.wall_ms)
+        if backend == "cpu" and not available_backends()["gsplat"]:
+            on_progress("gsplat on the GPU")
+            peer = time_render(scene.to("cuda"), make_camera(WIDTH, HEIGHT, "cuda"), "20", "gsplat")
+            figures["gsplat_forward_ms"], figures["gsplat_backward_ms"] = (timing.wall_ms for timing in peer)
+        figures["table"] = list(_table(QUICK_TABLE if quick else FULL_TABLE, backend, device, on_progress))
+    figures["machine"] = describe_machine()
+    return figures
+
+
+def time_render(
+    scene: BenchScene, camera: Camera, channels: str, backend: str, calls: int = 15, warm_up: int = 3
+) -> tuple[Timing, Timing]:
+    """Forward and backward, all gradients; channels "20" (colour, features, depth), "color" or "features"."""
+    leaves = [tensor.clone().requires_grad_() for tensor in (*scene.gaussians, scene.colors, scene.features)]
+    *gaussians, colors, features = leaves
+    wanted = {
+        "20": {"colors": colors, "features": features, "depth": True},
+        "color": {"colors": colors},
+        "features": {"features": features},
+    }[channels]
+    seeds: list[Tensor] = []
+    forward, backward = [], []
+    for call in range(warm_up + calls):
+        for leaf in leaves:
+            leaf.grad = None
+        start = _now(scene)
+        render = rasterize(*gaussians, camera, **wanted, backend=backend)
+        middle = _now(scene)
+        outputs = [image for image in (render.color, render.features, render.depth) if image is not None]
+        if not seeds:
+            generator = torch.Generator().manual_seed(0)
+            seeds = [torch.randn(image.shape, generator=generator).to(image.device) for image in outputs]
+        before = _now(scene)
+        torch.autograd.backward(outputs, seeds)
+        end = _now(scene)
+        if call >= warm_up:
+            forward.append((middle[0] - start[0], middle[1] - start[1]))
+            backward.append((end[0] - before[0], end[1] - before[1]))
+    return _median(forward), _median(backward)
+
+
+def time_training(scene: BenchScene, camera: Camera, backend: str, calls: int = 20, warm_up: int = 3) -> Timing:
+    """Steps that render colour and depth, compare both, cluster features at sampled pixels and move everything."""
+    model = _model_of(scene)
+    optimizer = GaussianAdam(model)
+    device = scene.means.device
+    with torch.no_grad():
+        target = rasterize(*scene.gaussians, camera, colors=scene.colors, depth=True, backend=backend)
+        labels = label_image(*scene.gaussians, camera, scene.object_ids, backend=backend)[0].flatten().long()
+    rates = dict.fromkeys(model.parameters, 1e-6)  # too small to change what is rendered
+    generator = torch.Generator().manual_seed(0)
+    times = []
+    for call in range(warm_up + calls):
+        start = _now(scene)
+        leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters.items()}
+        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
+        geometry = (leaves["means"], leaves["quats"], scales, opacities)
+        render = rasterize(*geometry, camera, colors=leaves["sh"], sh_degree=0, depth=True, backend=backend)
+        pixels = torch.randperm(camera.width * camera.height, generator=generator)[:SAMPLED_PIXELS].to(device)
+        sampled = blend_weights(*(t.detach() for t in geometry), camera, pixels, backend=backend)
+        loss = (
+            photometric_loss(render.color, target.color)
+            + _depth_loss(render, target)
+            + contrastive_clustering_loss(sampled.blend(leaves["features"]), labels[pixels])
+        )
+        loss.backward()
+        optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
+        end = _now(scene)
+        if call >= warm_up:
+            times.append((end[0] - start[0], end[1] - start[1]))
+    return _median(times)
+
+
+def time_labels(scene: BenchScene, camera: Camera, backend: str, calls: int = 15, warm_up: int = 3) -> Timing:
+    """A view's label image, with confidence and depth."""
+    times = []
+    for call in range(warm_up + calls):
+        start = _now(scene)
+        label_image(*scene.gaussians, camera, scene.object_ids, backend=backend)
+        end = _now(scene)
+        if call >= warm_up:
+            times.append((end[0] - start[0], end[1] - start[1]))
+    return _median(times)
+
+
+def count_blends(scene: BenchScene, camera: Camera, backend: str) -> int:
+    """Pairs of Gaussian and pixel that are blended: those that reach alpha 1/255 before the pixel is opaque."""
+    return blend_weights(*scene.gaussians, camera, None, backend=backend).values.numel()
+
+
+def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], None]) -> Iterator[dict]:
+    scenes: dict[int, BenchScene] = {}
+    for count, width, height, channels in rows:
+        on_progress(f"{count:,} Gaussians at {width}x{height}, {channels} channels")
+        if count not in scenes:
+            scenes = {count: make_scene(count).to(device)}
+        camera = make_camera(width, height, device)
+        forward, backward = time_render(scenes[count], camera, channels, backend, calls=9, warm_up=2)
+        blends = count_blends(scenes[count], camera, backend)
+        yield {
+            "gaussians": count,
+            "size": f"{width}x{height}",
+            "channels": channels,
+            "forward_ms": forward.wall_ms,
+            "backward_ms": backward.wall_ms,
+            "forward_cpu_ms": forward.cpu_ms,
+            "backward_cpu_ms": backward.cpu_ms,
+            "blends_per_pixel": blends / (width * height),
+            "forward_ns_per_blend": 1e6 * forward.cpu_ms / blends,
+            "backward_ns_per_blend": 1e6 * backward.cpu_ms / blends,
+        }
+
+
+def _model_of(scene: BenchScene) -> GaussianModel:
+    model = GaussianModel(sh_degree=0, device=scene.means.device)
+    harmonics = ((scene.colors - 0.5) / 0.28209479177387814)[:, None]
+    values = (scene.means, scene.quats, scene.scales.log(), torch.logit(scene.opacities), harmonics, scene.features)
+    model.parameters = {name: value.clone() for name, value in zip(model.row_shapes(), values, strict=True)}
+    model.moments = {
+        name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()
+    }
+    return model
+
+
+def _depth_loss(render: Render, target: Render) -> Tensor:
+    return 0.1 * (render.depth - target.depth).abs().mean()
+
+
+def _now(scene: BenchScene) -> tuple[float, float]:
+    """Wall and processor time, seconds; work given to a GPU is waited for."""
+    if scene.means.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def _median(times: list[tuple[float, float]]) -> Timing:
+    wall, cpu = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
+    return Timing(wall, cpu)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
