@@ -3,6 +3,7 @@ afterwards.
 """
 
 import itertools
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,23 @@ def test_a_label_worker_that_raises_is_named_and_goes_on():
         rig.session.objects = whole
         count = len(labels)
         rig.wait(lambda: len(labels) > count, do=rig.send, every=0.05)
+
+
+def test_a_label_image_that_takes_too_long_is_named_and_replaced_by_the_newest():
+    with Rig() as rig:
+        rig.connect()
+        labels = rig.listen(Image, "cgc/segmentation/image")
+        rig.wait(lambda: labels, do=rig.send, every=0.05)
+        released = threading.Event()
+        slow = rig.node._labels._render
+        rig.node._labels._render = lambda view: (released.wait(5.0), slow(view))[1]
+        rig.wait(lambda: "late_labels" in rig.faults(), 2.5, do=rig.send, every=0.05)
+        newest = rig.send()
+        time.sleep(0.1)
+        count = len(labels)
+        released.set()
+        rig.wait(lambda: labels[-1].header == newest, 2.0)
+        assert len(labels) - count <= 2  # the one that was stuck, then the newest: none between
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

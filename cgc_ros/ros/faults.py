@@ -116,6 +116,9 @@ FAULTS: dict[str, FaultKind] = {
     "out_of_memory": FaultKind(
         WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0
     ),
+    "late_labels": FaultKind(
+        WARN, "the machine is too slow: use smaller images, set label_rate or max_steps_per_second"
+    ),
     "label_failed": FaultKind(ERROR, "rendering for topics failed; please report it with the log"),
     # the node itself
     "configure_failed": FaultKind(

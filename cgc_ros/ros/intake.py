@@ -23,6 +23,7 @@ from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_ma
 from cgc_ros.ros.conversions.objects import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
+from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
 from cgc_ros.transform_buffer import TransformError
@@ -71,6 +72,23 @@ class IntakeSettings:
     transform_timeout: float = 0.3
     clock_jump: float = 1.0
     guard: GuardSettings = GuardSettings()
+
+    @staticmethod
+    def from_parameters(p: NodeParameters, image_topic: str) -> IntakeSettings:
+        """What the node's parameters say about images that come on this topic."""
+        return IntakeSettings(
+            camera_frame=p.camera_frame,
+            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in image_topic),
+            depth_unit=p.depth_unit,
+            sync_tolerance=p.sync_tolerance,
+            sync_wait=p.sync_wait,
+            masks_wait=p.masks_wait,
+            use_masks=p.mask_source == "topic",
+            mapping_rate=p.mapping_rate,
+            transform_timeout=p.transform_timeout,
+            clock_jump=p.clock_jump,
+            guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
+        )
 
 
 @dataclass(frozen=True)

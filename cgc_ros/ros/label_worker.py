@@ -42,6 +42,7 @@ class LabelWorker:
         self._shortest_period_s, self._on_error = shortest_period_s, on_error
         self._condition = threading.Condition()
         self._waiting: View | None = None
+        self._in_work: View | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.newest_view: View | None = None
@@ -85,6 +86,11 @@ class LabelWorker:
         self.newest = labelled
         return labelled
 
+    def waited_s(self, now_ns: int) -> float:
+        """How long the view in work, or the one that waits, has been here; 0 where there is none."""
+        view = self._in_work or self._waiting
+        return 0.0 if view is None else (now_ns - view.arrived_ns) * 1e-9
+
     def clear(self) -> None:
         """Forget the views: the node was deactivated."""
         with self._condition:
@@ -105,6 +111,7 @@ class LabelWorker:
                 view, self._waiting = self._waiting, None
             if view is None:
                 continue
+            self._in_work = view
             last = time.monotonic()
             try:
                 labelled = LabelledView(view, self._render(view))
@@ -112,6 +119,8 @@ class LabelWorker:
                 self._publish(labelled)
             except Exception as error:  # reported by name; the next view gets its chance
                 self._on_error(error)
+            finally:
+                self._in_work = None
 
 
 class LatencyMeter:

@@ -1,5 +1,4 @@
-"""The managed node: one mapping session, its inputs, its outputs, its services. Threads are as in docs/architecture.md.
-"""
+"""The managed node: one mapping session, its inputs, its outputs and its services, made and taken down by lifecycle."""
 
 from __future__ import annotations
 
@@ -12,7 +11,6 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.frame_guard import GuardSettings
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
@@ -58,6 +56,8 @@ class CgcNode(LifecycleNode):
         self._inputs: Inputs | None = None
         self._labels: LabelWorker | None = None
         self._outputs: OutputWorker | None = None
+        self._objects: ObjectCache | None = None
+        self._transforms: TransformSource | None = None
         self._activated_ns: int | None = None
         self._latency = LatencyMeter()
         self._faults = FaultBoard(time.monotonic_ns)
@@ -136,18 +136,17 @@ class CgcNode(LifecycleNode):
         self._session.start()
         self._session.call(lambda _: lower_thread_priority(parameters.training_niceness))
         self._session.pause(True)
-        self._transforms = TransformSource(
-            create_buffer(
-                parameters.transform_buffer if parameters.pose_source == "tf" else "buffer",
-                parameters.transform_history,
-            ),
-            round(parameters.clock_jump * 1e9),
-            self._on_refused_transform,
-        )
+        buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
+        buffer = create_buffer(buffer_kind, parameters.transform_history)
+        self._transforms = TransformSource(buffer, round(parameters.clock_jump * 1e9), self._on_refused_transform)
         self._topics = Publishers(self)
         self._labels = LabelWorker(
-            self._render_labels, self._publish_labels, lambda: self._topics.listeners("labels", "overlay") > 0,
-            lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0, self._on_output_error)
+            self._render_labels,
+            self._publish_labels,
+            lambda: self._topics.listeners("labels", "overlay") > 0,
+            lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0,
+            self._on_output_error,
+        )
         self._objects = ObjectCache(self._newest_snapshot)
         self._outputs = OutputWorker(
             self._topics,
@@ -175,7 +174,10 @@ class CgcNode(LifecycleNode):
         )
         if parameters.load_on_start:
             self._service_set.load(parameters.load_on_start)
-        self.get_logger().info(f"configured: map frame {parameters.map_frame!r}, masks from {parameters.mask_source}")
+        self.get_logger().info(
+            f"configured: poses in {parameters.map_frame!r} from {parameters.pose_source} ({type(buffer).__name__}), "
+            f"masks from {parameters.mask_source}"
+        )
 
     def _stop_inputs(self) -> None:
         self._activated_ns = None
@@ -200,6 +202,7 @@ class CgcNode(LifecycleNode):
         if self._session is not None:
             self._session.stop()
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
+        self._transforms = self._objects = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown
@@ -212,26 +215,19 @@ class CgcNode(LifecycleNode):
             self.get_logger().error(f"the map was not saved: {error}")
 
     def _intake_settings(self) -> IntakeSettings:
-        p = self.parameters
-        topic = self.resolve_topic_name("image")
-        return IntakeSettings(
-            camera_frame=p.camera_frame,
-            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in topic),
-            depth_unit=p.depth_unit,
-            sync_tolerance=p.sync_tolerance,
-            sync_wait=p.sync_wait,
-            masks_wait=p.masks_wait,
-            use_masks=p.mask_source == "topic",
-            mapping_rate=p.mapping_rate,
-            transform_timeout=p.transform_timeout,
-            clock_jump=p.clock_jump,
-            guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
-        )
+        return IntakeSettings.from_parameters(self.parameters, self.resolve_topic_name("image"))
 
     def _watched(self) -> Watched:
         return Watched(
-            self.parameters, self._state_machine.current_state[1], self._session, self._intake, self._inputs,
-            self._activated_ns, self._latency)
+            self.parameters,
+            self._state_machine.current_state[1],
+            self._session,
+            self._intake,
+            self._inputs,
+            self._labels,
+            self._activated_ns,
+            self._latency,
+        )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:
         if self._inputs is not None:
@@ -239,15 +235,13 @@ class CgcNode(LifecycleNode):
         elif self._intake is not None:
             self._intake.configure(self._intake_settings())
         if self._session is not None:
-            self._session.max_steps_per_second, self._session.snapshot_period = (
-                parameters.max_steps_per_second,
-                parameters.snapshot_period,
-            )
+            self._session.max_steps_per_second = parameters.max_steps_per_second
+            self._session.snapshot_period = parameters.snapshot_period
 
     def _answerer(self) -> Answerer:
         return Answerer(
-            self._newest_snapshot(), self._objects, self.parameters,
-            lambda target, source: self._transforms.lookup(target, source), self._labels.current)
+            self._newest_snapshot(), self._objects, self.parameters, self._transforms.lookup, self._labels.current
+        )
 
     def _newest_snapshot(self) -> MapSnapshot | None:
         return self._session.snapshot if self._session is not None else None
@@ -265,9 +259,7 @@ class CgcNode(LifecycleNode):
         if self._topics.listeners("labels"):
             self._topics.publish("labels", encode_image(labelled.labels, "mono16", labelled.view.header))
         since_stamp_ns = self.get_clock().now().nanoseconds - labelled.view.stamp_ns
-        if (
-            not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS
-        ):  # stamps of another clock: what can be measured is the time since arrival
+        if not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS:  # stamps of another clock: only the time since arrival is known
             since_stamp_ns = time.monotonic_ns() - labelled.view.arrived_ns
         self._latency.add(since_stamp_ns * 1e-9)
 

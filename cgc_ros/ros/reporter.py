@@ -19,7 +19,7 @@ from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import Intake
-from cgc_ros.ros.label_worker import LatencyMeter
+from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import STREAM
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
 _REPORT_PERIOD_S = 1.0
+_LATE_LABEL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Watched:
     session: MappingSession | None
     intake: Intake | None
     inputs: Inputs | None
+    labels: LabelWorker | None
     activated_ns: int | None  # monotonic
     latency: LatencyMeter
 
@@ -76,6 +78,7 @@ class Reporter:
     def _report(self) -> None:
         watched, now = self._watched(), time.monotonic_ns()
         self._watch_images(watched, now)
+        self._watch_labels(watched, now)
         status = watched.session.status() if watched.session is not None else None
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
@@ -102,6 +105,11 @@ class Reporter:
             count = inputs.image.count_publishers()
             why = f"{count} publisher(s), so QoS or the network is the reason" if count else "it has no publisher"
             self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")
+
+    def _watch_labels(self, watched: Watched, now_ns: int) -> None:
+        waited_s = watched.labels.waited_s(now_ns) if watched.labels is not None else 0.0
+        if waited_s > _LATE_LABEL_S:
+            self._faults.report("late_labels", f"the newest view has waited {waited_s:.1f} s for its label image")
 
 
 def _numbers(status: MapStatus) -> dict[str, object]:
