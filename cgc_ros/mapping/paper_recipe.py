@@ -129,7 +129,13 @@ class PaperMapper(Mapper):
         confidence = clusters.confidence[rows.cpu().numpy()]
         row_of = members.cpu().numpy()
         records = self._survey(dict(zip(ids.tolist(), confidence.tolist(), strict=True)))
-        layer.state = ObjectState(uids.copy(), ids[row_of].astype(np.int32), confidence[row_of], records)
+        layer.state = ObjectState(
+            uids=uids.copy(),
+            ids=ids[row_of].astype(np.int32),
+            confidence=confidence[row_of],
+            records=records,
+            undecided=np.zeros(len(uids), dtype=bool),
+        )
 
     def snapshot(self) -> PaperSnapshot:
         """An immutable copy of the map as it is now; labels are those of the last clustering's centroids."""
