@@ -112,6 +112,13 @@ def test_faults_of_the_session_reach_the_user():
         rig.wait(lambda: "mapping_failed" in rig.faults(), 2.0)
 
 
+def test_a_viewer_that_cannot_start_is_named_and_mapping_goes_on():
+    with Rig(viewer=True, viewer_host="203.0.113.7") as rig:  # an address this machine does not have
+        rig.wait(lambda: "viewer_failed" in rig.faults(), 2.0)
+        rig.connect()
+        rig.wait(lambda: rig.session.frames, do=rig.send, every=0.05)
+
+
 def test_poses_from_a_topic():
     with Rig(pose_source="pose") as rig:
         rig.connect()

@@ -1,6 +1,7 @@
 """The managed node over real DDS, its map faked: topics, services, parameters, lifecycle."""
 
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -238,6 +239,11 @@ def test_the_map_is_saved_on_shutdown(tmp_path):
     with Rig(map_directory=str(tmp_path), save_on_shutdown="last"):
         pass
     assert (tmp_path / "last.cgc").read_text() == "fake map"
+
+
+def test_the_viewer_is_served_while_the_node_is_configured():
+    with Rig(viewer=True, viewer_port=0) as rig:
+        assert urllib.request.urlopen(rig.node._viewer.url, timeout=5.0).status == 200
 
 
 def test_two_nodes_side_by_side_in_namespaces():

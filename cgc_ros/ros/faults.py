@@ -124,6 +124,9 @@ FAULTS: dict[str, FaultKind] = {
     "configure_failed": FaultKind(
         ERROR, "correct the parameter that the message names, then configure the node again", 1e9
     ),
+    "viewer_failed": FaultKind(
+        WARN, "everything else goes on; choose another viewer_port, or install viser (pip install viser)", 1e9
+    ),
     # storage and requests
     "save_failed": FaultKind(
         ERROR, "free disk space, make map_directory writable, call ~/save_map again; the map in memory is intact", 60.0

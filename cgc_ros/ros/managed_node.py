@@ -23,13 +23,14 @@ from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
-from cgc_ros.ros.session_factory import create_session
+from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, start_viewer
 from cgc_ros.ros.thread_priority import lower_thread_priority
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
+    from cgc_ros.viewer import MapViewer
 
 _FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCCESS
 
@@ -58,6 +59,7 @@ class CgcNode(LifecycleNode):
         self._outputs: OutputWorker | None = None
         self._objects: ObjectCache | None = None
         self._transforms: TransformSource | None = None
+        self._viewer: MapViewer | None = None
         self._activated_ns: int | None = None
         self._latency = LatencyMeter()
         self._faults = FaultBoard(time.monotonic_ns)
@@ -172,12 +174,24 @@ class CgcNode(LifecycleNode):
             self._answerer,
             self._forget_views,
         )
+        self._start_viewer(parameters)
         if parameters.load_on_start:
             self._service_set.load(parameters.load_on_start)
         self.get_logger().info(
             f"configured: poses in {parameters.map_frame!r} from {parameters.pose_source} ({type(buffer).__name__}), "
             f"masks from {parameters.mask_source}"
         )
+
+    def _start_viewer(self, parameters: NodeParameters) -> None:
+        if not parameters.viewer:
+            return
+        try:
+            self._viewer = start_viewer(self._session, parameters.viewer_host, parameters.viewer_port)
+        except ViewerUnavailableError as error:  # a page less is no reason not to map
+            self.get_logger().error(f"no viewer: {error}")
+            self._faults.report("viewer_failed", str(error))
+        else:
+            self.get_logger().info(f"watch the map grow: {self._viewer.url}")
 
     def _stop_inputs(self) -> None:
         self._activated_ns = None
@@ -199,10 +213,12 @@ class CgcNode(LifecycleNode):
             self._service_set.destroy()
         if self._topics is not None:
             self._topics.destroy()
+        if self._viewer is not None:
+            self._viewer.stop()
         if self._session is not None:
             self._session.stop()
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
-        self._transforms = self._objects = None
+        self._transforms = self._objects = self._viewer = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown

@@ -123,6 +123,13 @@ class NodeParameters:
     )
     max_query_points: int = _parameter(200_000, "most points of all objects together in one reply", (1, 10_000_000))
     max_render_pixels: int = _parameter(4_000_000, "largest view that ~/render_view renders, pixels", (1, 100_000_000))
+    viewer: bool = _parameter(False, "serve the live web viewer", when=CONFIGURE)
+    viewer_host: str = _parameter(
+        "127.0.0.1", "address the viewer listens on; 0.0.0.0: the whole network, without a password", when=CONFIGURE
+    )
+    viewer_port: int = _parameter(
+        8080, "port of the viewer; the next free one where it is busy", (0, 65535), when=CONFIGURE
+    )
     # map
     mapping_rate: float = _parameter(
         10.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))

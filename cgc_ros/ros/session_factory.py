@@ -1,4 +1,4 @@
-"""The mapping session that the node's parameters ask for."""
+"""The mapping session that the node's parameters ask for, and the viewer on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cgc_ros.ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
+    from cgc_ros.viewer import MapViewer
 
 
 def create_session(parameters: NodeParameters) -> MappingSession:
@@ -20,6 +21,24 @@ def create_session(parameters: NodeParameters) -> MappingSession:
     )
     session.max_steps_per_second = parameters.max_steps_per_second
     return session
+
+
+class ViewerUnavailableError(RuntimeError):
+    """The viewer cannot be served; the message says why."""
+
+
+def start_viewer(session: MappingSession, host: str, port: int) -> MapViewer:
+    """The live web viewer of a session, serving. Raises ViewerUnavailableError."""
+    try:
+        from cgc_ros.viewer import MapViewer, ViewerError
+    except ImportError as error:
+        raise ViewerUnavailableError(f"{error.name} is not installed") from error
+    viewer = MapViewer(session, host=host, port=port)
+    try:
+        viewer.start()
+    except ViewerError as error:
+        raise ViewerUnavailableError(str(error)) from error
+    return viewer
 
 
 def _mask_source(parameters: NodeParameters):
