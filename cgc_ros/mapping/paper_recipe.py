@@ -19,6 +19,7 @@ from cgc_ros.frame import UNLABELLED, Frame
 from cgc_ros.mapping.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper
 from cgc_ros.mapping.paper_points import initial_gaussians
 from cgc_ros.mapping.paper_training import PaperTrainer, ScreenMotion, render_features
@@ -42,7 +43,7 @@ class PaperSnapshot(MapSnapshot):
     @torch.no_grad()
     def segment(self, camera: Camera) -> np.ndarray:
         """Object ids of any view by the nearest centroid to each pixel's feature, [H, W] uint16, 65535 unlabelled."""
-        image, alpha = render_features(self.model, camera, self.backend)
+        image, alpha = render_features(self.model, camera.to(self.model.device), self.backend)
         labels = label_features(image, alpha, self.centroids, self.centroid_ids, KNOWN_ALPHA)
         return torch.where(labels >= 0, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
@@ -105,8 +106,8 @@ class PaperMapper(Mapper):
         keyframe = self._next_view()
         report, motion = self.trainer.step(keyframe, self.steps, self.progress, self.extent)
         keyframe.steps += 1
-        memory = 0.0 if np.isnan(self.train_psnr) else PSNR_MEMORY
-        self.train_psnr = (memory and memory * self.train_psnr) + (1 - memory) * report.psnr
+        before = report.psnr if np.isnan(self.train_psnr) else self.train_psnr
+        self.train_psnr = PSNR_MEMORY * before + (1 - PSNR_MEMORY) * report.psnr
         self.progress = self._progress()
         self._control_density(motion)
         self.finished = self.progress >= 1.0
@@ -122,12 +123,12 @@ class PaperMapper(Mapper):
         clusters = cluster_features(features, paper.cluster_sample, paper.cluster_share, self.rng)
         if len(clusters.centroids) == 0:
             return
-        rows, members = torch.unique(nearest_centroid(features, clusters.centroids), return_inverse=True)
+        nearest = nearest_centroid(features, clusters.centroids).cpu().numpy()
+        rows, row_of = np.unique(nearest, return_inverse=True)  # clusters that keep any Gaussian, without gaps
         uids = self.model.uids.cpu().numpy()
-        ids = layer.registry.assign(members.cpu().numpy(), uids)
-        self.segmenter.prototypes, self.segmenter.prototype_ids = clusters.centroids[rows], ids
-        confidence = clusters.confidence[rows.cpu().numpy()]
-        row_of = members.cpu().numpy()
+        ids = layer.registry.assign(row_of, uids)
+        self.segmenter.prototypes, self.segmenter.prototype_ids = clusters.centroids[torch.from_numpy(rows)], ids
+        confidence = clusters.confidence[rows]
         records = self._survey(dict(zip(ids.tolist(), confidence.tolist(), strict=True)))
         layer.state = ObjectState(
             uids=uids.copy(),
@@ -150,7 +151,7 @@ class PaperMapper(Mapper):
         """Write the map with its objects as of now; raises MapFileError."""
         if len(self.model) and self._last["clusters"][0] != self.steps:
             self.update_objects()
-        super().save(path)
+        save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:
         """Replace this map by a file's, a finished run; raises MapFileError and then stays as it was."""
