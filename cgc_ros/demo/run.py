@@ -35,7 +35,7 @@ _REMAPS = {
     "depth": "/camera/depth/image_raw",
     "masks": "/camera/masks",
 }
-_CAMERA_TOPIC = "/camera/color/image_raw/compressed"
+CAMERA_TOPIC = "/camera/color/image_raw/compressed"
 
 
 def run_demo(
@@ -68,13 +68,13 @@ def _run(
     if masks == "given" and not sequence.has_masks:
         raise DemoError(f"{recording} has no masks: use masks 'graph'")
     folder.mkdir(parents=True, exist_ok=True)
-    _isolate()
+    isolate()
     parameters = {"mask_source": "topic" if use_given else "graph", "objects_rate": 1.0, "render_rate": 2.0}
     with ExitStack() as stack:
         node = stack.enter_context(
-            Companion("node", "cgc_ros.ros.node", _node_arguments(parameters), folder / "node.log")
+            Companion("node", "cgc_ros.ros.node", node_arguments(parameters), folder / "node.log")
         )
-        observer = stack.enter_context(Observer(_CAMERA_TOPIC))
+        observer = stack.enter_context(Observer(CAMERA_TOPIC))
         bar = stack.enter_context(_Display(console, len(sequence) / rate + settle))
         _wait(
             bar,
@@ -132,14 +132,15 @@ def _run(
     return summary, folder
 
 
-def _isolate() -> None:
+def isolate() -> None:
     """A domain of this demo's own on this machine only, so that a robot nearby neither hears nor disturbs it."""
     os.environ.setdefault("ROS_DOMAIN_ID", str(random.randrange(1, 100)))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     prepare_transports()
 
 
-def _node_arguments(parameters: dict[str, object]) -> list[str]:
+def node_arguments(parameters: dict[str, object]) -> list[str]:
+    """Of `python -m cgc_ros.ros.node`: the parameter file, these parameters over it, and the player's topics."""
     arguments = ["--ros-args"]
     defaults = _ROOT / "config" / "cgc.yaml"
     if defaults.is_file():

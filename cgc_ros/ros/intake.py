@@ -122,7 +122,7 @@ class Intake:
         self._poses = PoseQueue(lookup, self._posed, self._pose_lost, max_wait_ns=0)
         self._guard = FrameGuard(settings.guard)
         self._newest_stamp = 0
-        self._last_mapped_ns = 0
+        self._mapped_until_ns = 0
         self._format: tuple[str, tuple[int, ...]] | None = None
         self._reported_lost: dict[str, int] = {}
         self.configure(settings)
@@ -262,12 +262,22 @@ class Intake:
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
         view = replace(view, map_from_camera=map_from_camera)
         self._on_view(view)
-        rate = self._settings.mapping_rate
-        if rate > 0 and 0 <= view.stamp_ns - self._last_mapped_ns < 0.95e9 / rate:  # stamps jitter
+        if not self._is_mapped(view.stamp_ns):
             self.dropped["mapping_rate"] += 1
             return
-        self._last_mapped_ns = view.stamp_ns
         self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
+
+    def _is_mapped(self, stamp_ns: int) -> bool:
+        """Whether mapping_rate leaves room for a frame of this stamp; half a period of jitter is forgiven."""
+        if self._settings.mapping_rate <= 0:
+            return True
+        period_ns = round(1e9 / self._settings.mapping_rate)
+        if abs(stamp_ns - self._mapped_until_ns) > 2 * period_ns:  # the first frame, a pause, or a jump of the clock
+            self._mapped_until_ns = stamp_ns
+        if stamp_ns < self._mapped_until_ns - period_ns // 2:
+            return False
+        self._mapped_until_ns += period_ns
+        return True
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
         self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))

@@ -132,7 +132,7 @@ class NodeParameters:
     )
     # map
     mapping_rate: float = _parameter(
-        10.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))
+        5.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))
     max_steps_per_second: float = _parameter(
         0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
     )
