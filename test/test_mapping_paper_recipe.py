@@ -128,6 +128,18 @@ def test_ids_last_through_a_new_clustering(trained, sequence):
     assert (mapper.snapshot().segment(camera) == before).mean() > 0.9
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_features_learn_from_masks_that_come_after_their_frame(sequence, masked):
+    mapper = create_mapper(replace(CONFIG, paper=replace(PAPER, contrastive_every=1)))
+    mapper.add_frame(replace(sequence[0], masks=None))
+    mapper.step()
+    before = mapper.model.features.clone()
+    if masked:
+        assert mapper.add_masks(0, sequence[0].masks)
+    mapper.step()
+    assert (mapper.model.features != before).any() == masked
+
+
 def test_a_frame_that_does_not_fit_is_refused(sequence):
     mapper = create_mapper(CONFIG)
     with pytest.raises(FrameError, match="bad_pose|pose"):
