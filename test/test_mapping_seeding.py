@@ -10,6 +10,7 @@ from cgc_ros.frame import Intrinsics
 from cgc_ros.gaussians.surface import rotation_matrices
 from cgc_ros.mapping.config import SeedingConfig
 from cgc_ros.mapping.seeding import (
+    SeedDensity,
     backproject,
     detail,
     quats_facing,
@@ -36,16 +37,29 @@ def test_detail_is_where_the_texture_is():
 def test_density_follows_detail_and_skips_what_is_covered():
     image = half_textured_image()
     everywhere = np.ones((48, 64), dtype=bool)
-    empty = seed_density(image, everywhere, None, CONFIG)
+    empty = seed_density(image, everywhere, None, CONFIG).missing
     assert empty[:, 40:].mean() > 3 * empty[:, :24].mean() > 0
     perfect = (image / 255.0).astype(np.float32)
-    assert seed_density(image, everywhere, (perfect, everywhere), CONFIG).max() < 1e-6
-    assert (seed_density(image, ~everywhere, None, CONFIG) == 0).all()
+    assert seed_density(image, everywhere, (perfect, everywhere), CONFIG).missing.max() < 1e-6
+    assert (seed_density(image, ~everywhere, None, CONFIG).missing == 0).all()
+
+
+def test_what_is_added_to_a_covered_surface_is_as_fine_as_the_image():
+    """A blurred render lacks detail: few Gaussians are added, yet each as small as the image's own detail asks for."""
+    image = half_textured_image()
+    everywhere = np.ones((48, 64), dtype=bool)
+    blurred = np.full((48, 64, 3), 0.5, np.float32)
+    from_nothing = seed_density(image, everywhere, None, CONFIG)
+    lacking = seed_density(image, everywhere, (blurred, everywhere), CONFIG)
+    assert lacking.missing.sum() < 0.5 * from_nothing.missing.sum()
+    np.testing.assert_allclose(lacking.detail, from_nothing.detail)
 
 
 def test_density_never_exceeds_the_cap():
     config = SeedingConfig(max_per_keyframe=50)
-    assert seed_density(half_textured_image(), np.ones((48, 64), dtype=bool), None, config).sum() == pytest.approx(50)
+    assert seed_density(
+        half_textured_image(), np.ones((48, 64), dtype=bool), None, config
+    ).missing.sum() == pytest.approx(50)
 
 
 def slanted_plane(normal: np.ndarray, distance: float) -> np.ndarray:
@@ -78,7 +92,7 @@ def test_seeds_lie_on_the_surface_in_the_map_frame_and_cover_it():
     depth = np.full((48, 64), 2.0, np.float32)
     pose = np.eye(4)
     pose[:3, 3] = (1.0, 2.0, 3.0)
-    density = np.full((48, 64), 0.25)
+    density = SeedDensity(np.full((48, 64), 0.25), np.full((48, 64), 0.25))
     seeds = seed_gaussians(half_textured_image(), depth, INTRINSICS, pose, density, CONFIG, np.random.default_rng(0))
     assert len(seeds) == pytest.approx(0.25 * 48 * 64, rel=0.1)
     np.testing.assert_allclose(seeds.means[:, 2], 5.0, atol=1e-5)

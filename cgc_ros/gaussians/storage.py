@@ -33,6 +33,7 @@ def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> No
                 stream.write(save(arrays, metadata=metadata))
                 stream.flush()
                 os.fsync(stream.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -77,3 +78,10 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
         digest.update(f"{name}:{value.dtype.str}:{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

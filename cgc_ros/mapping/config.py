@@ -80,6 +80,7 @@ class SegmentationConfig:
     contrastive_rate: float = 1e-2
     spatial_every: int = 25
     spatial_sample: int = 400
+    revote_every: int = 3  # steps after which the keyframe whose votes are oldest votes again: Gaussians move
     votes_per_step: int = 2  # keyframes with new masks that vote in one step
     cluster_every: int = 40  # steps after which all masks are associated anew, or earlier with
     min_news: int = 3  # this many new keyframes, or
@@ -88,7 +89,7 @@ class SegmentationConfig:
     vote_scale: float = 0.5  # image scale at which masks vote
     consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object
     purity: float = 0.65  # a mask that other views scatter more than this covers several objects and is left out
-    min_likeness: float = 0.85  # cosine from which a Gaussian without votes takes the object of the likest prototype
+    min_likeness: float = 0.85  # cosine from which a Gaussian that votes leave open takes the likest prototype's object
     min_views: int = 2  # keyframes that must support an object
     min_gaussians: int = 8  # that carry it
 

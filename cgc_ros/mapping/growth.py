@@ -12,13 +12,13 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import DensityConfig, SeedingConfig
 from cgc_ros.mapping.density import make_room
 from cgc_ros.mapping.depth_source import SeedDepth
-from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.mapping.seeding import seed_density, seed_gaussians
+from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 from cgc_ros.rendering import Camera, Render
 
 
 class MapGrowth:
-    """Adds Gaussians to a model under its cap. `render` gives colour, depth and opacity of any view, without gradients."""
+    """Adds Gaussians to a model under its cap. `render` gives colour, depth and opacity of any view, no gradients."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class MapGrowth:
         return self._add(keyframe, depth, seed_density(keyframe.image, usable, rendered, self.seeding), step)
 
     def refine(self, keyframe: Keyframe, step: int) -> int:
-        """Gaussians where a trained keyframe still lacks detail, on the measured or else the rendered surface; how many."""
+        """Gaussians where a trained keyframe still lacks detail, on the measured or rendered surface; how many."""
         if len(self.model) == 0:
             return 0
         color, alpha, map_depth = self._view(keyframe)
@@ -69,8 +69,8 @@ class MapGrowth:
         view = self.render(keyframe.camera(1.0, self.model.device))
         return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
 
-    def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: np.ndarray, step: int, spare: bool = False) -> int:
-        """Draw Gaussians from a density; `spare`: only into rows that are free, else the least important ones give way."""
+    def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: SeedDensity, step: int, spare: bool = False) -> int:
+        """Draw Gaussians; `spare`: only into rows that are free, else the least important ones give way."""
         seeds = seed_gaussians(
             keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
         )

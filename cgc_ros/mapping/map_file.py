@@ -15,6 +15,7 @@ from cgc_ros.gaussians.model import FEATURE_DIM
 from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "objects/uids": layer.state.uids,
         "objects/ids": layer.state.ids,
         "objects/confidence": layer.state.confidence,
+        "objects/undecided": layer.state.undecided,
+        "memory/uids": layer.memory.uids,
+        "memory/objects": layer.memory.objects,
+        "memory/weights": layer.memory.weights,
         "prototypes/ids": mapper.segmenter.prototype_ids,
         "prototypes/features": mapper.segmenter.prototypes.cpu().numpy(),
     }
@@ -54,6 +59,8 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "next_object_id": layer.registry.next_id,
         "missing": layer.registry.missing,
         "first_seen": layer.first_seen,
+        "memory_views": layer.memory.views,
+        "memory_stamp_ns": layer.memory.stamp_ns,
         "objects": [asdict(record) for record in layer.state.records.values()],
         "names": mapper.names,
         "up": list(mapper.config.up),
@@ -70,7 +77,20 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         rows = {name: arrays[f"rows/{name}"] for name in ROW_ARRAYS}
         _check_gaussians(path, parameters, rows, info, mapper)
         records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
-        state = ObjectState(arrays["objects/uids"], arrays["objects/ids"], arrays["objects/confidence"], records)
+        state = ObjectState(
+            arrays["objects/uids"],
+            arrays["objects/ids"],
+            arrays["objects/confidence"],
+            records,
+            arrays["objects/undecided"],
+        )
+        memory = VoteMemory(
+            arrays["memory/uids"],
+            arrays["memory/objects"],
+            arrays["memory/weights"],
+            {int(key): int(value) for key, value in info["memory_views"].items()},
+            int(info["memory_stamp_ns"]),
+        )
         prototypes = _read_prototypes(arrays)
         numbers = {
             name: info[name]
@@ -91,7 +111,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     for name, value in rows.items():
         setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
     model.next_uid = int(numbers["next_uid"])
-    layer.state, layer.first_seen = state, first_seen
+    layer.state, layer.first_seen, layer.memory = state, first_seen, memory
     mapper.segmenter.prototype_ids, mapper.segmenter.prototypes = prototypes[0], prototypes[1].to(model.device)
     layer.registry.next_id, layer.registry.missing = int(numbers["next_object_id"]), missing
     layer.registry.members = {

@@ -160,7 +160,8 @@ class Mapper:
         self.depth_source.device = self.device
 
     def save(self, path: str | Path) -> None:
-        """Write the map to a file, whole or not at all; raises MapFileError."""
+        """Write the map to a file, whole or not at all, its objects brought up to date; raises MapFileError."""
+        self.segmenter.refresh(self.keyframes, self.steps)
         save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:

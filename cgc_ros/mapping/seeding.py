@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -24,18 +26,24 @@ def detail(image: np.ndarray) -> np.ndarray:
     return np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), cv2.CV_32F))
 
 
+@dataclass(frozen=True)
+class SeedDensity:
+    """How many Gaussians a view asks for, per pixel."""
+
+    detail: np.ndarray  # [H, W] all that the image's detail asks for; sets the size of a Gaussian
+    missing: np.ndarray  # [H, W] the part of it that is to be added
+
+
 def seed_density(
     image: np.ndarray,  # [H, W, 3] uint8
     usable: np.ndarray,  # [H, W] bool: pixels with a depth to seed at
-    rendered: tuple[np.ndarray, np.ndarray]
-    | None,  # colour [H, W, 3] 0..1 and covered [H, W] bool of the map in this view
+    rendered: tuple[np.ndarray, np.ndarray] | None,  # colour [H, W, 3] 0..1 and covered [H, W] bool of the map's view
     config: SeedingConfig,
-) -> np.ndarray:
-    """Wanted new Gaussians per pixel, [H, W]: the image's detail where nothing is, the detail the render lacks
-    elsewhere.
+) -> SeedDensity:
+    """The image's detail where nothing is mapped, a share of the detail the render lacks elsewhere.
 
-    The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for Large-
-    Scale Novel View Synthesis from Unposed Images (2025), section 4.
+    The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for
+    Large-Scale Novel View Synthesis from Unposed Images (2025), section 4.
     """
     # Densities are those for an image of 640 pixels' width; a smaller image of the same scene needs more per pixel.
     finer = float(np.clip((640 / image.shape[1]) ** 2, 0.25, 6.0))
@@ -46,12 +54,13 @@ def seed_density(
         )
 
     wanted = density(image)
+    missing = wanted
     if rendered is not None:
         color, covered = rendered
-        lacking = config.refine_share * np.clip(wanted - density(color), 0.0, None)
-        wanted = np.where(covered, lacking, wanted)
-    wanted = np.where(usable, wanted, 0.0)
-    return wanted * min(1.0, config.max_per_keyframe / max(wanted.sum(), 1e-9))
+        missing = np.where(covered, config.refine_share * np.clip(wanted - density(color), 0.0, None), wanted)
+    missing = np.where(usable, missing, 0.0)
+    scale = min(1.0, config.max_per_keyframe / max(missing.sum(), 1e-9))
+    return SeedDensity(wanted * scale, missing * scale)
 
 
 def backproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
@@ -89,18 +98,20 @@ def seed_gaussians(
     depth: np.ndarray,  # [H, W] float32 metres, 0 = invalid
     intrinsics: Intrinsics,
     world_from_camera: np.ndarray,  # [4, 4]
-    density: np.ndarray,  # [H, W] from seed_density
+    density: SeedDensity,
     config: SeedingConfig,
     rng: np.random.Generator,
 ) -> GaussianSeeds:
     """Flat Gaussians on the surface, one per drawn pixel, as wide as the gap to their neighbours."""
-    rows, columns = np.nonzero(rng.random(density.shape) < density)
+    rows, columns = np.nonzero(rng.random(density.missing.shape) < density.missing)
     points = backproject(depth, intrinsics)
     normals = surface_normals(points, rows, columns)
     chosen = points[rows, columns]
     # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between
     # them a standard deviation of `spread` / sqrt(p) is needed.
-    radius = chosen[:, 2] / intrinsics.fx * np.minimum(config.spread / np.sqrt(density[rows, columns]), MAX_RADIUS)
+    radius = (
+        chosen[:, 2] / intrinsics.fx * np.minimum(config.spread / np.sqrt(density.detail[rows, columns]), MAX_RADIUS)
+    )
     scales = np.stack([radius, radius, radius * config.flatness], axis=1)
     rotation = world_from_camera[:3, :3]
     return GaussianSeeds(

@@ -92,23 +92,30 @@ class MapSegmenter:
         self.prototypes = object_prototypes(self.model.features.detach(), ids, self.prototype_ids)
 
     def object_ids(self) -> Tensor:
-        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where no mask has voted for
-        it.
-        """
-        ids = torch.from_numpy(self.layer.state.ids_of(self.model.uids.cpu().numpy())).to(self.model.device)
-        silent = (ids < 0).nonzero().squeeze(1)
-        if len(silent) and len(self.prototypes):
-            likeness, row = (F.normalize(self.model.features[silent], dim=1) @ self.prototypes.T).max(dim=1)
-            known = torch.from_numpy(self.prototype_ids).to(ids)[row]
-            ids[silent] = torch.where(likeness >= self.config.min_likeness, known, -1)
+        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where masks left it open."""
+        uids, state = self.model.uids.cpu().numpy(), self.layer.state
+        ids = torch.from_numpy(state.ids_of(uids)).to(self.model.device)
+        undecided = torch.from_numpy(state.open_of(uids)).to(self.model.device) & (ids < 0)
+        rows = undecided.nonzero().squeeze(1)
+        if len(rows) and len(self.prototypes):
+            likeness, best = (F.normalize(self.model.features[rows], dim=1) @ self.prototypes.T).max(dim=1)
+            known = torch.from_numpy(self.prototype_ids).to(ids)[best]
+            ids[rows] = torch.where(likeness >= self.config.min_likeness, known, -1)
         return ids
+
+    def refresh(self, keyframes: KeyframeStore, step: int) -> None:
+        """Let every keyframe vote on the map as it is now, and update the objects: for a map that is to be kept."""
+        self.waiting = deque(self.masks)
+        while self.waiting and len(self.model):
+            self._vote_next(keyframes, step)
+        self.update_objects(step)
 
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
         if self.waiting:
             keyframe_id = self.waiting.popleft()
             self.new_votes += 1
-        elif step % 4 == 0:
+        elif step % self.config.revote_every == 0:
             keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
         else:
             return

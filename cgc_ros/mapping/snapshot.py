@@ -53,7 +53,7 @@ class MapSnapshot:
     @torch.no_grad()
     def render(self, camera: Camera) -> ViewRender:
         """Colour, depth and opacity of any view."""
-        model = self.model
+        model, camera = self.model, camera.to(self.model.device)
         out = rasterize(
             model.means,
             model.quats,
@@ -77,7 +77,7 @@ class MapSnapshot:
             self.model.quats,
             self._scales,
             self._opacities,
-            camera,
+            camera.to(self.model.device),
             self.object_ids,
             backend=self.backend,
         )

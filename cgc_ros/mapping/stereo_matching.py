@@ -20,6 +20,8 @@ from cgc_ros.frame import Intrinsics
 #: Image elements scored at once on a CPU, so that they stay in its cache; a GPU takes all planes at once.
 CPU_CHUNK = 320_000
 
+HIDDEN = 0.1  # score that a source may cost a point, at most: it may be looking at something in front
+
 
 class MatchLevel:
     """Reference and sources at one working size, with the projection of any inverse depth into each source."""
@@ -108,8 +110,8 @@ class BoxWindow:
         return self._with_rim((self._variance - self.level.noise_variance).clamp(min=0).sqrt(), 0.0)[0]
 
     def __call__(self, w: Tensor) -> Tensor:
-        """[C, h, w] scores over all sources (`best_half`); -1 where nothing sees the point and at the rim."""
-        return self._with_rim(best_half([self._score(index, w) for index in range(len(self.level.sources))]), -1.0)
+        """[C, h, w] scores over all sources (`over_sources`); -1 where nothing sees the point and at the rim."""
+        return self._with_rim(over_sources([self._score(index, w) for index in range(len(self.level.sources))]), -1.0)
 
     def _score(self, index: int, w: Tensor) -> Tensor:
         warped = self.level.warp(index, w)
@@ -156,8 +158,8 @@ class SupportWindow:
         self._variance = (second - mean.square()).clamp_(min=0).add_(level.noise_variance)
 
     def __call__(self, w: Tensor) -> Tensor:
-        """[C, h, w] scores over all sources (`best_half`); -1 where nothing sees the point."""
-        return best_half([self._score(index, w) for index in range(len(self.level.sources))])
+        """[C, h, w] scores over all sources (`over_sources`); -1 where nothing sees the point."""
+        return over_sources([self._score(index, w) for index in range(len(self.level.sources))])
 
     def _score(self, index: int, w: Tensor) -> Tensor:
         warped = F.pad(self.level.warp(index, w)[:, None], (self._reach,) * 4, mode="replicate")[:, 0]
@@ -174,23 +176,23 @@ class SupportWindow:
         return product.mul_(variance.mul_(self._variance).rsqrt_())
 
 
-def best_half(scores: Sequence[Tensor]) -> Tensor:
-    """Mean of the better half of the scores of the sources that see a point (-1 where none does).
+def over_sources(scores: Sequence[Tensor]) -> Tensor:
+    """One score of several sources': their mean, but never more than `HIDDEN` below their better half; -1 if none sees.
 
-    A point is often hidden in the sources on one side and seen in those on the other (Kang, Szeliski, Chai, CVPR 2001).
-    At most two are averaged: of one or two the best, of three or more the best two.
+    NaN is a source that does not see the point. Others may look at what hides it, often those on one side, and say
+    nothing of its depth (Kang, Szeliski, Chai, CVPR 2001). The better half are the best two of three or more, else one.
     """
     if len(scores) == 1:
         return torch.nan_to_num(scores[0], nan=-1.0)
-    seen = sum((~score.isnan()).to(torch.uint8) for score in scores) if len(scores) > 2 else None
+    seen = sum((~score.isnan()).float() for score in scores)
+    mean = sum(torch.nan_to_num(score, nan=0.0) for score in scores).div_(seen.clamp(min=1.0))
     scores = [torch.nan_to_num(score, nan=-1.0) for score in scores]
     first, second = torch.maximum(scores[0], scores[1]), torch.minimum(scores[0], scores[1])
-    if seen is None:
-        return first
     for score in scores[2:]:
         second = torch.maximum(second, torch.minimum(first, score))
         first = torch.maximum(first, score)
-    return torch.where(seen > 2, 0.5 * (first + second), first)
+    better = torch.where(seen > 2, 0.5 * (first + second), first)
+    return torch.where(seen > 0, torch.maximum(mean, better - HIDDEN), -1.0)
 
 
 def _projection(

@@ -19,34 +19,44 @@ class Labelling:
 
     clusters: np.ndarray  # [N] int64, -1 = none
     confidence: np.ndarray  # [N] float32, the cluster's share of the Gaussian's votes
+    undecided: np.ndarray  # [N] bool: without a cluster, though most views that see it have a mask there
 
 
-def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.4) -> Labelling:
+def label_gaussians(
+    table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.3
+) -> Labelling:
     """Majority vote: each keyframe gives a Gaussian's weight to the cluster of its mask; [N] labels over `uids`.
 
-    Views that have no mask there do not vote; masks that cover several objects (cluster -1) do not vote either.
+    Masks that cover several objects (cluster -1) do not vote. A view without a mask there votes for no object, so what
+    most views leave out stays unlabelled, and what a view or two miss does not.
     """
     count = len(uids)
     num_clusters = int(mask_clusters.max(initial=-1)) + 1
     if num_clusters == 0 or count == 0:
-        return Labelling(np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.float32))
+        return Labelling(np.full(count, -1, dtype=np.int64), np.zeros(count, np.float32), np.zeros(count, dtype=bool))
     rows, columns, weights = [], [], []
+    silent, masked = np.zeros(count), np.zeros(count)
     for k, votes in enumerate(table.votes):
         at = np.searchsorted(uids, votes.uids).clip(max=count - 1)
-        valid = (uids[at] == votes.uids) & (votes.masks > 0)
-        clusters = mask_clusters[table.offsets[k] + votes.masks[valid] - 1]
-        voting = clusters >= 0
-        rows.append(at[valid][voting])
-        columns.append(clusters[voting])
+        alive = uids[at] == votes.uids
         # Near views would outvote all others by their pixel count: a view's voice grows with the square root only.
-        weights.append(np.sqrt(votes.weights[valid][voting]))
+        at, masks, voice = at[alive], votes.masks[alive], np.sqrt(votes.weights[alive])
+        silent[at[masks == 0]] += voice[masks == 0]
+        masked[at[masks > 0]] += voice[masks > 0]
+        clusters = np.where(masks > 0, mask_clusters[table.offsets[k] + masks - 1], -1)
+        voting = clusters >= 0
+        rows.append(at[voting])
+        columns.append(clusters[voting])
+        weights.append(voice[voting])
     histogram = sparse.csr_matrix(
         (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(count, num_clusters)
     )
-    total = np.asarray(histogram.sum(axis=1)).ravel()
+    voted = np.asarray(histogram.sum(axis=1)).ravel()
     best = np.asarray(histogram.argmax(axis=1)).ravel()
-    share = histogram.max(axis=1).toarray().ravel() / np.maximum(total, 1e-9)
-    return Labelling(np.where((total > 0) & (share >= min_share), best, -1), share.astype(np.float32))
+    most = histogram.max(axis=1).toarray().ravel()
+    chosen = (voted > 0) & (most >= min_share * (voted + silent))
+    confidence = (most / np.maximum(voted, 1e-9)).astype(np.float32)
+    return Labelling(np.where(chosen, best, -1), confidence, ~chosen & (masked > silent))
 
 
 @dataclass

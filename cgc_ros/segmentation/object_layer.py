@@ -36,17 +36,25 @@ class ObjectState:
     ids: np.ndarray  # [N] int32 object id, -1 = none
     confidence: np.ndarray  # [N] float32
     records: dict[int, ObjectRecord]
+    undecided: np.ndarray  # [N] bool: without an object, though most views that see it have a mask there
 
     def ids_of(self, uids: np.ndarray) -> np.ndarray:
         """Object id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
+        return self._of(uids, self.ids, -1).astype(np.int32)
+
+    def open_of(self, uids: np.ndarray) -> np.ndarray:
+        """Gaussians by uid that are undecided or younger than this state, [M] bool."""
+        return self._of(uids, self.undecided, True)
+
+    def _of(self, uids: np.ndarray, values: np.ndarray, missing: int | bool) -> np.ndarray:
         if len(self.uids) == 0:
-            return np.full(len(uids), -1, dtype=np.int32)
+            return np.full(len(uids), missing)
         at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
-        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
+        return np.where(self.uids[at] == uids, values[at], missing)
 
 
 def _empty_state() -> ObjectState:
-    return ObjectState(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), {})
+    return ObjectState(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), {}, np.zeros(0, bool))
 
 
 @dataclass
@@ -92,7 +100,7 @@ class ObjectLayer:
         ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
         records = self._records(table, mask_clusters, lasting, ids, labelling.confidence)
         self._remember_masks(table, mask_clusters, lasting)
-        self.state = ObjectState(uids.copy(), ids, labelling.confidence, records)
+        self.state = ObjectState(uids.copy(), ids, labelling.confidence, records, labelling.undecided)
         return self.state
 
     def inherit(self, uids: np.ndarray, means: np.ndarray) -> ObjectState:
