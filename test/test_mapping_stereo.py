@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping.stereo import StereoConfig, StereoResult, StereoView, choose_sources, stereo_depth
-from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow, best_half
+from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow, over_sources
 from cgc_ros.mapping.stereo_selection import (
     agreeing_neighbours,
     best_plane,
@@ -338,12 +338,13 @@ def test_pixels_of_another_colour_have_no_say_in_a_support_window():
     assert after == pytest.approx(float(before))
 
 
-def test_best_half_averages_the_better_of_those_that_see():
+def test_sources_are_averaged_and_one_that_sees_something_else_costs_little():
     nan = float("nan")
-    scores = torch.tensor([[0.9, nan, nan, nan], [0.1, 0.2, nan, nan], [0.7, 0.6, 0.3, nan]])
-    assert best_half(list(scores)).tolist() == pytest.approx([0.8, 0.6, 0.3, -1.0])
-    assert best_half(list(scores[:2])).tolist() == pytest.approx([0.9, 0.2, -1.0, -1.0])
-    assert best_half(list(scores[:1])).tolist() == pytest.approx([0.9, -1.0, -1.0, -1.0])
+    scores = torch.tensor([[0.9, 0.9, nan, nan, nan], [0.8, -0.4, 0.2, nan, nan], [0.7, 0.7, 0.1, 0.3, nan]])
+    # the mean of all; the best two less 0.1; the mean of two; the only one; nobody
+    assert over_sources(list(scores)).tolist() == pytest.approx([0.8, 0.7, 0.15, 0.3, -1.0])
+    assert over_sources(list(scores[:2])).tolist() == pytest.approx([0.85, 0.8, 0.2, -1.0, -1.0])
+    assert over_sources(list(scores[:1])).tolist() == pytest.approx([0.9, 0.9, -1.0, -1.0, -1.0])
 
 
 def test_semi_global_is_hirschmuellers_recurrence():
