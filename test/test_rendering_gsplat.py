@@ -82,8 +82,8 @@ def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard):
     }
     results = []
     for module in (reference, stand_in):
-        scene = random_scene(300, width=40, height=22, num_features=30, seed=33, hard=hard).to(torch.float64)
-        probe = torch.zeros(300, 2, dtype=torch.float64, requires_grad=True)
+        scene = random_scene(120, width=36, height=20, num_features=30, seed=33, hard=hard).to(torch.float64)
+        probe = torch.zeros(120, 2, dtype=torch.float64, requires_grad=True)
         out = module.rasterize(
             *scene.gaussians,
             scene.camera(),
@@ -113,6 +113,7 @@ def test_the_queries_around_gsplat_answer_what_the_oracle_does(stand_in):
         ours, truth = (module.blend_weights(*view, pixels) for module in (stand_in, reference))
         assert torch.equal(ours.offsets, truth.offsets) and torch.equal(ours.gaussians, truth.gaussians)
         assert torch.allclose(ours.values, truth.values, atol=1e-12)
+        assert torch.allclose(ours.blend(scene.features), truth.blend(scene.features), atol=1e-12)
         votes, true_votes = (module.mask_votes(*view, labels, 39).float() for module in (stand_in, reference))
         assert torch.allclose(votes, true_votes, atol=1e-5)
         for mine, other in zip(stand_in.label_image(*view, ids), reference.label_image(*view, ids), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from types import ModuleType
 
@@ -50,6 +51,7 @@ def backend_module(name: str) -> ModuleType:
     return importlib.import_module(BACKENDS[name])
 
 
+@functools.cache  # asked before every render; what is installed does not change meanwhile
 def _why_unavailable(name: str) -> str:
     module = backend_module(name)
     return module.why_unavailable() if hasattr(module, "why_unavailable") else ""

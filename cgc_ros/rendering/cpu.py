@@ -210,7 +210,11 @@ def _camera_position(camera: Camera) -> Tensor:
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:
-    return None if tensor is None else tensor.detach().contiguous().numpy()
+    if tensor is None:
+        return None
+    if tensor.dtype == torch.float64:
+        raise ValueError("the cpu backend takes float32 tensors, got float64: use .float(), or backend='reference'")
+    return tensor.detach().contiguous().numpy()
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

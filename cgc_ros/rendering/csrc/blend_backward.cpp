@@ -314,12 +314,12 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
     std::memset(arrays.gradients, 0, sizeof(float) * n * stride);
     std::memset(arrays.moments, 0, sizeof(float) * n * kQuadrants * kLanes);
     if (position < tile_stop) {
-      const int32_t* gaussians = forward.lists.gaussian + begin;
-      scratch.segment.load(forward.splats, forward.lists, false, pixels, begin, n, inside,
-                           [&](int i, int32_t gaussian, const Splat& splat) {
-                             if (i + kAhead < n) prefetch_channels(channels, gaussians[i + kAhead]);
-                             gather_channels(channels, gaussian, splat, arrays.records + i * stride);
-                           });
+      scratch.segment.load(
+          forward.splats, forward.lists, false, pixels, begin, n, inside,
+          [&](int32_t gaussian) { prefetch_channels(channels, gaussian); },
+          [&](int i, int32_t gaussian, const Splat& splat) {
+            gather_channels(channels, gaussian, splat, arrays.records + i * stride);
+          });
       std::memset(arrays.records + kSegment * stride, 0, sizeof(float) * stride);
       for (uint32_t rest = inside; rest; rest &= rest - 1) {
         const int block = __builtin_ctz(rest);

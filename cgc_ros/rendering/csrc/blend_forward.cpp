@@ -106,12 +106,12 @@ int64_t forward_tile(const ForwardTiles& job, int tile, void* memory) {
     const int n = last - begin < kSegment ? last - begin : kSegment;
     if (job.pair_contribution) std::memset(scratch.contribution, 0, sizeof scratch.contribution);
     if (live) {
-      const int32_t* gaussians = job.lists.gaussian + begin;
-      scratch.segment.load(job.splats, job.lists, job.find_blocks, pixels, begin, n, live,
-                           [&](int i, int32_t gaussian, const Splat& splat) {
-                             if (i + kAhead < n) prefetch_channels(channels, gaussians[i + kAhead]);
-                             gather_channels(channels, gaussian, splat, records + i * stride);
-                           });
+      scratch.segment.load(
+          job.splats, job.lists, job.find_blocks, pixels, begin, n, live,
+          [&](int32_t gaussian) { prefetch_channels(channels, gaussian); },
+          [&](int i, int32_t gaussian, const Splat& splat) {
+            gather_channels(channels, gaussian, splat, records + i * stride);
+          });
     }
     for (uint32_t rest = live; rest; rest &= rest - 1) {
       const int block = __builtin_ctz(rest);

@@ -35,7 +35,8 @@ void run_tile(const View& view, const Splat* splats, const TileLists& lists, int
   const int first = lists.first[tile], last = lists.first[tile + 1];
   for (int begin = first; begin < last && live; begin += kSegment) {
     const int n = last - begin < kSegment ? last - begin : kSegment;
-    scratch.segment.load(splats, lists, true, pixels, begin, n, live, [](int, int32_t, const Splat&) {});
+    scratch.segment.load(
+        splats, lists, true, pixels, begin, n, live, [](int32_t) {}, [](int, int32_t, const Splat&) {});
     for (uint32_t rest = live; rest; rest &= rest - 1) {
       const int block = __builtin_ctz(rest);
       const int size = scratch.segment.list_size[block];

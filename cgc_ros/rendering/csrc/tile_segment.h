@@ -65,13 +65,20 @@ struct Segment {
   int list_size[kBlocks];
   uint8_t lists[kBlocks][kSegment + kLanes];  // per block: positions in `splats`, front to back
 
-  // Entries [begin, begin + n) of the lists, in the blocks of `live` alone. `take(i, gaussian, splat)` may copy more.
-  template <class Take>
+  // Entries [begin, begin + n) of the lists, in the blocks of `live` alone. `take(i, gaussian, splat)` may copy more, having
+  // asked for it in advance in `expect(gaussian)`.
+  template <class Expect, class Take>
   void load(const Splat* all, const TileLists& tiles, bool find_blocks, const TilePixels& pixels, int begin, int n,
-            uint32_t live, Take take) {
-    for (int i = 0; i < n; ++i) {
+            uint32_t live, Expect expect, Take take) {
+    auto expect_entry = [&](int i) {
       const int32_t gaussian = tiles.gaussian[begin + i];
-      if (i + kAhead < n) __builtin_prefetch(all + tiles.gaussian[begin + i + kAhead]);
+      __builtin_prefetch(all + gaussian);
+      expect(gaussian);
+    };
+    for (int i = 0; i < n && i < kAhead; ++i) expect_entry(i);
+    for (int i = 0; i < n; ++i) {
+      if (i + kAhead < n) expect_entry(i + kAhead);
+      const int32_t gaussian = tiles.gaussian[begin + i];
       const Splat& s = all[gaussian];
       const float x = float(s.x_whole - pixels.x0) + s.x_fraction, y = float(s.y_whole - pixels.y0) + s.y_fraction;
       std::memcpy(&splats[i], &s, sizeof(LocalSplat));  // a, b, c and log2_opacity stand where they stand in the splat
