@@ -37,7 +37,7 @@ FULL_TABLE = [
     for width, height in ((320, 240), (640, 480))
     for count in (10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
     for channels in ("20", "color")
-] + [(50_000, width, height, "features") for width, height in ((320, 240), (640, 480))]
+]
 QUICK_TABLE = [(50_000, 320, 240, "20"), (50_000, 640, 480, "20")]
 
 
@@ -93,9 +93,14 @@ def run_raster_bench(
             "label_views_per_second": 1e3 / labels.wall_ms,
             "label_view_cpu_ms": labels.cpu_ms,
         }
+        if backend == "cpu":  # lanes of the kernels' vectors: blends, and pixels beside them in the same block
+            evaluations = count_evaluations(scene, camera)
+            figures["evaluations_per_pixel"] = evaluations / (WIDTH * HEIGHT)
+            figures["raster_forward_ns_per_evaluation"] = 1e6 * forward.cpu_ms / evaluations
+            figures["raster_backward_ns_per_evaluation"] = 1e6 * backward.cpu_ms / evaluations
         if compare_with_torch:
             on_progress("the plain PyTorch rasteriser")
-            reference = time_render(scene, camera, "20", "reference", calls=2, warm_up=0)
+            reference = time_render(scene, camera, "20", "reference", calls=2, warm_up=2)
             figures["torch_forward_ms"], figures["torch_backward_ms"] = (timing.wall_ms for timing in reference)
             figures["speedup_over_torch"] = sum(t.wall_ms for t in reference) / (forward.wall_ms + backward.wall_ms)
         if backend == "cpu" and not available_backends()["gsplat"]:
@@ -188,6 +193,22 @@ def count_blends(scene: BenchScene, camera: Camera, backend: str) -> int:
     return blend_weights(*scene.gaussians, camera, None, backend=backend).values.numel()
 
 
+def count_evaluations(scene: BenchScene, camera: Camera) -> int:
+    """Pairs of Gaussian and pixel that the CPU kernels compute."""
+    means = scene.means.clone().requires_grad_()
+    return 8 * rasterize(means, *scene.gaussians[1:], camera, backend="cpu").alpha.grad_fn.state.num_blends
+
+
+def format_table(figures: dict) -> str:
+    """The rows of `figures["table"]` as aligned text."""
+    rows = figures["table"]
+    columns = list(rows[0])
+    values = [[row.get(column, "") for column in columns] for row in rows]
+    cells = [columns] + [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in line] for line in values]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
 def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], None]) -> Iterator[dict]:
     scenes: dict[int, BenchScene] = {}
     for count, width, height, channels in rows:
@@ -197,7 +218,7 @@ def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], N
         camera = make_camera(width, height, device)
         forward, backward = time_render(scenes[count], camera, channels, backend, calls=9, warm_up=2)
         blends = count_blends(scenes[count], camera, backend)
-        yield {
+        row = {
             "gaussians": count,
             "size": f"{width}x{height}",
             "channels": channels,
@@ -209,6 +230,9 @@ def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], N
             "forward_ns_per_blend": 1e6 * forward.cpu_ms / blends,
             "backward_ns_per_blend": 1e6 * backward.cpu_ms / blends,
         }
+        if channels == "20":
+            row["train_step_ms"] = time_training(scenes[count], camera, backend, calls=5, warm_up=1).wall_ms
+        yield row
 
 
 def _model_of(scene: BenchScene) -> GaussianModel:
