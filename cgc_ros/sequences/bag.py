@@ -60,7 +60,7 @@ def read(
 
 
 class BagSequence(Sequence):
-    """Frames of an open recording; `close()` it, or let it go."""
+    """Frames of an open recording. `close()` frees its files early."""
 
     def __init__(self, reader: AnyReader, streams: dict[str, _Stream | None], name: str, frames: list[FrameInfo], tolerance_ns: int, **options):
         super().__init__(
@@ -92,10 +92,6 @@ class BagSequence(Sequence):
             reader, self._reader = self._reader, None
             if reader is not None:
                 reader.close()
-
-    def __del__(self):
-        if getattr(self, "_reader", None) is not None:
-            self.close()
 
     def _load(self, role: str, index: int, decode):
         stream, info = self._streams[role], self.frames[index]
