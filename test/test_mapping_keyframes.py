@@ -41,7 +41,7 @@ def store_with(positions, **config) -> KeyframeStore:
 )
 def test_a_view_is_new_by_parallax_or_rotation(x, yaw, depth, expected):
     store = store_with([0.0], min_translation=0.1, min_rotation_deg=5.0)
-    assert store.adds_view(frame_at(x, yaw), depth) is expected
+    assert (store.novelty(frame_at(x, yaw), depth) >= 1.0) is expected
 
 
 def test_the_keyframe_whose_neighbours_are_nearest_leaves_first():

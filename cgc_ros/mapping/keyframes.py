@@ -88,19 +88,16 @@ class KeyframeStore:
     def newest(self) -> Keyframe | None:
         return next(reversed(self.keyframes.values()), None)
 
-    def adds_view(self, frame: Frame, depth: float) -> bool:
-        """True where no keyframe looks from nearly the same place: what `frame` would add is parallax.
+    def novelty(self, frame: Frame, depth: float) -> float:
+        """How far the nearest keyframe's view is, in multiples of the thresholds: from 1 on, `frame` adds parallax.
 
-        `depth` is the typical distance of what it sees, metres; while that is unknown (0) every moved frame adds a
-        view.
+        `depth` is the typical distance of what it sees, metres; while that is unknown (0) any motion is new.
         """
         if not self.keyframes:
-            return True
+            return float("inf")
         translation, rotation = self._distances(frame.world_from_camera)
-        near = (translation < self.config.min_translation * depth) & (
-            rotation < np.deg2rad(self.config.min_rotation_deg)
-        )
-        return not near.any()
+        reach = max(self.config.min_translation * depth, 1e-9)
+        return float(np.maximum(translation / reach, rotation / np.deg2rad(self.config.min_rotation_deg)).min())
 
     def evict_redundant(self) -> Keyframe | None:
         """Drop the keyframe whose view the others cover best, once the store is full; the newest quarter always

@@ -22,6 +22,7 @@ from cgc_ros.mapping.training import PhotometricTrainer, StepReport
 from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
+STANDING_STILL = 0.25  # of the keyframe thresholds: nearer to a keyframe than this, a frame shows nothing new
 EMPTY_ALPHA = 0.3  # opacity below which a pixel shows nothing that is mapped
 MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
 MIN_CAP = 1000
@@ -70,11 +71,13 @@ class Mapper:
         A frame that cannot be mapped is rejected by FrameError, and the map stays as it was.
         """
         frame.check()
-        look = self._look(frame)
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
+        if self.keyframes.novelty(frame, self.scene_depth) < STANDING_STILL:
+            return FrameOutcome("tracked")
+        look = self._look(frame)
         median_depth = self._median_depth(frame, look)
-        new_view = self.keyframes.adds_view(frame, median_depth)
-        if not new_view and look.unexplained < self.config.keyframes.min_unexplained:
+        seen_before = self.keyframes.novelty(frame, median_depth) < 1.0
+        if seen_before and look.unexplained < self.config.keyframes.min_unexplained:
             return FrameOutcome("tracked")
         self._evict()
         keyframe = self.keyframes.add(frame, median_depth)
