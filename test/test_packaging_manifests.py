@@ -28,6 +28,7 @@ LIBRARIES = {
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", ""),
+    "psutil": ("psutil", "python3-psutil"),
     "scipy": ("scipy", "python3-scipy"),
     "segment_anything": ("segment-anything", ""),
     "skimage": ("scikit-image", "python3-skimage"),

@@ -89,7 +89,7 @@ def quats_facing(normals: np.ndarray) -> np.ndarray:
     """Quaternions [M, 4] (w x y z) that turn the z axis onto `normals` [M, 3]."""
     w = 1.0 + normals[:, 2]
     quats = np.stack([w, -normals[:, 1], normals[:, 0], np.zeros_like(w)], axis=1)
-    quats[w < 1e-6] = (0.0, 1.0, 0.0, 0.0)  # half a turn about x
+    quats[np.abs(quats).max(axis=1) < 1e-9] = (0.0, 1.0, 0.0, 0.0)  # straight back: half a turn about any axis
     return quats / np.linalg.norm(quats, axis=1, keepdims=True)
 
 
