@@ -48,9 +48,7 @@ class Browser:
         self.errors: list[str] = []  # uncaught exceptions in the page
         for domain in ("Page", "Runtime", "Network"):
             self.send(f"{domain}.enable")
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def __enter__(self) -> Browser:
         return self
@@ -110,7 +108,8 @@ class Browser:
         """Addresses asked for that are neither on this machine nor inside the page itself."""
         inside = ("data", "blob", "about")
         return [
-            url for url in self.requested
+            url
+            for url in self.requested
             if urlsplit(url).scheme not in inside and urlsplit(url).hostname not in ("127.0.0.1", "localhost")
         ]
 

@@ -29,6 +29,7 @@ _RECORDING = _ROOT / "demo" / "tabletop"
 _NODE_TIMEOUT_S, _LABEL_TIMEOUT_S = 60.0, 60.0
 _TICK_S = 0.2
 _LINE_PERIOD_S = 5.0  # between progress lines where there is no terminal
+_STAGE = 14  # characters that tell one stage of the demo from the next, which gets a line at once
 _REMAPS = {
     "image": "/camera/color/image_raw",
     "camera_info": "/camera/color/camera_info",
@@ -200,11 +201,11 @@ def _drawn(each: Object) -> DrawnObject:
 
 
 class _Display:
-    """A progress bar on a terminal, a line every few seconds elsewhere."""
+    """A progress bar on a terminal, a line every few seconds and at each stage elsewhere."""
 
     def __init__(self, console: Console, total_s: float):
         self._console, self._total_s = console, total_s
-        self._last = -_LINE_PERIOD_S
+        self._last, self._stage = -_LINE_PERIOD_S, ""
         self._progress = Progress(
             SpinnerColumn(),
             BarColumn(24),
@@ -227,7 +228,7 @@ class _Display:
         """Where things stand; `done_s` of the total."""
         if self._console.is_terminal:
             self._progress.update(self._task, description=text, completed=done_s)
-        elif time.monotonic() - self._last >= _LINE_PERIOD_S:
-            self._last = time.monotonic()
+        elif time.monotonic() - self._last >= _LINE_PERIOD_S or text[:_STAGE] != self._stage:
+            self._last, self._stage = time.monotonic(), text[:_STAGE]
             line = f"[{done_s:5.1f} of {self._total_s:.0f} s] {text}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)

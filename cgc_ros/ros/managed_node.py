@@ -72,6 +72,11 @@ class CgcNode(LifecycleNode):
         """The current ones."""
         return self._parameter_server.current
 
+    @property
+    def lifecycle_state(self) -> str:
+        """unconfigured, inactive, active, finalized, or a transition's name."""
+        return self._state_machine.current_state[1]
+
     def autostart(self) -> bool:
         """Configure and activate; False where that failed (the log and /diagnostics say why)."""
         return self.trigger_configure() == _DONE and self.trigger_activate() == _DONE
@@ -236,7 +241,7 @@ class CgcNode(LifecycleNode):
     def _watched(self) -> Watched:
         return Watched(
             self.parameters,
-            self._state_machine.current_state[1],
+            self.lifecycle_state,
             self._session,
             self._intake,
             self._inputs,

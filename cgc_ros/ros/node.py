@@ -4,6 +4,7 @@ executors and workers have their own.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -18,9 +19,8 @@ from cgc_ros.ros.managed_node import CgcNode
 from cgc_ros.ros.node_parameters import ParameterError
 
 _EXECUTOR_THREADS = 5  # inputs, queries, changes of the map, lifecycle and parameters, watching
-_SWITCH_INTERVAL_S = (
-    0.001  # of Python's threads: a label image waits less for the interpreter than with the default 5 ms
-)
+_CALLBACK_TIMEOUT_S = 2.0  # that callbacks have to end in when the process is asked to
+_SWITCH_INTERVAL_S = 0.001  # of Python's threads: a label image waits less for the interpreter than with 5 ms
 
 
 def main(args: list[str] | None = None) -> int:
@@ -47,8 +47,13 @@ def main(args: list[str] | None = None) -> int:
         node.autostart()
     stop.wait()
     node.get_logger().info("shutting down")
-    spinner.join(1.0)
-    node.trigger_shutdown()
+    spinner.join(_CALLBACK_TIMEOUT_S)
+    if node.lifecycle_state != "finalized":
+        node.trigger_shutdown()
+    if spinner.is_alive():
+        node.get_logger().error("a callback still runs: the process ends without it")
+        sys.stdout.flush()
+        os._exit(1)  # Python would wait for its thread for as long as it takes
     node.destroy_node()
     rclpy.shutdown()
     return 0

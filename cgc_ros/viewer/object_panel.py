@@ -132,9 +132,7 @@ class ObjectPanel:
 
     def _add_row(self, item: MapObject, place: float, state: tuple[str, bool]) -> viser.GuiButtonHandle:
         with self._list:
-            row = self._gui.add_button(
-                state[0], color=id_color(item.id), icon=_row_icon(state[1]), order=place
-            )
+            row = self._gui.add_button(state[0], color=id_color(item.id), icon=_row_icon(state[1]), order=place)
 
         @row.on_click
         async def _(_event, object_id: int = item.id) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import numpy as np
 import viser
@@ -33,9 +35,12 @@ class Page:
         source: MapSource,
         rename: Callable[[int, str], None],
         post: Callable[[Callable[[], None]], None],
+        ask: Callable[[Callable[[], object], Callable[[Future], None]], None],
     ):
-        """`post` runs an action in the viewer's thread; the web server's threads only ever post."""
-        self.server, self._source, self._rename, self._post = server, source, rename, post
+        """`post` runs an action in the viewer's thread; the web server's threads only ever post. `ask` has a question
+        answered in yet another thread, which may wait for the mapper, and hands the answer to the viewer's thread.
+        """
+        self.server, self._source, self._rename, self._post, self._ask = server, source, rename, post, ask
         self._objects: dict[int, MapObject] = {}
         self._views = CameraViews()
         self._splats: SplatSet | None = None
@@ -70,9 +75,12 @@ class Page:
         self._view_panel.show_status(status_html(status, self._source.snapshot, keyframes, self._reported))
         self._view_panel.show_curves(history)
 
-    def report(self, what: str, message: str) -> None:
-        """A fault of the viewer, shown below the state."""
-        self._reported[what] = message
+    def report(self, part: str, fault: str | None) -> None:
+        """What is wrong with a part of the viewer, shown below the state; None: nothing any more."""
+        if fault is None:
+            self._reported.pop(f"viewer: {part}", None)
+        else:
+            self._reported[f"viewer: {part}"] = fault
 
     def show_views(self, views: CameraViews) -> None:
         self._views = views
@@ -217,13 +225,17 @@ class Page:
         item, name = self._selected_object(), clean_name(text)
         if item is None or name == item.label:
             return
-        try:
-            self._rename(item.id, name)
-        except (TimeoutError, OSError, ValueError) as error:  # MapFileError is a ValueError
+        self._ask(functools.partial(self._rename, item.id, name), functools.partial(self._renamed, item, name, client))
+
+    def _renamed(self, item: MapObject, name: str, client: viser.ClientHandle | None, answer: Future) -> None:
+        error = answer.exception()
+        if isinstance(error, (concurrent.futures.TimeoutError, OSError, ValueError)):  # MapFileError is a ValueError
             _notify(client, "Not renamed", str(error) or "the mapper did not answer: try again", "red")
             return
+        answer.result()  # any other failure is the viewer's own
         _notify(client, "Renamed", f"{title_of(item)} is now {name or 'without a name'}", "green")
-        self._object_panel.set_name(name)
+        if self._selected == item.id:
+            self._object_panel.set_name(name)
         self.show_objects()
 
     def _toggle_hidden(self) -> None:

@@ -166,10 +166,11 @@ class SceneView:
         )  # fmt: skip
 
     def _keyframe(self, view: CameraView) -> viser.CameraFrustumHandle:
+        """Filled: only faces can be clicked, lines cannot."""
         handle = self._scene.add_camera_frustum(
             f"/camera/keyframe_{view.id}", view.vertical_fov, view.intrinsics.width / view.intrinsics.height,
             scale=FRUSTUM_SIZE * self._scale, color=KEYFRAME_COLOR, thickness=1.2, thickness_units="screen",
-            **_pose(view),
+            variant="filled", **_pose(view),
         )  # fmt: skip
 
         @handle.on_click

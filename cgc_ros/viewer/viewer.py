@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from cgc_ros.mapping import SessionStatus
 from cgc_ros.viewer.history import History
@@ -45,14 +46,14 @@ class MapViewer:
 
         `port`: the next free one is taken where it is busy; 0 takes any. `frames` gives keyframes and the newest frame
         (default: the session's keyframes), `rename(object_id, name)` names an object for good (default: in the
-        session's mapper), an empty name takes it away; both are called from the viewer's thread, may wait and may
-        raise. `history` starts the curves.
+        session's mapper), an empty name takes it away; both are called from one thread of the viewer's own, where they
+        may wait and may raise. `history` starts the curves.
         """
         self._source, self._host, self._port = source, host, port
         self._frames = frames or functools.partial(session_views, source)
         self._rename = rename or functools.partial(rename_in_session, source)
         self._history = history or History()
-        self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._posted: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._faults: Counter[str] = Counter()  # what failed in the viewer itself, by task
@@ -61,14 +62,14 @@ class MapViewer:
     @property
     def url(self) -> str:
         """Where the page is; raises RuntimeError before `start`."""
-        if self._page is None:
+        if self._thread is None:
             raise RuntimeError("the viewer is not started: call start()")
         host = "localhost" if self._host in ("0.0.0.0", "::", "") else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._page.server.get_port()}"
 
     @property
     def faults(self) -> dict[str, int]:
-        """How often each part of the viewer failed; every failure is logged."""
+        """How often each part of the viewer failed; the first time is logged, and the page shows those that last."""
         return dict(self._faults)
 
     def start(self) -> None:
@@ -76,7 +77,8 @@ class MapViewer:
         if self._thread is not None:
             return
         self._stopping.clear()
-        self._page = Page(open_server(self._host, self._port), self._source, self._rename, self._post)
+        self._page = Page(open_server(self._host, self._port), self._source, self._rename, self._post, self._ask)
+        self._asker = ThreadPoolExecutor(1, "viewer-asker")
         self._tasks = [
             (Pace(1.0, 0.003), self._show_status),
             (Pace(2.0, 0.003), self._show_views),
@@ -84,7 +86,8 @@ class MapViewer:
             (Pace(2.0, 0.012), self._show_splats),
             (Pace(3.0, 0.012), self._show_objects),
         ]
-        self._started, self._sample_due, self._views_of, self._steps = time.monotonic(), 0.0, None, 0
+        self._started, self._sample_due, self._steps = time.monotonic(), 0.0, 0
+        self._views_of, self._views_asked = None, False
         self._page.server.on_client_connect(lambda _client: self._post(self._hurry))
         self._thread = threading.Thread(target=self._work, name="viewer", daemon=True)
         self._thread.start()
@@ -96,8 +99,9 @@ class MapViewer:
         self._stopping.set()
         self._wake.set()
         self._thread.join(timeout)
+        self._asker.shutdown(wait=False, cancel_futures=True)
         close_server(self._page.server)
-        self._thread = self._page = None
+        self._thread = None
 
     def __enter__(self) -> MapViewer:
         self.start()
@@ -106,10 +110,15 @@ class MapViewer:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def _post(self, action: Callable[[], None]) -> None:
-        """Have `action` run in the viewer's thread."""
-        self._posted.put(action)
+    def _post(self, action: Callable[[], None], part: str = "action") -> None:
+        """Have `action` run in the viewer's thread, on behalf of a part of the page."""
+        self._posted.put((part, action))
         self._wake.set()
+
+    def _ask(self, question: Callable[[], object], then: Callable[[Future], None], part: str = "action") -> None:
+        """Have `question` answered where waiting for the mapper holds up nobody, and `then` take the answer."""
+        future = self._asker.submit(question)
+        future.add_done_callback(lambda answer: self._post(functools.partial(then, answer), part))
 
     def _hurry(self) -> None:
         """Somebody came, or something changed that everybody should see at once."""
@@ -122,7 +131,7 @@ class MapViewer:
             self._wake.wait(TICK if watched else SAMPLE_PERIOD)
             self._wake.clear()
             while not self._posted.empty() and not self._stopping.is_set():
-                self._attempt("action", self._posted.get())
+                self._attempt(*self._posted.get())
             if time.monotonic() >= self._sample_due:
                 self._sample_due = time.monotonic() + SAMPLE_PERIOD
                 self._attempt("curves", self._sample)
@@ -138,10 +147,12 @@ class MapViewer:
     def _attempt(self, name: str, task: Callable[[], None]) -> None:
         try:
             task()
+            self._page.report(name, None)
         except Exception as error:  # one broken part of the page must stop neither the others nor mapping
             self._faults[name] += 1
-            log.exception("viewer: %s failed", name)
-            self._page.report(f"viewer: {name}", f"{type(error).__name__}: {error}")
+            level = logging.ERROR if self._faults[name] == 1 else logging.DEBUG  # once is enough for a log
+            log.log(level, "viewer: %s failed", name, exc_info=True)
+            self._page.report(name, f"{type(error).__name__}: {error}")
 
     def _status(self) -> SessionStatus | None:
         """None for a map at rest."""
@@ -161,13 +172,19 @@ class MapViewer:
         self._page.show_status(self._status(), self._history)
 
     def _show_views(self) -> None:
-        """Ask for keyframes only when there can be new ones: the answer comes from the mapper's thread."""
+        """Ask for keyframes only where there can be new ones, and one question at a time."""
         status = self._status()
         state = None if status is None else (status.frames_used, status.keyframes)
-        if self._views_of is None or state != self._views_of[0]:
-            views = self._frames()
-            self._views_of = (state, views)
-            self._page.show_views(views)
+        if self._views_asked or (self._views_of is not None and state == self._views_of[0]):
+            return
+
+        def show(answer: Future) -> None:
+            self._views_asked = False
+            self._page.show_views(answer.result())
+            self._views_of = (state,)
+
+        self._views_asked = True
+        self._ask(self._frames, show, "keyframes")
 
     def _show_pictures(self) -> None:
         self._page.show_pictures()

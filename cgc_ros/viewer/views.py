@@ -13,7 +13,7 @@ from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import Mapper, MapSnapshot
 from cgc_ros.rendering import Camera
 
-CALL_TIMEOUT = 5.0  # seconds to wait for the mapper's thread
+CALL_TIMEOUT = 30.0  # seconds to wait for the mapper's thread
 MAX_NAME_LENGTH = 80
 
 

@@ -1,0 +1,72 @@
+"""Label images: dense ids, borders on the image's edges, overlapping masks laid flat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cgc_ros.masks.label_images import flatten_masks, relabelled, snap_to_edges
+
+
+def disc(center, radius, shape=(60, 80)) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2
+
+
+def test_ids_become_dense_and_small_or_negative_ones_nothing():
+    labels = np.array([[7, 7, 7, -1], [0, 9, 9, 3]])
+    np.testing.assert_array_equal(relabelled(labels, min_area=2), [[1, 1, 1, 0], [0, 2, 2, 0]])
+    np.testing.assert_array_equal(relabelled(labels), [[2, 2, 2, 0], [0, 3, 3, 1]])
+    assert relabelled(labels).dtype == np.int32
+
+
+def test_a_region_thinner_than_the_band_keeps_its_pixels():
+    labels = np.zeros((30, 40), np.int32)
+    labels[:, 20] = 1
+    snapped = snap_to_edges(labels, np.full((30, 40, 3), 90, np.uint8), band=3)
+    assert (snapped == 1).sum() >= 30
+    assert set(np.unique(snapped)) == {0, 1}
+
+
+def test_every_pixel_keeps_a_label_up_to_the_corners():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (15, 20))
+    snapped = snap_to_edges(labels, rng.integers(0, 255, (45, 60, 3), dtype=np.uint8), band=2)
+    assert snapped.shape == (45, 60)
+    assert snapped.min() >= 0 and snapped.max() <= 4
+
+
+def test_small_masks_lie_on_large_ones():
+    large, small = disc((30, 40), 25), disc((30, 40), 8)
+    labels = flatten_masks(np.array([small, large]), np.array([0.9, 0.95]), min_area=20, duplicate_iou=0.85)
+    assert len(np.unique(labels)) == 3
+    assert (labels[small] == labels[30, 40]).all() and labels[30, 40] != labels[30, 60] != 0
+    assert (labels > 0).sum() == large.sum()
+
+
+def test_of_near_duplicates_the_better_one_stays():
+    masks = np.array([disc((30, 40), 20), disc((30, 41), 20), disc((30, 40), 10)])
+    labels = flatten_masks(masks, np.array([0.8, 0.9, 0.7]), min_area=20, duplicate_iou=0.85)
+    np.testing.assert_array_equal(labels > 0, masks[1] | masks[2])
+    assert labels.max() == 2
+
+
+def test_small_holes_are_filled_and_large_ones_left_to_what_may_be_in_them():
+    mask = disc((30, 40), 25)
+    mask[30, 40] = mask[20, 35] = False
+    ring = mask & ~disc((35, 40), 8)
+    labels = flatten_masks(np.array([ring]), np.ones(1), min_area=20, duplicate_iou=0.85)
+    assert labels[20, 35] == 1  # one pixel
+    assert labels[35, 40] == 0  # a tenth of the mask
+
+
+def test_small_masks_and_remnants_are_left_out():
+    masks = np.array([disc((30, 40), 3), disc((30, 20), 12), disc((30, 20), 12) | disc((30, 22), 12)])
+    labels = flatten_masks(masks, np.ones(3), min_area=100, duplicate_iou=0.95)
+    assert labels[30, 40] == 0
+    ids, areas = np.unique(labels[labels > 0], return_counts=True)
+    assert (areas >= 100).all() and list(ids) == list(range(1, len(ids) + 1))
+
+
+def test_no_masks_are_an_empty_label_image():
+    labels = flatten_masks(np.zeros((0, 60, 80), bool), np.zeros(0), min_area=100, duplicate_iou=0.85)
+    assert labels.shape == (60, 80) and not labels.any()
