@@ -59,7 +59,9 @@ def test_map_writes_the_files_of_the_contract(run_dir):
 def test_eval_merges_every_key_of_the_contract(evaluated):
     assert set(CONTRACT_KEYS) <= set(evaluated)
     known = {key for key in CONTRACT_KEYS if evaluated[key] is not None}
-    assert set(CONTRACT_KEYS) - known <= {"peak_gpu_mb", "id_stability"}
+    # On a busy machine so short a run may end before a second publication or a timed label image.
+    too_early = {"id_stability", "label_latency_ms_p50", "label_latency_ms_p95"}
+    assert set(CONTRACT_KEYS) - known <= {"peak_gpu_mb"} | too_early
     # A map, however few its training steps were on a loaded machine.
     assert evaluated["psnr"] > 13 and evaluated["depth_median_error_share"] < 0.1
 

@@ -20,7 +20,7 @@ UP = np.array([0.0, 0.0, 1.0])
 def test_from_a_recording_to_pictures_and_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(20 + (os.getpid() + 100) % 200))
     recording = write_recording(tmp_path / "recording", SyntheticSequence(num_frames=16))
-    assert run_demo(tmp_path / "out", recording, rate=5.0, settle=6.0) == 0, capsys.readouterr().out
+    assert run_demo(tmp_path / "out", recording, rate=5.0, settle=20.0) == 0, capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "demo.json").read_text())
     assert written["objects"] and written["images"] >= 16 and written["label_images"] >= 8
     assert written["seconds_to_first_objects"] is not None and written["gaussians"] > 100
