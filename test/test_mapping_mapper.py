@@ -30,7 +30,7 @@ def mapped(sequence, config=CONFIG, steps=160) -> Mapper:
                 mapper.step()
     while mapper.steps < steps:
         mapper.step()
-    mapper.segmenter.update_objects(mapper.steps)
+    mapper.segmenter.update_objects(mapper.steps, mapper.scene_depth)
     return mapper
 
 
@@ -146,7 +146,7 @@ def test_saved_map_goes_on_with_the_same_ids(tmp_path, sequence, mapper):
     loaded.add_frame(sequence[3])
     for _ in range(60):
         loaded.step()
-    loaded.segmenter.update_objects(loaded.steps)
+    loaded.segmenter.update_objects(loaded.steps, loaded.scene_depth)
     assert known <= {o.id for o in loaded.snapshot().objects}
 
 

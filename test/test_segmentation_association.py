@@ -46,6 +46,12 @@ def corrupted_view(view: int, truth: np.ndarray, rng: np.random.Generator, drop=
     )
 
 
+def update(layer: ObjectLayer, uids: np.ndarray):
+    """An update of Gaussians on a line, one unit apart."""
+    means = np.stack([uids, np.zeros(len(uids)), np.zeros(len(uids))], axis=1).astype(np.float64)
+    return layer.update(uids, means, scene_depth=10.0 * PER_OBJECT)
+
+
 @pytest.fixture
 def truth():
     return np.repeat(np.arange(OBJECTS), PER_OBJECT)
@@ -137,11 +143,11 @@ def test_layer_gives_an_id_to_every_object_and_forgets_dropped_keyframes(truth):
     layer = ObjectLayer()
     for k in range(10):
         layer.set_votes(corrupted_view(k, truth, rng))
-        state = layer.update(np.arange(len(truth)))
+        state = update(layer, np.arange(len(truth)))
     assert len(state.records) == OBJECTS
     before = state.ids_of(np.arange(len(truth)))
     layer.drop_keyframe(0)
-    after = layer.update(np.arange(len(truth))).ids_of(np.arange(len(truth)))
+    after = update(layer, np.arange(len(truth))).ids_of(np.arange(len(truth)))
     assert (before == after).mean() > 0.98
     assert state.ids_of(np.array([10**6])).tolist() == [-1]
 
@@ -163,15 +169,15 @@ def test_objects_outlive_the_keyframes_that_showed_them(truth):
     layer = ObjectLayer()
     for k in range(12):
         layer.set_votes(corrupted_view(k, truth, rng))
-    before = layer.update(uids)
+    before = update(layer, uids)
     for k in range(12):
         layer.drop_keyframe(k)
-    after = layer.update(uids)
+    after = update(layer, uids)
     assert (after.ids == before.ids).mean() > 0.97
     assert {i: r.num_views for i, r in after.records.items()} == {i: r.num_views for i, r in before.records.items()}
     for k in range(12, 18):
         layer.set_votes(corrupted_view(k, truth, rng))
-    assert (layer.update(uids).ids == before.ids).mean() > 0.95
+    assert (update(layer, uids).ids == before.ids).mean() > 0.95
 
 
 def test_young_gaussians_take_the_object_of_their_neighbour(truth):
@@ -183,8 +189,7 @@ def test_young_gaussians_take_the_object_of_their_neighbour(truth):
     means = np.stack(
         [np.concatenate([truth, truth + 0.1]) * 10.0, np.arange(len(uids)) * 0.0, np.zeros(len(uids))], axis=1
     )
-    layer.update(uids)
-    ids = layer.inherit(uids, means).ids
+    ids = layer.update(uids, means, scene_depth=100.0).ids
     old, young = ids[: len(truth)], ids[len(truth) :]
     assert (old >= 0).mean() > 0.8
     assert (old == young).mean() > 0.95
@@ -195,8 +200,41 @@ def test_memory_forgets_gaussians_that_are_gone(truth):
     layer = ObjectLayer()
     for k in range(6):
         layer.set_votes(corrupted_view(k, truth, rng))
-    layer.update(np.arange(len(truth)))
+    update(layer, np.arange(len(truth)))
     for k in range(6):
         layer.drop_keyframe(k)
-    layer.update(np.arange(100))
+    update(layer, np.arange(100))
     assert len(layer.memory.uids) <= 100
+
+
+def test_what_the_masks_leave_open_stays_as_it_was(truth):
+    """Half of the views show two objects as one, half as two: whichever an update chose, later ones keep it."""
+
+    def view(k: int, joined: bool) -> MaskVotes:
+        masks = np.where(truth < 2, 1 if joined else truth + 1, 0)
+        uids = np.flatnonzero(masks)
+        border, share = np.zeros(3, dtype=bool), np.full(3, 0.05, np.float32)
+        weights = np.ones(len(uids), np.float32)
+        return MaskVotes(k, k, uids, masks[uids].astype(np.int32), weights, int(masks.max()), border, share)
+
+    def changes(first: bool) -> int:
+        layer, result = ObjectLayer(), []
+        for k in range(40):
+            layer.set_votes(view(k, first if k < 6 else k % 2 == 0))
+            result.append(len(update(layer, np.arange(len(truth))).records))
+        return int(np.count_nonzero(np.diff(result[6:])))
+
+    assert changes(first=False) <= 1
+    assert changes(first=True) <= 1
+
+
+def test_what_few_of_the_views_that_see_it_show_is_no_object(truth):
+    layer = ObjectLayer()
+    for k in range(30):
+        masks = np.where((truth == 0) | ((truth == 1) & (k < 3)), truth + 1, 0).astype(np.int32)
+        share = np.full(3, 0.05, np.float32)
+        weights = np.ones(len(truth), np.float32)
+        layer.set_votes(MaskVotes(k, k, np.arange(len(truth)), masks, weights, 2, np.zeros(3, bool), share))
+    state = update(layer, np.arange(len(truth)))
+    assert len(state.records) == 1
+    assert (state.ids[truth == 1] == -1).all()

@@ -149,7 +149,8 @@ class _Feeder:
         self.outcome.stream_seconds = self.seconds
 
     def train_out(self) -> None:
-        self._wait_until(lambda: False)
+        """Wait while the mapper trains: until the budget is spent, or its schedule is over."""
+        self._wait_until(lambda: self.session.mapper.finished)
 
     def finish(self) -> RunOutcome:
         self.outcome.seconds = self.seconds

@@ -40,6 +40,8 @@ class FrameOutcome:
 class Mapper:
     """Trains a map on keyframes chosen from a stream of posed frames; see MapperConfig for every number."""
 
+    finished = False  # True once a schedule that ends (the paper's) is over; a stream's never is
+
     def __init__(self, config: MapperConfig | None = None):
         self.config = config or MapperConfig()
         self.backend = choose_backend(self.config.backend)
@@ -120,7 +122,7 @@ class Mapper:
             prune(self.model, density, self.steps, self.scene_depth)
         if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
             self.growth.refine(keyframe, self.steps)
-        self.segmenter.step(self.keyframes, self.steps)
+        self.segmenter.step(self.keyframes, self.steps, self.scene_depth)
         return report
 
     def snapshot(self) -> MapSnapshot:
@@ -164,7 +166,7 @@ class Mapper:
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all, its objects brought up to date; raises MapFileError."""
-        self.segmenter.refresh(self.keyframes, self.steps)
+        self.segmenter.refresh(self.keyframes, self.steps, self.scene_depth)
         save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:

@@ -26,8 +26,9 @@ from cgc_ros.mapping.paper_training import PaperTrainer, ScreenMotion, render_fe
 from cgc_ros.mapping.snapshot import KNOWN_ALPHA, MapSnapshot
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.rendering import Camera
+from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.feature_clusters import cluster_features, label_features, nearest_centroid
-from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState, is_background
+from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
 
 SURVEY_WIDTH = 160  # pixels: of the label images that tell in which views an object is seen
 MIN_SEEN_SHARE = 5e-4  # of a view's pixels, from which an object counts as seen in it
@@ -129,7 +130,11 @@ class PaperMapper(Mapper):
         ids = layer.registry.assign(row_of, uids)
         self.segmenter.prototypes, self.segmenter.prototype_ids = clusters.centroids[torch.from_numpy(rows)], ids
         confidence = clusters.confidence[rows]
-        records = self._survey(dict(zip(ids.tolist(), confidence.tolist(), strict=True)))
+        means = self.model.means.detach().cpu().numpy()
+        lengths = [object_length(means[row_of == row]) / max(self.scene_depth, 1e-9) for row in range(len(rows))]
+        records = self._survey(
+            dict(zip(ids.tolist(), zip(confidence.tolist(), lengths, strict=True), strict=True)),
+        )
         layer.state = ObjectState(
             uids=uids.copy(),
             ids=ids[row_of].astype(np.int32),
@@ -224,8 +229,10 @@ class PaperMapper(Mapper):
         ids = torch.from_numpy(self.segmenter.prototype_ids.astype(np.int32)).to(self.device)
         return self.segmenter.prototypes.to(self.device), ids
 
-    def _survey(self, confidence: dict[int, float]) -> dict[int, ObjectRecord]:
-        """What the keyframes see of every object (id -> confidence): how often, when, and whether it is background."""
+    def _survey(self, objects: dict[int, tuple[float, float]]) -> dict[int, ObjectRecord]:
+        """What the keyframes see of every object (id -> confidence, relative length): how often, when, and whether it
+        is background.
+        """
         sightings: dict[int, list[tuple[int, bool, float]]] = {}  # id -> stamp, touches the border, share of the view
         centroids, ids = self._centroids()
         for keyframe in self.keyframes:
@@ -241,10 +248,12 @@ class PaperMapper(Mapper):
         records = {}
         for object_id, seen in sightings.items():
             stamps, cut, share = (np.array(column) for column in zip(*seen, strict=True))
+            confidence, length = objects[object_id]
+            known = self.segmenter.layer.state.records.get(object_id)
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(cut, share),
-                confidence=confidence[object_id],
+                background=is_background(length, cut, share, known.background if known else None),
+                confidence=confidence,
                 num_views=len(seen),
                 first_seen_ns=int(stamps.min()),
                 last_seen_ns=int(stamps.max()),

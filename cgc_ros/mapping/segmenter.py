@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from cgc_ros.gaussians.model import FEATURE_DIM, GaussianModel
@@ -19,11 +20,15 @@ from cgc_ros.rendering import blend_weights, mask_votes
 from cgc_ros.segmentation import (
     AssociationConfig,
     ObjectLayer,
+    ObjectState,
     collect_votes,
     compact_masks,
     contrastive_clustering_loss,
     spatial_similarity_loss,
 )
+
+FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
+FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
 
 
 @dataclass
@@ -68,8 +73,8 @@ class MapSegmenter:
         self.masks.pop(keyframe_id, None)
         self.layer.drop_keyframe(keyframe_id)
 
-    def step(self, keyframes: KeyframeStore, step: int) -> None:
-        """Do what is due at this training step."""
+    def step(self, keyframes: KeyframeStore, step: int, scene_depth: float) -> None:
+        """Do what is due at this training step; `scene_depth` is the typical distance of what keyframes see, metres."""
         config = self.config
         if not self.masks or len(self.model) == 0:
             return
@@ -79,36 +84,52 @@ class MapSegmenter:
             self._train_features(keyframes, step)
         enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
         if enough_news or step - self.clustered_step >= config.cluster_every:
-            self.update_objects(step)
+            self.update_objects(step, scene_depth)
 
-    def update_objects(self, step: int) -> None:
+    def update_objects(self, step: int, scene_depth: float) -> None:
         """Associate all masks and label every Gaussian anew."""
         self.clustered_step, self.new_votes = step, 0
-        uids = self.model.uids.cpu().numpy()
-        self.layer.update(uids)
-        state = self.layer.inherit(uids, self.model.means.detach().cpu().numpy())
-        ids = torch.from_numpy(state.ids_of(uids))
+        uids, means = self.model.uids.cpu().numpy(), self.model.means.detach().cpu().numpy()
+        state = self.layer.update(uids, means, scene_depth)
+        if len(state.uids) != len(uids):
+            return
         self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
-        self.prototypes = object_prototypes(self.model.features.detach(), ids, self.prototype_ids)
+        self.prototypes = object_prototypes(
+            self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids
+        )
+        self.layer.state = replace(state, ids=self._fill_open(state, means, scene_depth))
 
     def object_ids(self) -> Tensor:
-        """Object of every Gaussian, [N] int32, -1 = none: by votes, and by its feature where masks left it open."""
-        uids, state = self.model.uids.cpu().numpy(), self.layer.state
-        ids = torch.from_numpy(state.ids_of(uids)).to(self.model.device)
-        undecided = torch.from_numpy(state.open_of(uids)).to(self.model.device) & (ids < 0)
-        rows = undecided.nonzero().squeeze(1)
-        if len(rows) and len(self.prototypes):
-            likeness, best = (F.normalize(self.model.features[rows], dim=1) @ self.prototypes.T).max(dim=1)
-            known = torch.from_numpy(self.prototype_ids).to(ids)[best]
-            ids[rows] = torch.where(likeness >= self.config.min_likeness, known, -1)
+        """Object of every Gaussian as of the last update, [N] int32, -1 = none or younger than it."""
+        return torch.from_numpy(self.layer.state.ids_of(self.model.uids.cpu().numpy())).to(self.model.device)
+
+    def _fill_open(self, state: ObjectState, means: np.ndarray, scene_depth: float) -> np.ndarray:
+        """Object ids [N] in which Gaussians that votes left undecided take the object of a neighbour, where their
+        feature is like that object's prototype.
+        """
+        ids = state.ids.copy()
+        rows, labelled = np.flatnonzero(state.undecided & (ids < 0)), np.flatnonzero(ids >= 0)
+        if len(rows) == 0 or len(labelled) < FILL_NEIGHBOURS:
+            return ids
+        reach = FILL_REACH * scene_depth
+        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=FILL_NEIGHBOURS, distance_upper_bound=reach)
+        near = np.isfinite(distances)
+        candidates = ids[labelled[np.where(near, nearest, 0)]]  # [R, k]
+        prototype_rows = torch.from_numpy(np.searchsorted(self.prototype_ids, candidates)).to(self.model.device)
+        features = F.normalize(self.model.features.detach()[torch.from_numpy(rows).to(self.model.device)], dim=1)
+        likeness = torch.einsum("rf,rkf->rk", features, self.prototypes[prototype_rows]).cpu().numpy()
+        likeness = np.where(near, likeness, -1.0)
+        best = likeness.argmax(axis=1)[:, None]
+        likest = np.take_along_axis(candidates, best, axis=1)[:, 0]
+        ids[rows] = np.where(np.take_along_axis(likeness, best, axis=1)[:, 0] >= self.config.min_likeness, likest, -1)
         return ids
 
-    def refresh(self, keyframes: KeyframeStore, step: int) -> None:
+    def refresh(self, keyframes: KeyframeStore, step: int, scene_depth: float) -> None:
         """Let every keyframe vote on the map as it is now, and update the objects: for a map that is to be kept."""
         self.waiting = deque(self.masks)
         while self.waiting and len(self.model):
             self._vote_next(keyframes, step)
-        self.update_objects(step)
+        self.update_objects(step, scene_depth)
 
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""

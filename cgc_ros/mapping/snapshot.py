@@ -21,7 +21,6 @@ KNOWN_ALPHA = 0.5  # a pixel with less opacity is unknown: no depth, no label
 MIN_OBJECT_GAUSSIANS = 5
 POINT_SPACING = 0.004  # of the scene's typical distance: between an object's points
 MAX_POINTS = 20_000  # per object
-MAX_THING_SIZE = 1.0  # of the scene's typical distance: what is longer is background
 MIN_LABEL_SHARE = 0.3  # of a pixel's weight that the winning object must hold
 
 
@@ -119,7 +118,7 @@ class MapSnapshot:
             name,
             name_confidence,
             record.confidence,
-            record.background or bool(box.size.max() > MAX_THING_SIZE * self.scene_depth),
+            record.background,
             box,
             points.cpu().numpy(),
             colors.cpu().numpy(),

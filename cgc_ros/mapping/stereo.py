@@ -220,7 +220,7 @@ class _Matcher:
         padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
         height, width = coarse.w.shape
         offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
-        shifted = [padded[:, reach + dy:reach + dy + height, reach + dx:reach + dx + width] for dy, dx in offsets]
+        shifted = [padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets]
         w, lead, inside = _nearest(torch.stack(shifted, dim=1), size)
         smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cgc_ros.segmentation.association import MaskTable
 
+OBSERVED_SHARE = 0.5  # of a cluster's Gaussians that a view must see to be asked about it
 MAX_OBJECT_ID = 65534  # 65535 is the label image's "unlabelled"
 
 
@@ -20,11 +21,11 @@ class Labelling:
     clusters: np.ndarray  # [N] int64, -1 = none
     confidence: np.ndarray  # [N] float32, the cluster's share of the Gaussian's votes
     undecided: np.ndarray  # [N] bool: without a cluster, though most views that see it have a mask there
+    seen: np.ndarray  # [N] bool: at least one view sees it
+    observers: np.ndarray  # [C] keyframes that see a good part of each cluster's Gaussians
 
 
-def label_gaussians(
-    table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.3
-) -> Labelling:
+def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.3) -> Labelling:
     """Majority vote: each keyframe gives a Gaussian's weight to the cluster of its mask; [N] labels over `uids`.
 
     Masks that cover several objects (cluster -1) do not vote. A view without a mask there votes for no object, so what
@@ -33,14 +34,17 @@ def label_gaussians(
     count = len(uids)
     num_clusters = int(mask_clusters.max(initial=-1)) + 1
     if num_clusters == 0 or count == 0:
-        return Labelling(np.full(count, -1, dtype=np.int64), np.zeros(count, np.float32), np.zeros(count, dtype=bool))
-    rows, columns, weights = [], [], []
+        nothing = np.zeros(count, dtype=bool)
+        none = np.full(count, -1, dtype=np.int64)
+        return Labelling(none, np.zeros(count, np.float32), nothing, nothing, np.zeros(num_clusters, dtype=np.int64))
+    rows, columns, weights, seen_rows = [], [], [], []
     silent, masked = np.zeros(count), np.zeros(count)
     for k, votes in enumerate(table.votes):
         at = np.searchsorted(uids, votes.uids).clip(max=count - 1)
         alive = uids[at] == votes.uids
         # Near views would outvote all others by their pixel count: a view's voice grows with the square root only.
         at, masks, voice = at[alive], votes.masks[alive], np.sqrt(votes.weights[alive])
+        seen_rows.append(at)
         silent[at[masks == 0]] += voice[masks == 0]
         masked[at[masks > 0]] += voice[masks > 0]
         clusters = np.where(masks > 0, mask_clusters[table.offsets[k] + masks - 1], -1)
@@ -56,7 +60,24 @@ def label_gaussians(
     most = histogram.max(axis=1).toarray().ravel()
     chosen = (voted > 0) & (most >= min_share * (voted + silent))
     confidence = (most / np.maximum(voted, 1e-9)).astype(np.float32)
-    return Labelling(np.where(chosen, best, -1), confidence, ~chosen & (masked > silent))
+    clusters = np.where(chosen, best, -1)
+    return Labelling(
+        clusters,
+        confidence,
+        ~chosen & (masked > silent),
+        masked + silent > 0,
+        _observers(clusters, seen_rows, num_clusters),
+    )
+
+
+def _observers(clusters: np.ndarray, seen_rows: list[np.ndarray], num_clusters: int) -> np.ndarray:
+    """How many views (the Gaussians that each sees, as rows) see a good part of every cluster, [C]."""
+    sizes = np.bincount(clusters[clusters >= 0], minlength=num_clusters)
+    observers = np.zeros(num_clusters, dtype=np.int64)
+    for rows in seen_rows:
+        seen = clusters[rows]
+        observers += np.bincount(seen[seen >= 0], minlength=num_clusters) >= np.maximum(OBSERVED_SHARE * sizes, 1)
+    return observers
 
 
 @dataclass

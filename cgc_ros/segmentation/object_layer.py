@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
-from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.background import is_background, object_length
+from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.votes import MaskVotes
 
+INERTIA = 0.05  # of the keyframes: the say that the last state has in the next association
+MIN_SUPPORT = 0.15  # of the keyframes that see an object must have it as a mask
 ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
 
 
@@ -40,17 +43,10 @@ class ObjectState:
 
     def ids_of(self, uids: np.ndarray) -> np.ndarray:
         """Object id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
-        return self._of(uids, self.ids, -1).astype(np.int32)
-
-    def open_of(self, uids: np.ndarray) -> np.ndarray:
-        """Gaussians by uid that are undecided or younger than this state, [M] bool."""
-        return self._of(uids, self.undecided, True)
-
-    def _of(self, uids: np.ndarray, values: np.ndarray, missing: int | bool) -> np.ndarray:
         if len(self.uids) == 0:
-            return np.full(len(uids), missing)
+            return np.full(len(uids), -1, dtype=np.int32)
         at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
-        return np.where(self.uids[at] == uids, values[at], missing)
+        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
 
 
 def _empty_state() -> ObjectState:
@@ -83,43 +79,61 @@ class ObjectLayer:
         if votes is not None and objects is not None:
             self.memory.fold(votes, objects)
 
-    def update(self, uids: np.ndarray) -> ObjectState:
-        """Associate all masks anew and label the living Gaussians (`uids` [N], sorted)."""
+    def update(self, uids: np.ndarray, means: np.ndarray, scene_depth: float) -> ObjectState:
+        """Associate all masks anew and label the living Gaussians.
+
+        `uids` [N] (sorted) are their lasting numbers, `means` [N, 3] their positions and `scene_depth` the typical
+        distance of what keyframes see, in one unit. Gaussians that no keyframe has voted on yet (young ones) take the
+        object of their nearest neighbour.
+        """
         remembered = self.memory.as_view(uids)
         if len(uids) == 0 or not (self.votes or remembered):
             return self.state
-        table = MaskTable.of(list(self.votes.values()) + ([remembered] if remembered else []))
-        mask_clusters = associate(table, self._sample(uids), self.association)
+        views = list(self.votes.values()) + ([remembered] if remembered else [])
+        table = MaskTable.of(views)
+        inertia = self._inertia(uids)
+        everything = MaskTable.of([*views, inertia]) if inertia else table
+        mask_clusters = associate(everything, self._sample(uids), self.association)[: len(table)]
         mask_clusters = self._supported(table, mask_clusters)
         labelling = label_gaussians(table, mask_clusters, uids)
-        sizes = np.bincount(
-            labelling.clusters[labelling.clusters >= 0], minlength=int(mask_clusters.max(initial=-1)) + 1
+        mask_clusters, clusters = _renumber(
+            mask_clusters, labelling.clusters, self._lasting(table, mask_clusters, labelling)
         )
-        mask_clusters, clusters = _renumber(mask_clusters, labelling.clusters, sizes >= self.min_gaussians)
+        clusters = _inherited(clusters, labelling.seen, means)
         lasting = self.registry.assign(clusters, uids)
         ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
-        records = self._records(table, mask_clusters, lasting, ids, labelling.confidence)
+        records = self._records(table, mask_clusters, lasting, ids, labelling.confidence, means, scene_depth)
         self._remember_masks(table, mask_clusters, lasting)
         self.state = ObjectState(uids.copy(), ids, labelling.confidence, records, labelling.undecided)
         return self.state
 
-    def inherit(self, uids: np.ndarray, means: np.ndarray) -> ObjectState:
-        """Give Gaussians that no keyframe has voted on yet (young ones) the object of their nearest neighbour.
-
-        `means` [N, 3] are the positions of the Gaussians `uids` [N] that the last `update` was given.
+    def _inertia(self, uids: np.ndarray) -> MaskVotes | None:
+        """The last state as one more view with little say, for association alone: what two readings of the masks fit
+        equally well must not change from one update to the next.
         """
-        if len(self.state.uids) != len(uids):
-            return self.state
-        young = np.ones(len(uids), dtype=bool)
-        for votes in self.votes.values():
-            at = np.searchsorted(uids, votes.uids).clip(max=len(uids) - 1)
-            young[at[uids[at] == votes.uids]] = False
-        if young.any() and not young.all():
-            nearest = np.flatnonzero(~young)[cKDTree(means[~young]).query(means[young])[1]]
-            ids = self.state.ids.copy()
-            ids[young] = ids[nearest]
-            self.state = replace(self.state, ids=ids)
-        return self.state
+        at = np.searchsorted(uids, self.state.uids).clip(max=len(uids) - 1)
+        known = (self.state.ids >= 0) & (uids[at] == self.state.uids)
+        if not known.any():
+            return None
+        objects, masks = np.unique(self.state.ids[known], return_inverse=True)
+        count = len(objects)
+        return MaskVotes(
+            VoteMemory.KEYFRAME_ID,
+            0,
+            self.state.uids[known],
+            (masks + 1).astype(np.int32),
+            np.ones(int(known.sum()), dtype=np.float32),
+            count,
+            np.zeros(count + 1, dtype=bool),
+            np.zeros(count + 1, dtype=np.float32),
+            standing=INERTIA * len(self.votes),
+        )
+
+    def _lasting(self, table: MaskTable, mask_clusters: np.ndarray, labelling: Labelling) -> np.ndarray:
+        """Clusters that are large enough, and seen as one by enough of the views that see their Gaussians, [C] bool."""
+        count = int(mask_clusters.max(initial=-1)) + 1
+        sizes = np.bincount(labelling.clusters[labelling.clusters >= 0], minlength=count)
+        return (sizes >= self.min_gaussians) & (self._views(table, mask_clusters) >= MIN_SUPPORT * labelling.observers)
 
     def _sample(self, uids: np.ndarray) -> np.ndarray:
         """A fixed pseudo-random sample of Gaussians, the same ones at every update."""
@@ -148,7 +162,14 @@ class ObjectLayer:
         return views
 
     def _records(
-        self, table: MaskTable, mask_clusters: np.ndarray, lasting: np.ndarray, ids: np.ndarray, confidence: np.ndarray
+        self,
+        table: MaskTable,
+        mask_clusters: np.ndarray,
+        lasting: np.ndarray,
+        ids: np.ndarray,
+        confidence: np.ndarray,
+        means: np.ndarray,
+        scene_depth: float,
     ) -> dict[int, ObjectRecord]:
         border = np.concatenate([v.touches_border[1:] for v in table.votes])
         area = np.concatenate([v.area_share[1:] for v in table.votes])
@@ -160,9 +181,12 @@ class ObjectLayer:
             frames = np.unique(table.frame_of[masks])
             first = min(self.first_seen.get(object_id, int(stamps[frames].min())), int(stamps[frames].min()))
             self.first_seen[object_id] = first
+            known = self.state.records.get(object_id)
+            length = object_length(means[ids == object_id]) / max(scene_depth, 1e-9)
+            before = known.background if known is not None else None
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(border[masks], area[masks]),
+                background=is_background(length, border[masks], area[masks], before),
                 confidence=float(confidence[ids == object_id].mean()),
                 num_views=int(views[cluster]),
                 first_seen_ns=first,
@@ -179,12 +203,14 @@ class ObjectLayer:
         }
 
 
-def is_background(touches_border: np.ndarray, area_share: np.ndarray) -> bool:
-    """A thing is seen whole in most views that show it; a floor, wall or table top is cut by the image's border or
-    fills it.
-    """
-    cut = touches_border.mean()
-    return bool(area_share.max() > 0.5 or (cut > 0.6 and np.median(area_share) > 0.02) or cut > 0.85)
+def _inherited(clusters: np.ndarray, seen: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Clusters [N] in which Gaussians that no view has voted on yet (not `seen`) have that of their nearest neighbour."""
+    if seen.all() or not seen.any():
+        return clusters
+    nearest = np.flatnonzero(seen)[cKDTree(means[seen]).query(means[~seen])[1]]
+    clusters = clusters.copy()
+    clusters[~seen] = clusters[nearest]
+    return clusters
 
 
 def _renumber(mask_clusters: np.ndarray, clusters: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

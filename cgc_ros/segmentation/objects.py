@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+
+NEIGHBOURS = 8
+MAX_GAP = 5.0  # of the typical distance between neighbours: a wider gap parts an object
+MIN_PART = 0.1  # of the points: a smaller part, away from the body, is a floater
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,24 @@ class MapObject:
     last_seen_ns: int
 
 
-def without_floaters(points: np.ndarray, neighbours: int = 8, ratio: float = 3.0) -> np.ndarray:
-    """Mask [P] of points whose mean distance to their nearest neighbours is not far above the median's."""
-    if len(points) <= neighbours:
+def without_floaters(points: np.ndarray) -> np.ndarray:
+    """Mask [P] of the points of an object's body: neither strays far from all others, nor small groups away from it.
+
+    Groups are the connected parts of the graph that joins near neighbours; one with a share of MIN_PART of the points
+    belongs to the body.
+    """
+    if len(points) <= NEIGHBOURS:
         return np.ones(len(points), dtype=bool)
-    distances = cKDTree(points).query(points, k=neighbours + 1)[0][:, 1:].mean(axis=1)
-    return distances <= ratio * np.median(distances)
+    distances, neighbours = cKDTree(points).query(points, k=NEIGHBOURS + 1)
+    typical = np.median(distances[:, 1:].mean(axis=1))
+    near = distances[:, 1:] <= MAX_GAP * typical
+    rows = np.repeat(np.arange(len(points)), NEIGHBOURS)[near.ravel()]
+    graph = sparse.coo_array(
+        (np.ones(len(rows), bool), (rows, neighbours[:, 1:].ravel()[near.ravel()])), shape=(len(points),) * 2
+    )
+    part = connected_components(graph, directed=False)[1]
+    sizes = np.bincount(part)
+    return ((sizes >= MIN_PART * len(points)) | (sizes == sizes.max()))[part]
 
 
 def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:
