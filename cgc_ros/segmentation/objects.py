@@ -10,7 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 NEIGHBOURS = 8
-MAX_GAP = 5.0  # of the typical distance between neighbours: a wider gap parts an object
+MAX_MEAN_GAP = 3.0  # of the typical distance between neighbours: a point with sparser surroundings is a floater
+MAX_GAP = 5.0  # of the same: a wider gap parts an object
 MIN_PART = 0.1  # of the points: a smaller part, away from the body, is a floater
 
 
@@ -45,15 +46,16 @@ def without_floaters(points: np.ndarray) -> np.ndarray:
     if len(points) <= NEIGHBOURS:
         return np.ones(len(points), dtype=bool)
     distances, neighbours = cKDTree(points).query(points, k=NEIGHBOURS + 1)
-    typical = np.median(distances[:, 1:].mean(axis=1))
-    near = distances[:, 1:] <= MAX_GAP * typical
-    rows = np.repeat(np.arange(len(points)), NEIGHBOURS)[near.ravel()]
-    graph = sparse.coo_array(
-        (np.ones(len(rows), bool), (rows, neighbours[:, 1:].ravel()[near.ravel()])), shape=(len(points),) * 2
-    )
-    part = connected_components(graph, directed=False)[1]
+    distances, neighbours = distances[:, 1:], neighbours[:, 1:]
+    gap = distances.mean(axis=1)
+    typical = np.median(gap)
+    steady = gap <= MAX_MEAN_GAP * typical
+    near = (distances <= MAX_GAP * typical) & steady[:, None] & steady[neighbours]
+    rows, columns = np.nonzero(near)
+    joined = (np.ones(len(rows), dtype=bool), (rows, neighbours[rows, columns]))
+    part = connected_components(sparse.coo_array(joined, shape=(len(points),) * 2), directed=False)[1]
     sizes = np.bincount(part)
-    return ((sizes >= MIN_PART * len(points)) | (sizes == sizes.max()))[part]
+    return steady & ((sizes >= MIN_PART * len(points)) | (sizes == sizes.max()))[part]
 
 
 def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:
