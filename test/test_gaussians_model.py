@@ -78,6 +78,21 @@ def test_adam_follows_the_published_update_on_visible_rows_only():
     assert (model.means[1] == 0.5).all()
 
 
+def test_rows_without_a_gradient_can_be_left_alone():
+    model = GaussianModel()
+    model.append(seeds(4), step=0)
+    for moment in model.moments["features"]:
+        moment.fill_(0.01)
+    before = model.features.clone()
+    gradient = torch.zeros(4, 16)
+    gradient[1, 3] = gradient[2, 15] = 0.5
+    visible = torch.tensor([True, True, False, True])
+    GaussianAdam(model).step({"features": gradient}, {"features": 0.1}, visible, touched_only=True)
+    assert (model.features != before).any(dim=1).tolist() == [False, True, False, False]
+    GaussianAdam(model).step({"features": gradient}, {"features": 0.1}, touched_only=True)
+    assert (model.features != before).any(dim=1).tolist() == [False, True, True, False]
+
+
 def test_rows_removed_take_their_moments_along():
     model = GaussianModel()
     model.append(seeds(2), step=0)

@@ -21,29 +21,53 @@ class GaussianAdam:
     def __init__(self, model: GaussianModel):
         self.model = model
 
-    def step(self, gradients: dict[str, Tensor], rates: dict[str, float], visible: Tensor | None = None) -> None:
-        """Move every parameter in `gradients` ([N, ...] each) by its rate; `visible` [N] bool limits the rows."""
+    def step(
+        self,
+        gradients: dict[str, Tensor],
+        rates: dict[str, float],
+        visible: Tensor | None = None,
+        touched_only: bool = False,
+    ) -> None:
+        """Move every parameter in `gradients` ([N, ...] each) by its rate.
+
+        `visible` [N] bool limits the rows; with `touched_only`, rows whose gradient is all zeros keep still, too.
+        """
         update = _update_on_cpu if self.model.device.type == "cpu" else _update_on_gpu
         with torch.no_grad():
             for name, gradient in gradients.items():
-                update(self.model.parameters[name].detach(), *self.model.moments[name], gradient, rates[name], visible)
+                parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
+                update(parameter, *moments, gradient, rates[name], visible, touched_only)
 
 
 def _update_on_cpu(
-    parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rate: float, visible: Tensor | None
+    parameter: Tensor,
+    first: Tensor,
+    second: Tensor,
+    gradient: Tensor,
+    rate: float,
+    visible: Tensor | None,
+    touched_only: bool,
 ) -> None:
     """One pass over memory, in place."""
     rows = len(parameter)
     arrays = [tensor.contiguous().reshape(rows, -1).numpy() for tensor in (parameter, first, second, gradient)]
     moving = None if visible is None else visible.view(torch.uint8).numpy()
-    kernels.adam_update(*arrays, moving, rate, BETA1, BETA2, EPSILON, threads=num_threads())
+    kernels.adam_update(*arrays, moving, touched_only, rate, BETA1, BETA2, EPSILON, threads=num_threads())
 
 
 def _update_on_gpu(
-    parameter: Tensor, first: Tensor, second: Tensor, gradient: Tensor, rate: float, visible: Tensor | None
+    parameter: Tensor,
+    first: Tensor,
+    second: Tensor,
+    gradient: Tensor,
+    rate: float,
+    visible: Tensor | None,
+    touched_only: bool,
 ) -> None:
     """The same without branches: rows that do not move keep their value and moments."""
     moves = torch.ones(len(parameter), dtype=torch.bool, device=parameter.device) if visible is None else visible
+    if touched_only:
+        moves = moves & (gradient.reshape(len(parameter), -1) != 0).any(dim=1)
     moves = moves.reshape(-1, *[1] * (parameter.dim() - 1))
     first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - BETA1), first))
     second.copy_(torch.where(moves, BETA2 * second + (1 - BETA2) * gradient.square(), second))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -15,9 +15,22 @@ from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.rendering import Camera
 
 
+@dataclass(frozen=True)
+class _ScaledImages:
+    """A keyframe's images at a training size, and what they were made of."""
+
+    image: np.ndarray
+    depth: np.ndarray | None
+    size: tuple[int, int]
+    scaled_image: np.ndarray
+    scaled_depth: np.ndarray | None
+
+
 @dataclass
 class Keyframe:
-    """A frame held for replay. Images stay 8 bit and depth half precision: a keyframe of 640x480 takes 1.6 MB."""
+    """A frame held for replay. Images stay 8 bit and depth half precision: a keyframe of 640x480 takes 1.9 MB, with
+    its half-sized copy for training.
+    """
 
     id: int
     stamp_ns: int
@@ -32,6 +45,7 @@ class Keyframe:
     depth_trust: float = 1.0  # weight of `depth` in training: less for stereo than for a depth camera
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss
+    _scaled: _ScaledImages | None = field(default=None, repr=False)
 
     def camera(self, scale: float, device: torch.device) -> Camera:
         camera = Camera.from_intrinsics(self.intrinsics, self.world_from_camera, device)
@@ -39,17 +53,24 @@ class Keyframe:
             return camera
         return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
+    def scaled_images(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Colour [h, w, 3] uint8 and depth [h, w] float16 (0 invalid, None without) at a size; the last are kept."""
+        if (self.image.shape[1], self.image.shape[0]) == (width, height):
+            return np.ascontiguousarray(self.image), self.depth
+        size, kept = (width, height), self._scaled
+        if kept is None or kept.size != size or kept.image is not self.image or kept.depth is not self.depth:
+            color, depth = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA), None
+            if self.depth is not None:
+                halves = self.depth.view(np.uint16)  # OpenCV knows no half precision, and nearest needs none
+                depth = cv2.resize(halves, size, interpolation=cv2.INTER_NEAREST).view(np.float16)
+            kept = self._scaled = _ScaledImages(self.image, self.depth, size, color, depth)
+        return kept.scaled_image, kept.scaled_depth
+
     def target(self, camera: Camera, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Colour [h, w, 3] in 0..1 and depth [h, w] (0 invalid, None without) at the camera's size."""
-        image, depth = self.image, self.depth
-        size = (camera.width, camera.height)
-        if (image.shape[1], image.shape[0]) != size:
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            depth = (
-                None if depth is None else cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-            )
+        image, depth = self.scaled_images(camera.width, camera.height)
         color = torch.from_numpy(image).to(device).float().div_(255)
-        return color, None if depth is None else torch.from_numpy(depth.astype(np.float32)).to(device)
+        return color, None if depth is None else torch.from_numpy(depth).to(device).float()
 
 
 class KeyframeStore:

@@ -190,8 +190,7 @@ class MapSegmenter:
             )
             loss = loss + spatial_similarity_loss(features[sample.to(device)], self.model.means[sample.to(device)])
         loss.backward()
-        touched = features.grad.abs().sum(dim=1) > 0
-        self.optimizer.step({"features": features.grad}, {"features": config.contrastive_rate}, touched)
+        self.optimizer.step({"features": features.grad}, {"features": config.contrastive_rate}, touched_only=True)
         self.feature_loss = float(loss.detach())
 
     def _prototype_rows(self, keyframe_id: int, masks: np.ndarray) -> np.ndarray:

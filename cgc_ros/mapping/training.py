@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
-from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON, GaussianAdam
 from cgc_ros.mapping.config import TrainingConfig
 from cgc_ros.mapping.keyframes import Keyframe
-from cgc_ros.rendering import photometric_loss, rasterize
+from cgc_ros.rendering import Camera, StepLosses, photometric_loss, rasterize, train_in_place
+from cgc_ros.rendering.training_step import TRAINED
 
 LOSS_MEMORY = 0.7  # of a keyframe's running loss
 
@@ -33,12 +34,53 @@ class PhotometricTrainer:
 
     def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
         """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) sets the unit of motion."""
-        model, config = self.model, self.config
         corrections = keyframe.corrections
-        camera = corrections.place(keyframe.camera(scale, model.device), scene_depth)
+        camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
+        move = self._move_fused if self.backend == "cpu" else self._move
+        photometric, mse = move(keyframe, camera, self._rates(scene_depth, rate_factor))
+        corrections.step()
+        keyframe.steps += 1
+        known = not math.isnan(keyframe.loss)
+        keyframe.loss = LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * photometric if known else photometric
+        return StepReport(keyframe.id, photometric, -10 * math.log10(max(mse, 1e-10)))
+
+    def _move_fused(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
+        """`_move` by the CPU kernels in one go."""
+        model, config, corrections = self.model, self.config, keyframe.corrections
+        color, depth = keyframe.scaled_images(camera.width, camera.height)
+        losses = StepLosses(
+            config.ssim_weight,
+            config.depth_weight * keyframe.depth_trust,
+            config.opacity_weight,
+            config.anisotropy_weight,
+            config.max_anisotropy,
+        )
+        gain = corrections.log_gain.detach().exp()
+        found = train_in_place(
+            model.parameters,
+            model.moments,
+            rates,
+            camera,
+            color,
+            depth,
+            losses,
+            sh_degree=model.sh_degree,
+            gain=gain,
+            offset=corrections.offset,
+            betas=(BETA1, BETA2),
+            epsilon=EPSILON,
+        )
+        corrections.log_gain.grad = torch.from_numpy(found.gain_gradient).float() * gain
+        corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
+        return found.photometric, found.mse
+
+    def _move(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
+        """Move the Gaussians and leave the gradients of the keyframe's corrections; photometric loss and mean squared
+        error before that. On any backend, by torch operators.
+        """
+        model, config, corrections = self.model, self.config, keyframe.corrections
         color, depth = keyframe.target(camera, model.device)
-        names = ("means", "quats", "log_scales", "logit_opacities", "sh")
-        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in names}
+        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in TRAINED}
         scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
         render = rasterize(
             leaves["means"],
@@ -60,17 +102,10 @@ class PhotometricTrainer:
             )
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
         loss.backward()
-        visible = render.visible
-        self.optimizer.step(
-            {name: leaf.grad for name, leaf in leaves.items()}, self._rates(scene_depth, rate_factor), visible
-        )
+        self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
         with torch.no_grad():
             mse = (exposed - color).square().mean()
-        corrections.step()
-        keyframe.steps += 1
-        value = float(photometric)
-        keyframe.loss = value if math.isnan(keyframe.loss) else LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * value
-        return StepReport(keyframe.id, value, float(-10 * torch.log10(mse.clamp_min(1e-10))))
+        return float(photometric), float(mse)
 
     def _rates(self, scene_depth: float, factor: float) -> dict[str, float]:
         config = self.config

@@ -5,12 +5,15 @@ from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.outputs import BlendWeights, Render
 from cgc_ros.rendering.photometric import photometric_loss
 from cgc_ros.rendering.rasterization import blend_weights, label_image, mask_votes, rasterize
+from cgc_ros.rendering.training_step import StepLosses, StepOutcome, train_in_place
 
 __all__ = [
     "BackendError",
     "BlendWeights",
     "Camera",
     "Render",
+    "StepLosses",
+    "StepOutcome",
     "available_backends",
     "blend_weights",
     "choose_backend",
@@ -18,4 +21,5 @@ __all__ = [
     "mask_votes",
     "photometric_loss",
     "rasterize",
+    "train_in_place",
 ]

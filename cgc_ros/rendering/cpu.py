@@ -31,7 +31,7 @@ def rasterize(
 ) -> Render:
     inputs = (means, quats, scales, opacities, colors, features, camera.camera_from_world, background, screen_probe)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    camera_position = _camera_position(camera) if colors is not None and sh_degree is not None else None
+    camera_position = position_of(camera) if colors is not None and sh_degree is not None else None
     settings = _Settings(camera, -1 if sh_degree is None else sh_degree, depth, contribution, keep)
     color, features_out, depth_out, alpha, radii, contributions = _Rasterize.apply(
         means,
@@ -53,7 +53,7 @@ def blend_weights(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor
 ) -> BlendWeights:
     offsets, gaussians, values = kernels.pixel_weights(
-        _view(camera), *_arrays(means, quats, scales, opacities), _array(pixels), threads=num_threads()
+        view_of(camera), *_arrays(means, quats, scales, opacities), _array(pixels), threads=num_threads()
     )
     return BlendWeights(*(torch.from_numpy(array) for array in (offsets, gaussians, values)), means.shape[0])
 
@@ -63,7 +63,7 @@ def mask_votes(
 ) -> Tensor:
     votes = torch.zeros(means.shape[0], num_labels)
     kernels.mask_votes(
-        _view(camera), *_arrays(means, quats, scales, opacities), _array(labels), votes.numpy(), threads=num_threads()
+        view_of(camera), *_arrays(means, quats, scales, opacities), _array(labels), votes.numpy(), threads=num_threads()
     )
     return votes
 
@@ -74,7 +74,7 @@ def label_image(
     size = (camera.height, camera.width)
     labels, confidence, depth = torch.empty(size, dtype=torch.int32), torch.empty(size), torch.empty(size)
     kernels.label_image(
-        _view(camera),
+        view_of(camera),
         *_arrays(means, quats, scales, opacities),
         _array(object_ids),
         labels.numpy(),
@@ -113,7 +113,7 @@ class _Rasterize(torch.autograd.Function):
         camera = settings.camera
         count, height, width = means.shape[0], camera.height, camera.width
         scene = kernels.Scene(
-            _view(camera),
+            view_of(camera),
             *_arrays(means, quats, scales, opacities),
             _array(colors),
             settings.sh_degree,
@@ -198,13 +198,14 @@ class _Rasterize(torch.autograd.Function):
         )
 
 
-def _view(camera: Camera) -> kernels.View:
+def view_of(camera: Camera) -> kernels.View:
+    """The camera as the kernels take it."""
     return kernels.View(
         camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, _array(camera.camera_from_world)
     )
 
 
-def _camera_position(camera: Camera) -> Tensor:
+def position_of(camera: Camera) -> Tensor:
     """[3] in the map frame, from the full inverse as gsplat takes it; differentiable."""
     return torch.linalg.inv(camera.camera_from_world)[:3, 3]
 

@@ -1,75 +1,12 @@
 // The Python module: numpy arrays in and out, sizes checked, the interpreter's lock released while kernels run.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
-#include <optional>
-#include <string>
 
-#include "rasterizer.h"
+#include "python_arrays.h"
 #include "thread_pool.h"
-
-namespace py = pybind11;
 
 namespace {
 
 using namespace cgc;
-
-template <class T>
-using In = py::array_t<T, py::array::c_style>;
-template <class T>
-using Optional = std::optional<py::array_t<T, py::array::c_style>>;
-
-// Data of an array of the given shape (-1: any).
-template <class T>
-const T* read(const In<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
-  bool ok = a.ndim() == py::ssize_t(shape.size());
-  py::ssize_t i = 0;
-  for (py::ssize_t n : shape) ok = ok && (n < 0 || a.shape(i) == n), ++i;
-  if (!ok) {
-    std::string want, got;
-    for (py::ssize_t n : shape) want += (want.empty() ? "" : ", ") + (n < 0 ? std::string("?") : std::to_string(n));
-    for (py::ssize_t k = 0; k < a.ndim(); ++k) got += (k ? ", " : "") + std::to_string(a.shape(k));
-    throw py::value_error(std::string(name) + " must have shape [" + want + "], not [" + got + "]");
-  }
-  return a.data();
-}
-template <class T>
-const T* read(const Optional<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
-  static const T nothing{};  // stands for an array without elements, whose own pointer may be null
-  const T* data = a ? read(*a, shape, name) : nullptr;
-  return a && !data ? &nothing : data;
-}
-template <class T>
-T* write(Optional<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
-  return a ? (read(*a, shape, name), a->mutable_data()) : nullptr;
-}
-template <class T>
-T* write(In<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
-  return read(a, shape, name), a.mutable_data();
-}
-
-Gaussians gaussians_of(const In<float>& means, const In<float>& quats, const In<float>& scales, const In<float>& opacities) {
-  const py::ssize_t n = means.ndim() ? means.shape(0) : 0;
-  return {n, read(means, {-1, 3}, "means"), read(quats, {n, 4}, "quats"), read(scales, {n, 3}, "scales"),
-          read(opacities, {n}, "opacities")};
-}
-
-struct PyView {
-  View view;
-  PyView(int width, int height, double fx, double fy, double cx, double cy, const In<float>& camera_from_world) {
-    const float* m = read(camera_from_world, {4, 4}, "camera_from_world");
-    if (width < 1 || height < 1)
-      throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" + std::to_string(height));
-    view = View{width, height, fx, fy, cx, cy, {}, {}};
-    for (int i = 0; i < 3; ++i) {
-      for (int j = 0; j < 3; ++j) view.rotation[3 * i + j] = m[4 * i + j];
-      view.translation[i] = m[4 * i + 3];
-    }
-  }
-  int64_t pixels() const { return int64_t(view.width) * view.height; }
-};
 
 // Everything that is rendered; holds references to the arrays so that backward() sees the very same ones.
 struct PyScene {
@@ -310,11 +247,12 @@ PYBIND11_MODULE(_kernels, m) {
 
   m.def(
       "adam_update",
-      [](In<float> parameter, In<float> first, In<float> second, In<float> gradient, Optional<uint8_t> moving, float rate,
-         float beta1, float beta2, float epsilon, int threads) {
+      [](In<float> parameter, In<float> first, In<float> second, In<float> gradient, Optional<uint8_t> moving, bool touched_only,
+         float rate, float beta1, float beta2, float epsilon, int threads) {
         const py::ssize_t n = parameter.ndim() == 2 ? parameter.shape(0) : 0, width = parameter.ndim() == 2 ? parameter.shape(1) : 0;
         AdamRows rows{width,
                       read(moving, {n}, "moving"),
+                      touched_only,
                       read(gradient, {n, width}, "gradient"),
                       write(parameter, {n, width}, "parameter"),
                       write(first, {n, width}, "first"),
@@ -328,9 +266,10 @@ PYBIND11_MODULE(_kernels, m) {
         });
       },
       py::arg("parameter").noconvert(), py::arg("first").noconvert(), py::arg("second").noconvert(),
-      py::arg("gradient").noconvert(), py::arg("moving").noconvert(), py::arg("rate"),
-      py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
+      py::arg("gradient").noconvert(), py::arg("moving").noconvert(), py::arg("touched_only"),
+      py::arg("rate"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
       "One Adam update in place, of the rows in `moving` (None: all).");
+  bind_training(m);
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");
   m.def("use_instruction_set", [](const std::string& name) { use_kernels(name.c_str()); }, "For tests and benchmarks.");
   m.def(

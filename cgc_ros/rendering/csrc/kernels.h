@@ -98,6 +98,15 @@ struct VoteTiles {
   float* votes;                 // per tile [list length, num_local]
 };
 
+// Weights at pixels (CSR) and what they blend.
+struct SparseBlend {
+  const int64_t* offsets;       // [P + 1]
+  const int32_t* gaussians;     // [nnz]
+  const float* weights;         // [nnz]
+  int64_t num_pixels;
+  int channels;
+};
+
 struct SsimImages {
   int width, height;
   const float* rendered;        // [H, W, 3]
@@ -111,11 +120,74 @@ struct SsimImages {
 struct AdamRows {
   int64_t width;                // floats per row
   const uint8_t* moving;        // [N] rows that move, or null for all
+  bool touched_only;            // rows whose gradient is all zeros do not move either
   const float* gradient;        // [N, width]
   float* parameter;             // [N, width], as the moments
   float* first;
   float* second;
   float rate, beta1, beta2, epsilon;
+};
+
+// Natural units of what is trained: scales = exp(log_scales), opacities = sigmoid(logit_opacities).
+struct Activation {
+  const float* log_scales;       // [N, 3]
+  const float* logit_opacities;  // [N]
+  float* scales;
+  float* opacities;
+};
+
+// A photometric target and what is done to the rendered colour before it is compared: color * gain + offset.
+struct TargetPixels {
+  int64_t count;                // pixels
+  const float* color;           // [P, 3] rendered
+  const float* depth;           // [P] rendered, or null without a depth target
+  const float* alpha;           // [P]
+  const uint8_t* color_bytes;   // [P, 3] target, 255 = 1
+  const uint16_t* depth_halves; // [P] target, half precision, 0 = invalid
+  float gain[3], offset[3];
+  float* exposed;               // [P, 3]
+  float* target;                // [P, 3]
+  float* color_gradient;        // [P, 3] of `exposed`, then of `color`
+  float* depth_gradient;        // [P]
+};
+
+struct ExposureSums {
+  double squares = 0;           // of exposed - target
+  int64_t with_depth = 0;       // pixels where depth is compared
+};
+
+struct ExposureGradient {
+  double gain[3] = {}, offset[3] = {};
+};
+
+// A trained parameter beside Adam's moments, [N, width] each.
+struct TrainedRows {
+  int width;
+  float* value;
+  float* first;
+  float* second;
+  float rate;
+};
+
+// What moves the Gaussians of a chunk. The two regularisers have gradients of their own: `opacity_pull` for every visible
+// opacity, `needle_pull` on log scales where the longest axis is more than exp(max_log_ratio) times the middle one.
+struct TrainingUpdate {
+  TrainedRows means, quats, log_scales, logit_opacities, harmonics;
+  const float* scales;          // [N, 3]
+  const float* opacities;       // [N]
+  const int32_t* radii;         // [N]; rows that are not visible stay as they are
+  float beta1, beta2, epsilon;
+  float opacity_pull, needle_pull, max_log_ratio;
+};
+
+// Of the rows of one chunk, from its first on; overwritten.
+struct ChunkGradients {
+  float* means;
+  const float* directions;      // added to those of the means, or null
+  float* quats;
+  float* scales;
+  float* opacities;
+  float* harmonics;
 };
 
 struct KernelTable {
@@ -137,11 +209,20 @@ struct KernelTable {
                           int32_t* counts);
   void (*labels_tile)(const LabelTiles&, int tile, GrowingBuffer& scratch);
   void (*votes_tile)(const VoteTiles&, int tile, GrowingBuffer& scratch);
+  // Pixels [begin, end) of out [P, channels] = weights * values [N, channels].
+  void (*blend_pixels)(const SparseBlend&, const float* values, int64_t begin, int64_t end, float* out);
+  // Its transpose for the Gaussians [begin, end): out [N, channels] = weights^T * gradient [P, channels].
+  void (*blend_gaussians)(const SparseBlend&, const float* gradient, int64_t begin, int64_t end, float* out);
   // Rows [begin, end): returns the sums of SSIM and |difference| over the mask, and fills the derivatives.
   void (*ssim_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch, double* sums);
   void (*ssim_gradient_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch);
   // Rows [begin, end).
   void (*adam_rows)(const AdamRows&, int64_t begin, int64_t end);
+  void (*activate_rows)(const Activation&, int64_t begin, int64_t end);
+  void (*update_rows)(const TrainingUpdate&, const ChunkGradients&, int64_t begin, int64_t end);
+  // Pixels [begin, end). First what is compared, then, with the gradient of `exposed`, the gradients of colour and depth.
+  void (*expose_pixels)(const TargetPixels&, int64_t begin, int64_t end, ExposureSums&);
+  void (*loss_gradient_pixels)(const TargetPixels&, float depth_scale, int64_t begin, int64_t end, ExposureGradient&);
 };
 
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.

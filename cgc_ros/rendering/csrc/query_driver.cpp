@@ -85,12 +85,28 @@ void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* lab
   std::vector<GrowingBuffer> scratch(threads);
   const KernelTable& k = kernels();
   parallel_for(tiles, threads, [&](int64_t tile, int worker) { k.votes_tile(job, int(tile), scratch[worker]); });
-  for (int t = 0; t < tiles; ++t) {
-    const float* from = tile_votes.data() + first_vote[t];
-    const int32_t* ids = &global[size_t(t) * kTilePixels];
-    for (int64_t p = lists.first[t]; p < lists.first[t + 1]; ++p)
-      for (int i = 0; i < num_local[t]; ++i) votes[int64_t(lists.gaussian[p]) * num_labels + ids[i]] += *from++;
-  }
+  // A Gaussian's votes are gathered from its tiles: where each of its pairs stands is noted by slot.
+  struct Place {
+    int32_t tile, pair;
+  };
+  Array<Place> places(lists.first[tiles]);
+  parallel_for(tiles, threads, [&](int64_t tile, int) {
+    for (int32_t p = lists.first[tile]; p < lists.first[tile + 1]; ++p) places[lists.slot[p]] = {int32_t(tile), p};
+  });
+  const int32_t* first_slot = projected.first_slot();
+  const int64_t chunks = (gaussians.count + kChunk - 1) / kChunk;
+  parallel_for(chunks, threads, [&](int64_t c, int) {
+    for (int64_t i = c * kChunk; i < std::min(gaussians.count, (c + 1) * kChunk); ++i) {
+      float* out = votes + i * num_labels;
+      for (int32_t slot = first_slot[i]; slot < first_slot[i + 1]; ++slot) {
+        const auto [tile, pair] = places[slot];
+        const int labels_here = num_local[tile];
+        const float* from = tile_votes.data() + first_vote[tile] + int64_t(pair - lists.first[tile]) * labels_here;
+        const int32_t* ids = &global[size_t(tile) * kTilePixels];
+        for (int l = 0; l < labels_here; ++l) out[ids[l]] += from[l];
+      }
+    }
+  });
 }
 
 void label_image(const View& view, const Gaussians& gaussians, const int32_t* object_ids, int32_t* labels,
@@ -107,33 +123,21 @@ void label_image(const View& view, const Gaussians& gaussians, const int32_t* ob
 void blend_values(const int64_t* offsets, const int32_t* gaussians, const float* weights, int64_t num_pixels,
                   const float* values, int channels, float* out, int threads) {
   constexpr int64_t kPixels = 256;
+  const SparseBlend job{offsets, gaussians, weights, num_pixels, channels};
+  const KernelTable& k = kernels();
   parallel_for((num_pixels + kPixels - 1) / kPixels, threads, [&](int64_t part, int) {
-    for (int64_t p = part * kPixels; p < std::min(num_pixels, (part + 1) * kPixels); ++p) {
-      float* row = out + p * channels;
-      std::fill_n(row, channels, 0.0f);
-      for (int64_t i = offsets[p]; i < offsets[p + 1]; ++i) {
-        const float* value = values + int64_t(gaussians[i]) * channels;
-        for (int k = 0; k < channels; ++k) row[k] += weights[i] * value[k];
-      }
-    }
+    k.blend_pixels(job, values, part * kPixels, std::min(num_pixels, (part + 1) * kPixels), out);
   });
 }
 
 void blend_values_backward(const int64_t* offsets, const int32_t* gaussians, const float* weights, int64_t num_pixels,
                            const float* gradient, int channels, float* out, int64_t count, int threads) {
   // Each part owns a range of Gaussians and reads all entries: no two threads write to one row.
+  const SparseBlend job{offsets, gaussians, weights, num_pixels, channels};
   const int64_t parts = std::max(1, threads);
+  const KernelTable& k = kernels();
   parallel_for(parts, threads, [&](int64_t part, int) {
-    const int64_t low = count * part / parts, high = count * (part + 1) / parts;
-    std::fill(out + low * channels, out + high * channels, 0.0f);
-    for (int64_t p = 0; p < num_pixels; ++p) {
-      const float* row = gradient + p * channels;
-      for (int64_t i = offsets[p]; i < offsets[p + 1]; ++i) {
-        const int64_t g = gaussians[i];
-        if (g < low || g >= high) continue;
-        for (int k = 0; k < channels; ++k) out[g * channels + k] += weights[i] * row[k];
-      }
-    }
+    k.blend_gaussians(job, gradient, count * part / parts, count * (part + 1) / parts, out);
   });
 }
 

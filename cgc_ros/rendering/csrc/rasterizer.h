@@ -120,6 +120,11 @@ class Render {
   Render(const RenderInput& input, const RenderOutput& output, bool keep, int threads);
   // `input` and `depth` (the rendered one) as they were in the forward pass.
   void backward(const RenderInput& input, const float* depth, const RenderGradients& gradients, int threads) const;
+  // The same up to the gradients of each pair of Gaussian and tile, [pairs, pair_stride] by slot.
+  Array<float> backward_tiles(const RenderInput& input, const float* depth, const RenderGradients& gradients,
+                              int threads) const;
+  static Channels channels_of(const RenderInput& input);
+  static int pair_stride(const Channels& channels) { return 8 + channels.stride(); }
 
   void write_transmittance(float* out) const;  // [H, W] behind everything, where `keep` was set
 

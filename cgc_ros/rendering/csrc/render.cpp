@@ -8,6 +8,8 @@
 namespace cgc {
 namespace {
 
+size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
 Harmonics harmonics_job(const RenderInput& input, const int32_t* radii) {
   Harmonics job{input.color.degree, input.color.num_coefficients, input.color.coefficients, input.gaussians.means, radii,
                 {}};
@@ -24,12 +26,16 @@ void for_chunks(int64_t count, int threads, Body body) {
 
 }  // namespace
 
+Channels Render::channels_of(const RenderInput& input) {
+  return {input.features, input.num_features, input.color.given(), input.depth};
+}
+
 ForwardTiles Render::forward_job(const RenderInput& input, const RenderOutput& output) const {
   ForwardTiles job{};
   job.view = input.view;
   job.splats = view_.splats();
   job.lists = view_.lists();
-  job.channels = {input.features, input.num_features, input.color.given(), input.depth};
+  job.channels = channels_of(input);
   job.background = input.color.given() ? input.background : nullptr;
   job.color = output.color, job.features = output.features, job.depth = output.depth, job.alpha = output.alpha;
   job.transmittance = transmittance_.data(), job.stop = stop_.data();
@@ -54,7 +60,7 @@ Render::Render(const RenderInput& input, const RenderOutput& output, bool keep, 
     pair_contribution.reset(view_.num_pairs());
     job.pair_contribution = pair_contribution.data();
   }
-  const size_t scratch_bytes = (k.forward_scratch(job.channels) + 4095) / 4096 * 4096;
+  const size_t scratch_bytes = whole_pages(k.forward_scratch(job.channels));
   Array<char> scratch(scratch_bytes * threads);
   std::vector<int64_t> blends(threads, 0);
   parallel_for(tiles, threads, [&](int64_t tile, int worker) {
@@ -72,32 +78,37 @@ Render::Render(const RenderInput& input, const RenderOutput& output, bool keep, 
     });
 }
 
-void Render::backward(const RenderInput& input, const float* depth, const RenderGradients& gradients, int threads) const {
+Array<float> Render::backward_tiles(const RenderInput& input, const float* depth, const RenderGradients& gradients,
+                                    int threads) const {
   const KernelTable& k = kernels();
-  const int64_t n = input.gaussians.count;
   BackwardTiles job{};
   RenderOutput output;
   output.depth = const_cast<float*>(depth);
   job.forward = forward_job(input, output);
-  const Channels& channels = job.forward.channels;
   job.color = gradients.color, job.features = gradients.features;
   job.depth = gradients.depth, job.alpha = gradients.alpha;
-  job.stride = 8 + channels.stride();
+  job.stride = pair_stride(job.forward.channels);
   Array<float> pairs(size_t(view_.num_pairs()) * job.stride);
   job.pairs = pairs.data();
-  const size_t scratch_bytes = (k.backward_scratch(channels) + 4095) / 4096 * 4096;
+  const size_t scratch_bytes = whole_pages(k.backward_scratch(job.forward.channels));
   Array<char> scratch(scratch_bytes * threads);
   parallel_for(view_.num_tiles(), threads, [&](int64_t tile, int worker) {
     k.backward_tile(job, int(tile), scratch.data() + worker * scratch_bytes);
   });
+  return pairs;
+}
 
+void Render::backward(const RenderInput& input, const float* depth, const RenderGradients& gradients, int threads) const {
+  const KernelTable& k = kernels();
+  const int64_t n = input.gaussians.count;
+  const Array<float> pairs = backward_tiles(input, depth, gradients, threads);
   const bool harmonic = input.color.coefficients != nullptr;
   Array<float> color_gradients, direction_gradients;
   ProjectionGradients out{};
   out.first_slot = view_.first_slot();
   out.pairs = pairs.data();
-  out.stride = job.stride;
-  out.channels = channels;
+  out.channels = channels_of(input);
+  out.stride = pair_stride(out.channels);
   out.means = gradients.means, out.quats = gradients.quats, out.scales = gradients.scales;
   out.opacities = gradients.opacities, out.features = gradients.features_in, out.means2d = gradients.means2d;
   out.colors = gradients.colors;

@@ -1,0 +1,108 @@
+"""A photometric training step in one call of the CPU kernels: render, losses, gradients and Adam, without autograd.
+
+What it computes is what `PhotometricTrainer` spells out in torch operators for other backends; a test holds one
+against the other. Gradients of the Gaussians exist for a moment only, a few of them at a time, and pixels are converted
+on the way.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgc_ros.rendering.camera import Camera
+from cgc_ros.rendering.cpu import position_of, view_of
+from cgc_ros.rendering.kernels import kernels, num_threads
+
+TRAINED = ("means", "quats", "log_scales", "logit_opacities", "sh")
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Weights of the losses beside L1: `ssim` in 0..1, the others factors of what each one's mean is."""
+
+    ssim: float
+    depth: float
+    opacity: float
+    anisotropy: float
+    max_anisotropy: float  # longest over middle axis
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step found, before the update."""
+
+    photometric: float  # loss
+    mse: float  # of the exposed colour
+    gain_gradient: np.ndarray  # [3] float64
+    offset_gradient: np.ndarray  # [3] float64
+
+
+def train_in_place(
+    parameters: dict[str, Tensor],
+    moments: dict[str, tuple[Tensor, Tensor]],
+    rates: dict[str, float],
+    camera: Camera,
+    color: np.ndarray,
+    depth: np.ndarray | None,
+    losses: StepLosses,
+    *,
+    sh_degree: int,
+    gain: Tensor,
+    offset: Tensor,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> StepOutcome:
+    """Move `parameters` and `moments` of the visible Gaussians by one step of Adam, in place.
+
+    Args:
+        parameters: `TRAINED`, contiguous float32 on the CPU: means [N, 3] metres, quats [N, 4], log_scales [N, 3],
+            logit_opacities [N], sh [N, (sh_degree + 1)^2, 3].
+        moments: Adam's two running means of each, of the same shapes.
+        rates: of each.
+        camera: the view; its pose's gradient is accumulated where it requires one.
+        color: [H, W, 3] uint8, the target.
+        depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.
+        losses: their weights.
+        gain: [3] factors of the rendered colour, `offset` [3] added, before it is compared.
+
+    Raises:
+        ValueError, TypeError: shapes or types that do not fit.
+    """
+    position = position_of(camera) if sh_degree > 0 else None
+    found = kernels.train_in_place(
+        view_of(camera),
+        **{
+            name: (parameters[name].detach().numpy(), *(m.numpy() for m in moments[name]), float(rates[name]))
+            for name in TRAINED
+        },
+        sh_degree=sh_degree,
+        camera_position=None if position is None else position.detach().contiguous().numpy(),
+        color=color,
+        depth=None if depth is None else depth.view(np.uint16),
+        gain=gain.detach().tolist(),
+        offset=offset.detach().tolist(),
+        ssim_weight=losses.ssim,
+        depth_weight=losses.depth,
+        opacity_weight=losses.opacity,
+        anisotropy_weight=losses.anisotropy,
+        max_log_ratio=math.log(losses.max_anisotropy),
+        beta1=betas[0],
+        beta2=betas[1],
+        epsilon=epsilon,
+        camera_wanted=camera.camera_from_world.requires_grad,
+        threads=num_threads(),
+    )
+    if camera.camera_from_world.requires_grad:
+        of_camera = torch.zeros(4, 4)
+        of_camera[:3] = torch.from_numpy(found["camera"])
+        outputs, gradients = [camera.camera_from_world], [of_camera]
+        if position is not None:
+            outputs.append(position)
+            gradients.append(torch.from_numpy(found["camera_position"]).float())
+        torch.autograd.backward(outputs, gradients)
+    return StepOutcome(found["photometric"], found["mse"], found["gain"], found["offset"])
