@@ -25,6 +25,8 @@ from cgc_ros.segmentation import (
     spatial_similarity_loss,
 )
 
+MAX_STORED_ID = 65535  # of a mask in a map file
+
 
 @dataclass
 class _KeyframeMasks:
@@ -60,7 +62,8 @@ class MapSegmenter:
         compact, _ = compact_masks(masks, self.config.min_mask_pixels)
         size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
         small, count = compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1)
-        keyframe.masks = masks
+        # A user's segmenter may number its masks anyhow; map files hold 16 bits.
+        keyframe.masks = masks if masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID else compact
         self.masks[keyframe.id] = _KeyframeMasks(keyframe.id, small, count)
         self.waiting.append(keyframe.id)
 
