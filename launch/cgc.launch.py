@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -17,7 +18,7 @@ INPUTS = {
     "masks": "label images of your own segmenter, for mask_source topic",
     "pose": "camera poses, for pose_source pose, pose_with_covariance or odometry",
 }
-# Arguments that go over the parameter file where they are given: name, default, what it is.
+# Parameters that go over the parameter file where they are given: name, what it is.
 OVERRIDES = {
     "image_transport": "raw, compressed or auto",
     "map_frame": "fixed frame of the map",
@@ -25,6 +26,11 @@ OVERRIDES = {
     "pose_source": "tf, pose, pose_with_covariance or odometry",
     "mask_source": "graph, sam, topic or none",
     "autostart": "false: wait for lifecycle transitions",
+    "viewer": "true: serve the live web viewer",
+    "viewer_port": "its port",
+    "map_directory": "folder that maps are saved to and loaded from",
+    "load_on_start": "name of a map in it to go on with",
+    "save_on_shutdown": "name under which the map is saved at the end",
 }
 # Topics of the node that rviz/cgc.rviz shows, under its default name.
 DISPLAYED = ("objects/cloud", "markers", "segmentation/overlay", "render/image")
@@ -39,6 +45,12 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("use_sim_time", default_value="false", description="time from /clock"),
         DeclareLaunchArgument("rviz", default_value="false", description="start RViz on the map"),
+        DeclareLaunchArgument(
+            "record",
+            default_value="",
+            description="new folder for a rosbag2 recording of the inputs, for recording.launch.py or `cgc map`; "
+            "empty: none",
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
         *(
             DeclareLaunchArgument(name, default_value=name, description=f"topic: {what}")
@@ -49,36 +61,57 @@ def generate_launch_description() -> LaunchDescription:
             for name, what in OVERRIDES.items()
         ),
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])
+    return LaunchDescription([*arguments, OpaqueFunction(function=_processes)])
 
 
-def _nodes(context: LaunchContext) -> list[Node]:
-    value = {name: LaunchConfiguration(name).perform(context) for name in ("namespace", "name", *OVERRIDES)}
-    overrides = {name: _typed(value[name]) for name in OVERRIDES if value[name]}
-    use_sim_time = {"use_sim_time": _typed(LaunchConfiguration("use_sim_time").perform(context))}
+def _processes(context: LaunchContext) -> list[Node | ExecuteProcess]:
+    names = ("namespace", "name", "use_sim_time", "record", *INPUTS, *OVERRIDES)
+    value = {name: LaunchConfiguration(name).perform(context) for name in names}
+    defaults = yaml.safe_load((SHARE / "config" / "cgc.yaml").read_text())["/**"]["ros__parameters"]
+    overrides = {name: _typed(name, value[name], defaults[name]) for name in OVERRIDES if value[name]}
+    use_sim_time = _typed("use_sim_time", value["use_sim_time"], False)
     node = Node(
         package="cgc_ros",
         executable="cgc_node",
         namespace=value["namespace"],
         name=value["name"],
-        parameters=[LaunchConfiguration("params_file"), overrides, use_sim_time],
-        remappings=[(name, LaunchConfiguration(name)) for name in INPUTS]
-        + [(f"{name}/compressed", [LaunchConfiguration(name), "/compressed"]) for name in ("image", "depth")],
+        parameters=[LaunchConfiguration("params_file"), overrides, {"use_sim_time": use_sim_time}],
+        remappings=[(name, value[name]) for name in INPUTS],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
-    prefix = "/" + "/".join(part for part in (value["namespace"].strip("/"), value["name"]) if part)
     rviz = Node(
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(SHARE / "rviz" / "cgc.rviz"), *(["-f", value["map_frame"]] if value["map_frame"] else [])],
-        parameters=[use_sim_time],
-        remappings=[(f"/cgc/{topic}", f"{prefix}/{topic}") for topic in DISPLAYED],
+        parameters=[{"use_sim_time": use_sim_time}],
+        remappings=[(f"/cgc/{topic}", _absolute(f"{value['name']}/{topic}", value)) for topic in DISPLAYED],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return [node, rviz]
+    return [node, rviz, *([_recorder(value, use_sim_time)] if value["record"] else [])]
 
 
-def _typed(text: str) -> bool | str:
-    """Launch arguments are text; the node's parameters are typed."""
-    return text.lower() == "true" if text.lower() in ("true", "false") else text
+def _recorder(value: dict[str, str], use_sim_time: bool) -> ExecuteProcess:
+    """`ros2 bag record` of all inputs that are published; images raw or compressed as the node takes them."""
+    suffixes = {"raw": [""], "compressed": ["/compressed"]}.get(value["image_transport"], ["", "/compressed"])
+    topics = [_absolute(value["image"], value) + suffix for suffix in suffixes]
+    topics += [_absolute(value["depth"], value) + suffix for suffix in ("", "/compressed", "/compressedDepth")]
+    topics += [_absolute(value[name], value) for name in ("camera_info", "masks", "pose")]
+    clock = ["--use-sim-time"] if use_sim_time else []
+    return ExecuteProcess(
+        cmd=["ros2", "bag", "record", "-o", value["record"], *clock, "--topics", *topics, "/tf", "/tf_static"],
+        output="screen",
+    )
+
+
+def _absolute(topic: str, value: dict[str, str]) -> str:
+    return topic if topic.startswith("/") else "/" + "/".join(filter(None, (value["namespace"].strip("/"), topic)))
+
+
+def _typed(name: str, text: str, default: bool | int | str) -> bool | int | str:
+    """Launch arguments are text; the node's parameters have the type of their default."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{name}:={text}: give true or false")
+        return text.lower() == "true"
+    return type(default)(text)

@@ -15,7 +15,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="folder or .mcap file of the recording"),
-            DeclareLaunchArgument("rate", default_value="1.0", description="speed of playing"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="speed of playing, 1: as it was recorded"),
             DeclareLaunchArgument(
                 "delay", default_value="3.0", description="seconds before it starts: the node is up by then"
             ),

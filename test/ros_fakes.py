@@ -1,5 +1,4 @@
-"""A session with MappingSession's interface and no Gaussians, so that node tests are fast: its map is a row of spheres.
-"""
+"""A session with MappingSession's interface and no Gaussians, so that node tests are fast: a row of spheres."""
 
 import threading
 import time
@@ -29,14 +28,20 @@ class FakeSnapshot:
 
     version: int
     stamp_ns: int
-    objects: tuple
+    things: tuple
     backend: str = "cpu"
     num_gaussians: int = 100
+    making_s: float = 0.0
+
+    @property
+    def objects(self):
+        time.sleep(self.making_s)
+        return self.things
 
     def segment(self, camera):
         labels = np.full((camera.height, camera.width), UNLABELLED, np.uint16)
-        rows, columns = np.mgrid[:camera.height, :camera.width] + 0.5
-        for each in self.objects:
+        rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+        for each in self.things:
             x, y, z, _ = camera.camera_from_world.double().numpy() @ [*each.box.center, 1.0]
             if z > 0.05:
                 radius = camera.fx * each.box.size[0] / 2 / z
@@ -64,12 +69,13 @@ class FakeMapper:
 
 @dataclass
 class FakeSession:
-    """Keeps what it was given; `step_s` makes each call wait as a training step would."""
+    """Keeps what it was given. Calls wait for `step_s`, as for a training step; making objects takes `making_s`."""
 
     objects: tuple = field(
         default_factory=lambda: tuple(make_object(index, (0.3 * index - 0.9, 0.0, 1.5)) for index in range(1, 6))
     )
     step_s: float = 0.0
+    making_s: float = 0.0
 
     def __post_init__(self):
         self.frames, self.snapshot, self.mapper = [], None, FakeMapper()
@@ -91,11 +97,14 @@ class FakeSession:
             return
         with self._lock:
             self.frames.append(frame)
-            self.snapshot = FakeSnapshot(len(self.frames), frame.stamp_ns, self.objects)
+            self.snapshot = FakeSnapshot(len(self.frames), frame.stamp_ns, self.objects, making_s=self.making_s)
 
     def call(self, function, timeout=30.0):
         with ThreadPoolExecutor(1) as worker:  # in another thread, as the real one's
             return worker.submit(lambda: (time.sleep(self.step_s), function(self.mapper))[1]).result(timeout)
+
+    def relieve_memory(self):
+        self.objects = self.objects[:1]
 
     def reset(self, timeout=30.0):
         self.frames.clear()

@@ -133,7 +133,7 @@ class Rig:
         move=0.01,
     ):
         """One posed image as a driver sends it; its header."""
-        stamp = stamp or self.user.get_clock().now().to_msg()
+        stamp = stamp or self.now()
         header = Header(stamp=stamp, frame_id=frame_id)
         self.x += move
         if transform:
@@ -146,6 +146,15 @@ class Rig:
             )
         self.publisher(Image, "image").publish(encode_image(pixels, encoding, header))
         return header
+
+    def send_depth(self, depth, encoding="32FC1", **how):
+        """One posed image with a depth image of the same stamp; `how` as in `send`."""
+        header = self.send(**how)
+        self.publisher(Image, "depth").publish(encode_image(depth, encoding, header))
+
+    def now(self):
+        """The time as a message."""
+        return self.user.get_clock().now().to_msg()
 
     def wait(self, condition, timeout=5.0, every=0.02, do=lambda: None):
         """Until `condition()` is true (its value); `do` is called meanwhile."""

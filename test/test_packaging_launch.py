@@ -34,12 +34,19 @@ def stand_in(kind: str) -> type[Recorded]:
 
 KINDS = {
     "launch": ["LaunchContext", "LaunchDescription"],
-    "launch.actions": ["DeclareLaunchArgument", "ExecuteProcess", "IncludeLaunchDescription", "OpaqueFunction"],
+    "launch.actions": [
+        "DeclareLaunchArgument",
+        "ExecuteProcess",
+        "GroupAction",
+        "IncludeLaunchDescription",
+        "OpaqueFunction",
+    ],
     "launch.conditions": ["IfCondition"],
     "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
-    "launch.substitutions": [],
+    "launch.substitutions": ["PathJoinSubstitution"],
     "launch_ros": [],
     "launch_ros.actions": ["Node"],
+    "launch_ros.substitutions": ["FindPackageShare"],
 }
 
 
@@ -64,7 +71,7 @@ def defaults(actions: list[Recorded]) -> dict[str, str]:
 
 
 def start(actions: list[Recorded], **arguments: str) -> list[Recorded]:
-    """The nodes that cgc.launch.py starts with these arguments."""
+    """The processes that cgc.launch.py starts with these arguments: the node, RViz, the recorder where asked for."""
     opaque = of_kind(actions, "OpaqueFunction")[0]
     return opaque.named["function"]({**defaults(actions), **arguments})
 
@@ -90,22 +97,43 @@ def test_the_parameter_file_exists_and_is_the_first_word(describe):
 
 
 def test_only_given_arguments_go_over_the_parameter_file(describe):
-    node = start(describe("cgc.launch.py"), map_frame="odom", autostart="false", use_sim_time="true")[0]
-    assert node.named["parameters"][1:] == [{"map_frame": "odom", "autostart": False}, {"use_sim_time": True}]
+    given = {"map_frame": "odom", "autostart": "false", "viewer": "true", "viewer_port": "8090", "camera_frame": "7"}
+    node = start(describe("cgc.launch.py"), use_sim_time="true", **given)[0]
+    overrides, clock = node.named["parameters"][1:]
+    assert overrides == {
+        "map_frame": "odom",
+        "autostart": False,
+        "viewer": True,
+        "viewer_port": 8090,
+        "camera_frame": "7",
+    }
+    assert clock == {"use_sim_time": True}
+
+
+def test_a_value_that_is_neither_true_nor_false_is_named(describe):
+    with pytest.raises(ValueError, match="viewer:=yes"):
+        start(describe("cgc.launch.py"), viewer="yes")
 
 
 def test_every_override_is_a_parameter_of_the_node(describe):
     parameters = yaml.safe_load((ROOT / "config" / "cgc.yaml").read_text())["/**"]["ros__parameters"]
     actions = describe("cgc.launch.py")
-    of_parameter_file = {"namespace", "name", "params_file", "use_sim_time", "rviz", "log_level"}
+    of_parameter_file = {"namespace", "name", "params_file", "use_sim_time", "rviz", "record", "log_level"}
     topics = {source for source, _ in start(actions)[0].named["remappings"]}
     assert defaults(actions).keys() - of_parameter_file - topics <= parameters.keys()
 
 
-def test_compressed_topics_follow_their_raw_ones(describe):
-    remappings = {source: text(target) for source, target in start(describe("cgc.launch.py"))[0].named["remappings"]}
-    assert remappings["image"] == "$image"
-    assert remappings["image/compressed"] == "$image/compressed"
+def test_all_inputs_are_recorded_where_the_node_hears_them(describe):
+    actions = describe("cgc.launch.py")
+    assert len(start(actions)) == 2
+    recorder = start(actions, namespace="arm", image="/cam/color", record="out/bag")[2]
+    command = recorder.named["cmd"]
+    assert command[:5] == ["ros2", "bag", "record", "-o", "out/bag"]
+    topics = command[command.index("--topics") + 1 :]
+    assert {"/cam/color", "/cam/color/compressed", "/arm/camera_info", "/arm/depth", "/arm/pose"} <= set(topics)
+    assert topics[-2:] == ["/tf", "/tf_static"]
+    raw = start(actions, image_transport="raw", record="out/bag", use_sim_time="true")[2].named["cmd"]
+    assert "/image/compressed" not in raw and "--use-sim-time" in raw
 
 
 def test_the_started_program_is_installed(describe):
@@ -138,6 +166,13 @@ def test_realsense_uses_the_drivers_topics(describe):
     topics = {name: text(value) for name, value in include.named["launch_arguments"]}
     assert topics["depth"] == "$camera/aligned_depth_to_color/image_raw"
     assert topics.keys() <= defaults(describe("cgc.launch.py")).keys()
+
+
+def test_the_realsense_driver_is_started_where_asked_for(describe):
+    group = of_kind(describe("realsense.launch.py"), "GroupAction")[0]
+    assert text(group.named["condition"].positional) == "$driver"
+    driver = group.positional[0][0]
+    assert dict(driver.named["launch_arguments"])["align_depth.enable"] == "true"
 
 
 def test_a_recording_brings_its_clock(describe):

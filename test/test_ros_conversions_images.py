@@ -1,5 +1,4 @@
-"""Image messages to arrays: every encoding against rosbags-image or the bytes themselves, every malformation by name.
-"""
+"""Image messages to arrays: every encoding against rosbags-image or its bytes, every malformation by name."""
 
 import struct
 from array import array
@@ -205,7 +204,7 @@ def test_malformed_images_are_named():
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_a_cut_compressed_image_is_truncated_not_grey(extension):
     whole = compressed(RNG.integers(0, 255, (64, 64, 3)).astype(np.uint8), extension, "jpeg")
-    whole.data = whole.data[:len(whole.data) * 3 // 4]
+    whole.data = whole.data[: len(whole.data) * 3 // 4]
     assert reason_of(decode_image, whole) == "truncated_image"
 
 
@@ -227,7 +226,7 @@ def test_a_damaged_header_does_not_fill_memory():
         whole = compressed(np.zeros((64, 64, 3), np.uint8), extension, "x")
         if extension == ".jpg":
             offset = bytes(whole.data).index(b"\xff\xc0") + 7
-        whole.data[offset:offset + 2] = array("B", b"\x3f\xff")
+        whole.data[offset : offset + 2] = array("B", b"\x3f\xff")
         assert reason_of(decode_image, whole) == "bad_image"
 
 
@@ -293,7 +292,7 @@ FORMATS = st.sampled_from(
 )
 def test_any_compressed_message_decodes_or_is_named(form, base, place, noise, cut):
     place %= len(base)
-    data = base[:place] + noise + base[place + len(noise):len(base) - cut]
+    data = base[:place] + noise + base[place + len(noise) : len(base) - cut]
     message = CompressedImage(format=form, data=array("B", data))
     for decode in (decode_image, decode_depth, decode_masks):
         try:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point, Pose, Quaternion
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ros_fakes import make_object
 from scipy.spatial.transform import Rotation
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from cgc_ros.frame import FrameError, Intrinsics
+from cgc_ros.palette import id_color, label_picture, overlay_picture
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics, intrinsics_from_camera_info
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, points_from_message, thin
 from cgc_ros.ros.conversions.geometry import matrix_from_pose, pose_from_matrix
@@ -23,7 +23,6 @@ from cgc_ros.ros.conversions.objects import (
     stamp_of,
     time_message,
 )
-from cgc_ros.ros.conversions.palette import color_of, colorize, overlay
 
 CAMERA = Intrinsics(640, 480, 525.0, 520.0, 319.5, 240.25)
 
@@ -75,27 +74,6 @@ def test_calibrations_that_cannot_be_used_are_named():
     assert info_reason(d=[float("inf")] * 5) == "bad_distortion"
 
 
-FLOATS = st.floats(width=32)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    k=st.lists(FLOATS, min_size=9, max_size=9),
-    d=st.lists(FLOATS, max_size=15),
-    width=st.integers(0, 2**32 - 1),
-    binning=st.integers(0, 5),
-    model=st.sampled_from(["plumb_bob", "equidistant", "rational_polynomial", "", "fisheye", "x"]),
-    rectified=st.booleans(),
-)
-def test_any_camera_info_is_intrinsics_or_named(k, d, width, binning, model, rectified):
-    info = CameraInfo(k=k, d=d, width=width, height=480, binning_x=binning, distortion_model=model)
-    try:
-        intrinsics = intrinsics_from_camera_info(info, rectified)
-        assert intrinsics.fx > 0 and intrinsics.fy > 0
-    except FrameError as error:
-        assert error.reason in {"bad_intrinsics", "bad_distortion", "unknown_distortion"}
-
-
 def test_pose_round_trip():
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", [0.3, -1.2, 2.0]).as_matrix()
@@ -130,7 +108,13 @@ def test_cloud_layout_is_what_pcl_reads():
         labelled_points(points, np.array([[255, 128, 1], [0, 0, 0]], np.uint8), 70000, 0.5), Header()
     )
     assert [(field.name, field.offset, field.datatype) for field in message.fields] == [
-        ("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("rgb", 12, 7), ("label", 16, 6), ("confidence", 20, 7)]
+        ("x", 0, 7),
+        ("y", 4, 7),
+        ("z", 8, 7),
+        ("rgb", 12, 7),
+        ("label", 16, 6),
+        ("confidence", 20, 7),
+    ]
     assert (message.width, message.height, message.point_step, message.row_step) == (2, 1, 24, 48)
     packed = points_from_message(message)
     assert packed["rgb"][0] == 0xFF8001 and (packed["label"] == 70000).all() and packed["z"][1] == 6
@@ -178,8 +162,8 @@ def test_overlay_tints_objects_and_leaves_the_rest():
     image = np.full((4, 6, 3), 100, np.uint8)
     labels = np.full((4, 6), 65535, np.uint16)
     labels[:, 3:] = 12
-    painted = overlay(image, labels, strength=0.5)
+    painted = overlay_picture(image, labels, opacity=0.5)
     np.testing.assert_array_equal(painted[:, :2], image[:, :2])
-    np.testing.assert_allclose(painted[0, 5], (100 + np.array(color_of(12))) / 2, atol=1)
-    assert colorize(labels)[0, 0].tolist() == [0, 0, 0]
-    assert len({color_of(each) for each in range(1, 40)}) == 39
+    np.testing.assert_allclose(painted[0, 5], (100 + np.array(id_color(12))) / 2, atol=1)
+    assert label_picture(labels)[0, 0].tolist() == [38, 38, 42]
+    assert len({id_color(each) for each in range(1, 40)}) == 39

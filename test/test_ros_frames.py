@@ -127,10 +127,17 @@ def test_lost_depth_is_named():
     assert "depth_lost" in rig.names() and len(rig.frames) == 2
 
 
-@pytest.mark.parametrize(("error", "fault"), [
-    ("unknown_frame", "no_transform"), ("disconnected", "broken_chain"), ("extrapolation_future", "late_transform"),
-    ("extrapolation_past", "old_transform"), ("empty", "no_transform"), ("loop", "transform_loop"),
-])
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        ("unknown_frame", "no_transform"),
+        ("disconnected", "broken_chain"),
+        ("extrapolation_future", "late_transform"),
+        ("extrapolation_past", "old_transform"),
+        ("empty", "no_transform"),
+        ("loop", "transform_loop"),
+    ],
+)
 def test_each_way_of_having_no_pose_has_its_name(error, fault):
     rig = Rig(transform_timeout=0.0)
     rig.pose = error
@@ -299,10 +306,14 @@ def test_a_pose_jump_is_mapped_only_once_confirmed():
     assert guarded(FrameGuard(), picture(), 100.0) == ""
 
 
-@pytest.mark.parametrize(("model", "coefficients"), [
-    ("plumb_bob", (-0.25, 0.08, 0.001, -0.0005, 0.0)), ("equidistant", (0.02, -0.01, 0.003, 0.0)),
-    ("rational_polynomial", (0.1, -0.05, 0.0, 0.0, 0.01, 0.2, -0.03, 0.002)),
-])
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", (-0.25, 0.08, 0.001, -0.0005, 0.0)),
+        ("equidistant", (0.02, -0.01, 0.003, 0.0)),
+        ("rational_polynomial", (0.1, -0.05, 0.0, 0.0, 0.01, 0.2, -0.03, 0.002)),
+    ],
+)
 def test_labels_of_a_distorted_view_lie_where_the_camera_sees_them(model, coefficients):
     """A disc painted in the pinhole view is found around the pixel where OpenCV projects the same ray."""
     camera = Intrinsics(320, 240, 260.0, 250.0, 159.0, 121.0, model, coefficients)

@@ -1,8 +1,12 @@
 """The managed node over real DDS, its map faked: topics, services, parameters, lifecycle."""
 
+import threading
 import time
 import urllib.request
+from array import array
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from cgc_ros.msg import ObjectArray
@@ -12,13 +16,17 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
-from ros_fakes import FakeSession
-from ros_rig import LATCHED, Rig
-from sensor_msgs.msg import Image, PointCloud2
+from rclpy.node import Node
+from ros_fakes import FakeSession, make_object
+from ros_rig import CAMERA, LATCHED, Rig
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
+from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.clouds import points_from_message
 
 
@@ -175,6 +183,22 @@ def test_a_long_training_step_or_save_delays_no_label_image(rig):
     rig.session.step_s = 0.0
 
 
+def test_no_query_waits_while_objects_are_made():
+    with Rig(FakeSession(making_s=0.2)) as rig:
+        rig.connect()
+        rig.wait(lambda: rig.node._objects._newest, do=rig.send, every=0.05)
+        client, taken = rig.user.create_client(QueryObjects, "cgc/query_objects"), []
+        assert client.wait_for_service(5.0)
+        for _ in range(25):  # over more than one making
+            rig.send()
+            started, done = time.monotonic(), threading.Event()
+            client.call_async(QueryObjects.Request()).add_done_callback(lambda _, done=done: done.set())
+            assert done.wait(5.0)
+            taken.append(time.monotonic() - started)
+            time.sleep(0.1)
+        assert np.quantile(taken, 0.9) < 0.1 and max(taken) < 0.2, sorted(taken)
+
+
 def test_nothing_is_rendered_for_nobody():
     session = FakeSession()
     with Rig(session) as rig:
@@ -253,3 +277,83 @@ def test_two_nodes_side_by_side_in_namespaces():
         labels = left.listen(Image, "cgc/segmentation/image"), right.listen(Image, "cgc/segmentation/image")
         left.wait(lambda: labels[0], do=lambda: left.send(frame_id="left_camera"), every=0.05)
         assert labels[0][-1].header.frame_id == "left_camera" and not labels[1]
+        right.wait(lambda: labels[1], do=lambda: right.send(frame_id="right_camera"), every=0.05)
+        assert {message.header.frame_id for message in labels[1]} == {"right_camera"}
+        assert {message.header.frame_id for message in labels[0]} == {"left_camera"}
+        left.wait(lambda: {"/left/cgc: node", "/right/cgc: node"} <= diagnosed(left))  # one /diagnostics for all
+
+
+def diagnosed(rig):
+    return {each.name for message in rig.received["/diagnostics"] for each in message.status}
+
+
+BENT = replace(CAMERA, distortion_model="plumb_bob", distortion=(-0.2, 0.05, 0.001, 0.0, 0.0))
+FISHEYE = replace(CAMERA, distortion_model="equidistant", distortion=(0.02, -0.01, 0.003, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "camera"), [("bayer_grbg8", CAMERA), ("mono8", BENT), ("bgr8", FISHEYE), ("mono16", CAMERA)]
+)
+def test_any_encoding_and_lens_is_mapped_and_labelled_on_its_own_pixels(rig, encoding, camera):
+    labels = rig.received.get("cgc/segmentation/image") or rig.listen(Image, "cgc/segmentation/image")
+    shape, dtype = (48, 64, 3) if encoding == "bgr8" else (48, 64), np.uint16 if "16" in encoding else np.uint8
+    sent = []
+
+    def send():
+        pixels = np.random.default_rng(len(sent)).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+        sent.append(rig.send(pixels, encoding, camera=camera))
+
+    frames, count = len(rig.session.frames), len(labels)
+    rig.wait(lambda: len(labels) > count and labels[-1].header in sent, do=send, every=0.05)
+    assert (labels[-1].width, labels[-1].height) == (64, 48)
+    rig.wait(lambda: len(rig.session.frames) > frames, do=send, every=0.05)
+    assert rig.session.frames[-1].intrinsics.distortion_model == "none"
+
+
+def test_whichever_is_published_raw_or_compressed_is_found():
+    with Rig() as rig:
+        compressed = rig.publisher(CompressedImage, "image/compressed")
+        info, tf = rig.publisher(CameraInfo, "camera_info"), rig.publisher(TFMessage, "/tf", 100)
+        rig.wait(lambda: all(each.get_subscription_count() for each in (compressed, info, tf)))
+
+        def send():
+            header = Header(stamp=rig.now(), frame_id="camera")
+            rig.transform(header.stamp)
+            info.publish(camera_info_from_intrinsics(CAMERA, header))
+            picture = np.random.default_rng(header.stamp.nanosec).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+            data = array("B", cv2.imencode(".png", picture)[1].tobytes())
+            compressed.publish(CompressedImage(header=header, format="bgr8; png compressed bgr8", data=data))
+
+        rig.wait(lambda: rig.session.frames, do=send, every=0.05)
+
+
+def test_slow_subscribers_and_big_replies_delay_no_label_image():
+    """Somebody never takes his label images, somebody else asks for 200,000 points again and again."""
+    things = tuple(make_object(index, (0.3 * index - 0.9, 0.0, 1.5), num_points=40_000) for index in range(1, 6))
+    with Rig(FakeSession(objects=things), cloud_points=40_000) as rig:
+        rig.connect()
+        asleep = Node("asleep", context=rig.context)
+        for topic in ("cgc/segmentation/image", "cgc/segmentation/overlay"):
+            asleep.create_subscription(Image, topic, lambda message: None, 2)
+        arrivals = {}
+        labels = rig.user.create_subscription(
+            Image,
+            "cgc/segmentation/image",
+            lambda message: arrivals.update({message.header.stamp.nanosec: time.monotonic()}),
+            10,
+        )
+        rig.wait(lambda: arrivals, do=rig.send, every=0.05)
+        client = rig.user.create_client(QueryObjects, "cgc/query_objects")
+        assert client.wait_for_service(5.0)
+        request, replies, sent = QueryObjects.Request(include_clouds=True), [], {}
+        for _ in range(40):
+            if all(each.done() for each in replies):
+                replies.append(client.call_async(request))
+            sent[rig.send().stamp.nanosec] = time.monotonic()
+            time.sleep(0.05)
+        rig.wait(lambda: all(each.done() for each in replies))
+        assert len(replies) >= 3 and sum(each.cloud.width for each in replies[0].result().objects) == 200_000
+        waits = [arrivals[stamp] - at for stamp, at in sent.items() if stamp in arrivals]
+        assert len(waits) >= 36 and np.quantile(waits, 0.9) < 0.15, sorted(waits)
+        rig.user.destroy_subscription(labels)
+        asleep.destroy_node()

@@ -61,6 +61,8 @@ def test_refusals_say_why():
         == "image_transport must be one of auto, raw, compressed, not 'telepathy'"
     )
     assert named["transform_timeout"].refusal(-1.0) == "transform_timeout must be within 0..10, not -1.0"
+    assert "not '../kitchen'" in named["save_on_shutdown"].refusal("../kitchen")
+    assert not named["save_on_shutdown"].refusal("kitchen") and not named["save_on_shutdown"].refusal("")
     assert named["map_frame"].refusal("/") and not named["map_frame"].refusal("odom")
 
 
@@ -69,9 +71,7 @@ class Described:
     plain: int = 1
     told: float = 2.0  # what it is, in metres
     chosen: str = "a"  # how; a | b_c
-    bounded: int = (
-        3  # of some kind, 0..5
-    )
+    bounded: int = 3  # of some kind, 0..5
 
 
 def test_comments_of_config_fields_become_texts_choices_and_ranges():

@@ -12,18 +12,25 @@ import numpy as np
 import pytest
 import rclpy
 from cgc_ros.msg import MapStatus, ObjectArray
-from cgc_ros.srv import QueryObjects
+from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from ros_rig import LATCHED, shifted_transform
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import Mapper, MapperConfig
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.publishers import STATE, TOPICS
 
 ROOT = Path(__file__).parents[1]
 CAMERA = Intrinsics(160, 120, 120.0, 120.0, 79.5, 59.5)
@@ -125,6 +132,62 @@ def run(camera, condition, timeout, send=True):
     return condition()
 
 
+def call(camera, kind, name, /, **fields):
+    """A service's response, while images go on coming."""
+    client = camera.create_client(kind, f"cgc/{name}")
+    assert client.wait_for_service(10.0)
+    future = client.call_async(kind.Request(**fields))
+    run(camera, future.done, 20.0)
+    return future.result()
+
+
+def every_topic_comes(camera):
+    received = {}
+
+    def listen(key, kind, name, qos):
+        camera.create_subscription(kind, name, lambda message: received.update({key: message}), qos)
+
+    for key, topic in TOPICS.items():
+        listen(key, topic.type, topic.name.replace("~", "cgc"), LATCHED if topic.qos is STATE else 5)
+    listen("diagnostics", DiagnosticArray, "/diagnostics", 5)
+    run(camera, lambda: len(received) == len(TOPICS) + 1, 20.0)
+    for key in ("labels", "overlay", "render", "render_depth"):
+        header = received[key].header
+        assert (header.stamp.sec, header.stamp.nanosec) in camera.sent and header.frame_id == "camera", key
+    for key in ("objects", "detections", "cloud", "label_info"):
+        header = received[key].header
+        assert (header.stamp.sec, header.stamp.nanosec) in camera.sent and header.frame_id == "map", key
+    assert {marker.header.frame_id for marker in received["markers"].markers} == {"map"}
+    assert any(each.name == "/cgc: node" for each in received["diagnostics"].status)
+
+
+def services_answer(camera, box_id):
+    view = call(camera, RenderView, "render_view")
+    assert view.success and (view.labels.width, view.labels.height) == (160, 120)
+    assert call(camera, SaveMap, "save_map", name="wall").success
+    assert call(camera, SetBool, "pause", data=True).success
+    assert call(camera, Trigger, "reset").success
+    assert call(camera, QueryObjects, "query_objects", include_background=True).objects == []
+    loaded = call(camera, LoadMap, "load_map", name="wall")
+    assert loaded.success and loaded.gaussians > 100
+    assert call(camera, QueryObjects, "query_objects", ids=[box_id], include_background=True).objects
+    assert call(camera, SetBool, "pause", data=False).success
+
+
+def lifecycle_and_parameters_work(camera):
+    for transition, state in (
+        (Transition.TRANSITION_DEACTIVATE, "inactive"),
+        (Transition.TRANSITION_ACTIVATE, "active"),
+    ):
+        assert call(camera, ChangeState, "change_state", transition=Transition(id=transition)).success
+        assert call(camera, GetState, "get_state").current_state.label == state
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=7.0)
+    change = [Parameter(name="overlay_rate", value=value), Parameter(name="transform_history", value=value)]
+    accepted, refused = call(camera, SetParameters, "set_parameters", parameters=change).results
+    assert accepted.successful and not refused.successful and "on configure" in refused.reason
+    assert call(camera, GetParameters, "get_parameters", names=["overlay_rate"]).values[0].double_value == 7.0
+
+
 def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
     def found():
         return [
@@ -142,7 +205,7 @@ def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
             header, shift = camera.sent[(message.header.stamp.sec, message.header.stamp.nanosec)]
             assert message.header == header
             pixels = np.frombuffer(message.data, np.uint16).reshape(120, 160)
-            inside = pixels[40:80, 160 - 100 - shift + 10:230 - 100 - shift - 10]
+            inside = pixels[40:80, 160 - 100 - shift + 10 : 230 - 100 - shift - 10]
             outside = pixels[:20]
             ids, counts = np.unique(inside, return_counts=True)
             winner = ids[counts.argmax()]
@@ -151,16 +214,18 @@ def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
         return None
 
     box_id = run(camera, labelled, 60.0)
-    client = camera.create_client(QueryObjects, "cgc/query_objects")
-    assert client.wait_for_service(10.0)
-    future = client.call_async(QueryObjects.Request(ids=[box_id], include_clouds=True, include_background=True))
-    run(camera, future.done, 20.0)
-    thing, = future.result().objects
+    (thing,) = call(
+        camera, QueryObjects, "query_objects", ids=[box_id], include_clouds=True, include_background=True
+    ).objects
     assert thing.cloud.width > 10 and thing.num_views >= 2
     assert thing.box.center.position.x == pytest.approx((195 - 100 - 79.5) * DISTANCE / CAMERA.fx, abs=0.15)
     assert not [
         fault for fault in camera.statuses[-1].faults if fault in ("mapping_failed", "input_failed", "label_failed")
     ]
+
+    every_topic_comes(camera)
+    services_answer(camera, box_id)
+    lifecycle_and_parameters_work(camera)
 
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
@@ -174,5 +239,8 @@ def test_a_parameter_file_that_cannot_be_taken_ends_the_process_with_the_reason(
     (tmp_path / "bad.yaml").write_text("/**:\n  ros__parameters:\n    image_transport: telepathy\n")
     run = subprocess.run(
         [sys.executable, "-m", "cgc_ros.ros.node", "--ros-args", "--params-file", str(tmp_path / "bad.yaml")],
-        capture_output=True, text=True, timeout=60)
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert run.returncode == 2 and "image_transport must be one of auto, raw, compressed" in run.stdout + run.stderr

@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 from viewer_maps import SEQUENCE, mapper
 
-from cgc_ros.evaluation.pictures import id_color
 from cgc_ros.mapping import MapObject, OrientedBox
+from cgc_ros.palette import id_color
 from cgc_ros.viewer.crops import TILE, contact_sheet, object_crops
 from cgc_ros.viewer.history import History, read_history
 from cgc_ros.viewer.pacing import Pace

@@ -25,10 +25,16 @@ def add_parsers(subparsers) -> None:
     )
     demo.add_argument("--out", metavar="DIR", type=Path, default=Path("out/demo"), help="(default: out/demo)")
     demo.add_argument("--recording", metavar="SEQ", type=Path, help="(default: the product's own)")
-    demo.add_argument("--rate", metavar="HZ", type=positive, default=5.0, help="frames per second (default: 5)")
+    demo.add_argument("--rate", metavar="HZ", type=positive, help="frames per second (default: 5, with --measure 30)")
     demo.add_argument("--settle", metavar="SECONDS", type=positive, help="mapping after the last frame")
     demo.add_argument(
         "--masks", choices=("auto", "graph", "given"), default="auto", help="(default: given where there are some)"
+    )
+    demo.add_argument(
+        "--measure",
+        metavar="SECONDS",
+        type=positive,
+        help="no pictures: the node's latency, rates, CPU use and query times while the recording plays in a loop",
     )
     demo.set_defaults(run=run_demo)
 
@@ -46,6 +52,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         "recording": arguments.recording,
         "rate": arguments.rate,
         "masks": arguments.masks,
+        "measure": arguments.measure,
     }
     if arguments.settle is not None:
         options["settle"] = arguments.settle

@@ -60,8 +60,9 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render the view and write its images."""
-    from cgc_ros.evaluation.pictures import depth_millimetres, overlay_picture, write_png
+    from cgc_ros.evaluation.pictures import depth_millimetres, write_png
     from cgc_ros.evaluation.saved_map import open_map
+    from cgc_ros.palette import overlay_picture
     from cgc_ros.rendering import Camera
 
     mapper = open_map(arguments.run_dir, arguments.backend)

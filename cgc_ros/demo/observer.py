@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import rclpy
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -44,24 +45,29 @@ class Heard:
 
 
 class Observer:
-    """Listens in a thread of its own. Context manager."""
+    """Listens in a thread of its own; to pictures, too, where `camera_topic` is given. Context manager."""
 
-    def __init__(self, camera_topic: str, node_name: str = "cgc"):
+    def __init__(self, camera_topic: str = "", node_name: str = "cgc"):
         rclpy.init()
         self.heard = Heard()
         self._node = Node("demo_user")
+        self._node_name = node_name
         self._start: float | None = None
         self._inputs: OrderedDict[int, CompressedImage] = OrderedDict()
         reliable, state = QoSProfile(depth=5), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for kind, topic, callback, qos in (
-            (CompressedImage, camera_topic, self._on_input, qos_profile_sensor_data),
-            (TFMessage, "/tf", self._on_tf, QoSProfile(depth=50)),
+        topics = [
             (Image, f"{node_name}/segmentation/image", self._on_labels, reliable),
-            (Image, f"{node_name}/segmentation/overlay", self._on_overlay, reliable),
-            (Image, f"{node_name}/render/image", self._on_render, reliable),
             (ObjectArray, f"{node_name}/objects", self._on_objects, state),
             (MapStatus, f"{node_name}/status", self._on_status, reliable),
-        ):
+        ]
+        if camera_topic:
+            topics += [
+                (CompressedImage, camera_topic, self._on_input, qos_profile_sensor_data),
+                (TFMessage, "/tf", self._on_tf, QoSProfile(depth=50)),
+                (Image, f"{node_name}/segmentation/overlay", self._on_overlay, reliable),
+                (Image, f"{node_name}/render/image", self._on_render, reliable),
+            ]
+        for kind, topic, callback, qos in topics:
             self._node.create_subscription(kind, topic, callback, qos)
         self._query = self._node.create_client(QueryObjects, f"{node_name}/query_objects")
         self._executor = SingleThreadedExecutor()
@@ -78,15 +84,12 @@ class Observer:
 
     def query(self, timeout_s: float = 10.0, **fields) -> tuple[QueryObjects.Response, float]:
         """~/query_objects: the response and how many seconds it took. Raises TimeoutError."""
-        if not self._query.wait_for_service(timeout_s):
-            raise TimeoutError(f"the service {self._query.srv_name} did not appear within {timeout_s:.0f} s")
-        answered = threading.Event()
-        started = time.perf_counter()
-        future = self._query.call_async(QueryObjects.Request(**fields))
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(timeout_s):
-            raise TimeoutError(f"{self._query.srv_name} did not answer within {timeout_s:.0f} s")
-        return future.result(), time.perf_counter() - started
+        return _ask(self._query, QueryObjects.Request(**fields), timeout_s)
+
+    def call(self, kind: type, name: str, timeout_s: float = 30.0, **fields):
+        """Another of the node's services: its response. Raises TimeoutError."""
+        client = self._node.create_client(kind, f"{self._node_name}/{name}")
+        return _ask(client, kind.Request(**fields), timeout_s)[0]
 
     def same_view(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Input, render and overlay [H, W, 3] uint8 of the newest view; None before all three came.
@@ -143,3 +146,16 @@ class Observer:
 
     def _on_status(self, message: MapStatus) -> None:
         self.heard.status = message
+
+
+def _ask(client: Client, request, timeout_s: float) -> tuple:
+    """The response and how many seconds it took, from request to reply."""
+    if not client.wait_for_service(timeout_s):
+        raise TimeoutError(f"the service {client.srv_name} did not appear within {timeout_s:.0f} s")
+    answered = threading.Event()
+    started = time.perf_counter()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: answered.set())
+    if not answered.wait(timeout_s):
+        raise TimeoutError(f"{client.srv_name} did not answer within {timeout_s:.0f} s")
+    return future.result(), time.perf_counter() - started

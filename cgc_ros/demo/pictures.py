@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.spatial import cKDTree
 
 from cgc_ros.demo.cloud_view import Viewpoint, draw_points, viewpoint_around
-from cgc_ros.ros.conversions.palette import color_of
+from cgc_ros.palette import id_color
 
 _PANEL = (1280, 960)  # drawn at this size, shown at half of it
 _FAR = 3.0  # times the median distance or size: left out when the viewpoint is chosen
@@ -74,7 +74,7 @@ def draw_objects(objects: list[DrawnObject], seen_from: np.ndarray) -> tuple[np.
     points = np.concatenate([each.points for each in objects]).astype(np.float64)
     natural = np.concatenate([each.colors for each in objects])
     by_object = np.concatenate(
-        [np.broadcast_to(np.array(color_of(each.id), np.uint8), each.points.shape) for each in objects]
+        [np.broadcast_to(np.array(id_color(each.id), np.uint8), each.points.shape) for each in objects]
     )
     up = np.array([0.0, 0.0, 1.0])
     view = viewpoint_around(_gathered(objects), seen_from, up, _PANEL)
@@ -110,7 +110,7 @@ def _with_names(picture: np.ndarray, view: Viewpoint, objects: list[DrawnObject]
     font = _font(13)
     for each in sorted(objects, key=lambda thing: view.project(thing.center[None])[1][0], reverse=True):
         top = each.center + np.array([0.0, 0.0, 0.55 * each.size[2]])
-        (u, v), = view.project(top[None])[0] / 2
+        ((u, v),) = view.project(top[None])[0] / 2
         draw.text((u, v - 6), each.name, fill=_INK, font=font, anchor="ms", stroke_width=2, stroke_fill=(255, 255, 255))
     return np.asarray(canvas)
 
@@ -136,7 +136,7 @@ def _fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     resized = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
     ground = np.full((height, width, 3), 246, np.uint8)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    ground[top:top + size[1], left:left + size[0]] = resized
+    ground[top : top + size[1], left : left + size[0]] = resized
     return ground
 
 

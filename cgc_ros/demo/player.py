@@ -61,8 +61,10 @@ class CameraPlayer(Node):
         self._options = options
         color = "/camera/color/image_raw"
         self._image = (
-            self.create_publisher(Image, color, qos_profile_sensor_data) if options.raw
-            else self.create_publisher(CompressedImage, f"{color}/compressed", qos_profile_sensor_data))
+            self.create_publisher(Image, color, qos_profile_sensor_data)
+            if options.raw
+            else self.create_publisher(CompressedImage, f"{color}/compressed", qos_profile_sensor_data)
+        )
         self._info = self.create_publisher(CameraInfo, "/camera/color/camera_info", qos_profile_sensor_data)
         self._depth = self.create_publisher(Image, "/camera/depth/image_raw", qos_profile_sensor_data)
         self._masks = self.create_publisher(Image, "/camera/masks", qos_profile_sensor_data)

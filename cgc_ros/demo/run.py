@@ -36,24 +36,32 @@ _REMAPS = {
     "depth": "/camera/depth/image_raw",
     "masks": "/camera/masks",
 }
-CAMERA_TOPIC = "/camera/color/image_raw/compressed"
+_CAMERA_TOPIC = "/camera/color/image_raw/compressed"
 
 
 def run_demo(
     out_dir: str | Path = "out/demo",
     recording: str | Path | None = None,
-    rate: float = 5.0,
+    rate: float | None = None,
     settle: float = 35.0,
     masks: str = "auto",
+    measure: float | None = None,
 ) -> int:
-    """Play `recording` (default: the product's own) at `rate` Hz, map on for `settle` seconds, write pictures, figures.
+    """Play `recording` (default: the product's own) at `rate` Hz (default: 5), map on for `settle` seconds, write
+    pictures and figures.
 
     `masks`: given (the recording's own, on the node's `masks` topic), graph (the built-in source), auto: given where
-    there are some. Returns 0; a failure is printed with its remedy and returns 1.
+    there are some. `measure`: no pictures; instead the node's speed over so many seconds of the recording played in a
+    loop, at 30 Hz unless `rate` says otherwise, with masks from graph unless given.
+    Returns 0; a failure is printed with its remedy and returns 1.
     """
     console = Console()
     try:
-        summary, folder = _run(Path(out_dir), Path(recording or _RECORDING), rate, settle, masks, console)
+        if measure is not None:
+            from cgc_ros.demo.node_bench import run_node_bench
+
+            return run_node_bench(recording or _RECORDING, rate or 30.0, measure, masks, Path(out_dir))
+        summary, folder = _run(Path(out_dir), Path(recording or _RECORDING), rate or 5.0, settle, masks, console)
     except (DemoError, TimeoutError, OSError, ValueError) as error:
         console.print(f"[red]demo failed:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
@@ -75,7 +83,7 @@ def _run(
         node = stack.enter_context(
             Companion("node", "cgc_ros.ros.node", node_arguments(parameters), folder / "node.log")
         )
-        observer = stack.enter_context(Observer(CAMERA_TOPIC))
+        observer = stack.enter_context(Observer(_CAMERA_TOPIC))
         bar = stack.enter_context(_Display(console, len(sequence) / rate + settle))
         _wait(
             bar,

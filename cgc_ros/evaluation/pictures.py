@@ -1,47 +1,17 @@
-"""Label images, depth and errors as pictures for people, and the files that programs read."""
+"""Depth and errors as pictures for people, and the files that programs read."""
 
 from __future__ import annotations
 
 import base64
-import colorsys
 import os
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from cgc_ros.frame import UNLABELLED
-
-_UNLABELLED_COLOR = (38, 38, 42)
 _TRUTH_MISSING_COLOR = (200, 60, 60)
 #: Colour error, as a share of full scale, that the error picture shows at its brightest.
 ERROR_CEILING = 0.25
-
-
-@lru_cache(maxsize=4096)
-def id_color(object_id: int) -> tuple[int, int, int]:
-    """A colour for an id, RGB 0..255: the same in every picture, neighbouring ids far apart (golden-ratio hues)."""
-    if object_id == UNLABELLED:
-        return _UNLABELLED_COLOR
-    hue = (object_id * 0.61803398875) % 1.0
-    lightness = (0.62, 0.48, 0.74)[object_id % 3]
-    return tuple(round(255 * channel) for channel in colorsys.hls_to_rgb(hue, lightness, 0.72))
-
-
-def label_picture(labels: np.ndarray) -> np.ndarray:
-    """Ids as colours. [H, W] -> [H, W, 3] uint8 RGB"""
-    ids, dense = np.unique(labels, return_inverse=True)
-    palette = np.array([id_color(int(object_id)) for object_id in ids], dtype=np.uint8)
-    return palette[dense.reshape(labels.shape)]
-
-
-def overlay_picture(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The image tinted by its ids, outlined; unlabelled pixels stay as they are. -> [H, W, 3] uint8 RGB"""
-    tint = cv2.addWeighted(image, 1 - opacity, label_picture(labels), opacity, 0)
-    picture = np.where((labels == UNLABELLED)[..., None], image, tint)
-    picture[_outlines(labels)] = 255
-    return picture
 
 
 def depth_picture(depth: np.ndarray) -> np.ndarray:
@@ -119,10 +89,3 @@ def depth_millimetres(depth: np.ndarray) -> np.ndarray:
     """Depth as 16-bit millimetres, 0 unknown, as is what lies beyond 65.535 m. [H, W] metres -> [H, W] uint16"""
     millimetres = np.nan_to_num(depth.astype(np.float64) * 1000, nan=0.0, posinf=0.0, neginf=0.0).round()
     return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
-
-
-def _outlines(labels: np.ndarray) -> np.ndarray:
-    edges = np.zeros(labels.shape, dtype=bool)
-    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    edges[1:, :] |= labels[1:, :] != labels[:-1, :]
-    return edges

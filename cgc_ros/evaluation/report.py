@@ -10,9 +10,10 @@ from cgc_ros.evaluation import page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES
 from cgc_ros.evaluation.held_out import Evaluation, InstanceReport, ViewScore
 from cgc_ros.evaluation.machine import summarise_machine
-from cgc_ros.evaluation.pictures import id_color, jpeg_uri, label_error_picture, label_picture, overlay_picture
+from cgc_ros.evaluation.pictures import jpeg_uri, label_error_picture
 from cgc_ros.evaluation.plots import history_plots
 from cgc_ros.frame import UNLABELLED
+from cgc_ros.palette import id_color, label_picture, overlay_picture
 
 #: Pictures are drawn smaller where there are many, so that the page stays below about 20 MB.
 PICTURE_BYTES_BUDGET = 20e6

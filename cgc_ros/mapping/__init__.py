@@ -11,7 +11,7 @@ from cgc_ros.mapping.config import (
 )
 from cgc_ros.mapping.mapper import FrameOutcome, Mapper
 from cgc_ros.mapping.paper_recipe import PaperMapper
-from cgc_ros.mapping.session import MappingSession, SessionStatus
+from cgc_ros.mapping.session import MappingSession, SessionStatus, is_out_of_memory
 from cgc_ros.mapping.snapshot import MapSnapshot, ViewRender
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
 
@@ -40,4 +40,5 @@ __all__ = [
     "TrainingConfig",
     "ViewRender",
     "create_mapper",
+    "is_out_of_memory",
 ]

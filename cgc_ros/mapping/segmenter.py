@@ -29,6 +29,7 @@ from cgc_ros.segmentation import (
 
 FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
 FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
+MAX_STORED_ID = 65535  # of a mask in a map file
 
 
 @dataclass
@@ -65,7 +66,8 @@ class MapSegmenter:
         compact, _ = compact_masks(masks, self.config.min_mask_pixels)
         size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
         small, count = compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1)
-        keyframe.masks = masks
+        # A user's segmenter may number its masks anyhow; map files hold 16 bits.
+        keyframe.masks = masks if masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID else compact
         self.masks[keyframe.id] = _KeyframeMasks(keyframe.id, small, count)
         self.waiting.append(keyframe.id)
 

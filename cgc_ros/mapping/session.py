@@ -28,6 +28,9 @@ IDLE_WAIT = 0.05  # seconds
 FAULT_LIFETIME = 5.0  # seconds for which a fault stays active after it last happened
 LASTING_FAULTS = {"mask_source_failed", "mask_source_hung"}  # active until the source works again
 FAILURE_PAUSE = 0.2  # seconds of rest after a step that failed
+RELIEF_PAUSE = 2.0  # seconds between two cuts of the map that readers of snapshots ask for
+MASK_PATIENCE = 5.0  # times as long as its slowest image of late, and at least
+MIN_MASK_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
 
 
 class MaskSource(Protocol):
@@ -74,11 +77,14 @@ class MappingSession:
         mask_queue_size: int = MASK_QUEUE,
     ):
         """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames.
-        `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit.
+        `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit. `mask_timeout`: seconds on one image
+        after which a mask source counts as hung; sooner where its earlier images went faster.
         """
         self.mapper, self.mask_source = mapper, mask_source
-        self.mask_timeout = mask_timeout  # seconds on one image after which a mask source counts as hung
+        self.mask_timeout = mask_timeout
         self._mask_started: float | None = None
+        self._mask_times: deque[float] = deque(maxlen=10)
+        self._last_relief = -RELIEF_PAUSE
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
@@ -171,6 +177,13 @@ class MappingSession:
 
         self.call(forget, timeout)
 
+    def relieve_memory(self) -> None:
+        """Somebody who reads the map ran out of memory: make it smaller soon, at most every 2 s. Never waits."""
+        if time.monotonic() - self._last_relief >= RELIEF_PAUSE:
+            self._last_relief = time.monotonic()
+            self._calls.put((lambda mapper: self._fault("out_of_memory", mapper.relieve_memory()), Future()))
+            self._wake.set()
+
     def status(self) -> SessionStatus:
         self._watch_masks()
         mapper, times = self.mapper, list(self._step_times)
@@ -196,8 +209,10 @@ class MappingSession:
 
     def _watch_masks(self) -> None:
         """Name a mask source that does not come back."""
-        started = self._mask_started
-        if started is not None and time.monotonic() - started > self.mask_timeout:
+        started, limit = self._mask_started, self.mask_timeout
+        if self._mask_times:
+            limit = min(limit, max(MIN_MASK_PATIENCE, MASK_PATIENCE * max(self._mask_times)))
+        if started is not None and time.monotonic() - started > limit:
             message = f"{self.mask_source.name} has worked on one image for {time.monotonic() - started:.0f} s"
             self._fault("mask_source_hung", f"{message}; mapping goes on without new masks")
         else:
@@ -212,20 +227,27 @@ class MappingSession:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            self._run_calls()
-            worked = False
-            if not self._paused.is_set():
-                worked = self._take_frame()
-                self._take_masks()
-                if self.waiting_frames <= self._queue_size // 2:  # a frame lost is worse than a step postponed
-                    worked = self._train() or worked
-            if worked and time.monotonic() - self._last_snapshot >= self.snapshot_period:
-                self._publish()
-            if not worked:
-                self._wake.wait(IDLE_WAIT)
-                self._wake.clear()
+            try:
+                self._turn()
+            except Exception as error:  # a snapshot that found no memory, say: the thread outlives whatever it meets
+                self._survive(error)
+                time.sleep(FAILURE_PAUSE)
         self._publish()
         self._run_calls()
+
+    def _turn(self) -> None:
+        self._run_calls()
+        worked = False
+        if not self._paused.is_set():
+            worked = self._take_frame()
+            self._take_masks()
+            if self.waiting_frames <= self._queue_size // 2:  # a frame lost is worse than a step postponed
+                worked = self._train() or worked
+        if worked and time.monotonic() - self._last_snapshot >= self.snapshot_period:
+            self._publish()
+        if not worked:
+            self._wake.wait(IDLE_WAIT)
+            self._wake.clear()
 
     def _run_calls(self) -> None:
         while not self._calls.empty():
@@ -279,7 +301,9 @@ class MappingSession:
             keyframe_id, image, depth = job
             self._mask_started = time.monotonic()
             try:
-                self._new_masks.put((keyframe_id, self.mask_source.segment(image, depth=depth)))
+                masks = self.mask_source.segment(image, depth=depth)
+                self._mask_times.append(time.monotonic() - self._mask_started)
+                self._new_masks.put((keyframe_id, masks))
                 self._clear_fault("mask_source_failed")
             except Exception as error:  # models of others raise anything; mapping goes on without this keyframe's masks
                 log.exception("mask source %s failed on keyframe %d", self.mask_source.name, keyframe_id)
@@ -293,7 +317,15 @@ class MappingSession:
     def _take_masks(self) -> None:
         while not self._new_masks.empty():
             keyframe_id, masks = self._new_masks.get()
-            self.mapper.add_masks(keyframe_id, masks)
+            try:
+                self.mapper.add_masks(keyframe_id, masks)
+            except Exception as error:  # sources of others return anything: another size, no integers, nothing
+                log.exception("masks of %s for keyframe %d cannot be used", self.mask_source.name, keyframe_id)
+                with self._lock:
+                    self._dropped["masks_failed"] += 1
+                self._fault(
+                    "mask_source_failed", f"{self.mask_source.name}: {error}; mapping goes on without its masks"
+                )
 
     def _train(self) -> bool:
         times = self._step_times
@@ -311,9 +343,12 @@ class MappingSession:
 
     def _survive(self, error: Exception) -> None:
         """Name an unexpected error; where memory ran out, make the work smaller."""
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            self._fault("out_of_memory", self.mapper.relieve_memory())
-            return
+        if is_out_of_memory(error):
+            try:
+                self._fault("out_of_memory", self.mapper.relieve_memory())
+                return
+            except Exception as failure:  # so little is left that cutting the map fails, too
+                error = failure
         log.error("mapping failed", exc_info=error)
         self._fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
 
@@ -333,3 +368,9 @@ class MappingSession:
     def _clear_fault(self, name: str) -> None:
         with self._lock:
             self._faults.pop(name, None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of the GPU or of the machine, whichever way torch says it."""
+    # On the CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,5 +1,4 @@
-"""DDS made fit for images before a process joins: without it, bursts of large messages take small ones down with them.
-"""
+"""DDS made fit for images before a process joins: otherwise bursts of large messages take small ones down with them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ class DiagnosticsWriter:
     def _entry(self, name: str, level: bytes, text: str, values: dict[str, object] | None = None) -> DiagnosticStatus:
         pairs = [KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()]
         return DiagnosticStatus(
-            name=f"{self._node_name}: {name}", level=level, message=text, hardware_id=self._camera, values=pairs)
+            name=f"{self._node_name}: {name}", level=level, message=text, hardware_id=self._camera, values=pairs
+        )
 
 
 def status_message(
@@ -79,8 +80,6 @@ def status_message(
     message.mask_source = mask_source
     message.faults = [fault.name for fault in faults]
     return message
-
-
 
 
 def resident_memory_mb() -> float:

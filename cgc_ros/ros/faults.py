@@ -107,11 +107,12 @@ FAULTS: dict[str, FaultKind] = {
     ),
     # mapping
     "mapping_failed": FaultKind(ERROR, "please report it with the log; mapping goes on with the next frame"),
+    # The session tells of these two anew for as long as they last.
     "mask_source_failed": FaultKind(
-        WARN, "mapping goes on without new masks; see the log for the mask source's error", 10.0
+        WARN, "mapping goes on without new masks; see the log for the mask source's error", 1.0
     ),
     "mask_source_hung": FaultKind(
-        WARN, "mapping goes on without new masks; use a faster mask source or smaller images"
+        WARN, "mapping goes on without new masks; use a faster mask source or smaller images", 1.0
     ),
     "out_of_memory": FaultKind(
         WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0

@@ -1,5 +1,4 @@
-"""The node's subscriptions: images raw or compressed, whichever is there; camera_info, depth, masks, poses, transforms.
-"""
+"""The node's subscriptions: images raw or compressed, whichever there is; camera_info, depth, masks, poses, tf."""
 
 from __future__ import annotations
 
@@ -88,8 +87,15 @@ class ImageInput:
 class Inputs:
     """All subscriptions of an active node, in one mutually exclusive group: one caller for intake and transforms."""
 
-    def __init__(self, node: Node, parameters: NodeParameters, intake: Intake, transforms: TransformSource,
-                 faults: FaultBoard, group: CallbackGroup):
+    def __init__(
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        intake: Intake,
+        transforms: TransformSource,
+        faults: FaultBoard,
+        group: CallbackGroup,
+    ):
         self._node, self._intake, self._faults = node, intake, faults
         self._lock = threading.Lock()  # parameters change, and inputs end, in another thread than messages arrive in
         self._is_open = True
@@ -116,6 +122,7 @@ class Inputs:
             ),
         ]
         if parameters.pose_source != "tf":
+
             def on_pose(message) -> None:
                 camera_frame = parameters.camera_frame or intake.image_frame
                 if camera_frame:  # known from the first image on

@@ -297,8 +297,7 @@ class Intake:
         self._on_frame(frame)
 
     def _decoded(self, name: str, message, decode: Callable[[], np.ndarray]) -> np.ndarray | None:
-        """A partner's pixels; None where there is no message, or where it cannot be used (its fault is then reported).
-        """
+        """A partner's pixels; None where there is no message, or where it cannot be used (which is then reported)."""
         if message is None:
             return None
         try:

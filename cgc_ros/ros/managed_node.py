@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from cgc_ros.mapping import is_out_of_memory
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.inputs import Inputs
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
     from cgc_ros.viewer import MapViewer
 
+_SESSION_STOP_S = 1.0  # for each of the session's threads to end; one that hangs ends with the process
 _FAILED, _DONE = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.SUCCESS
 
 #: Refused transforms by reason -> the fault they are; others are counted only.
@@ -221,7 +223,7 @@ class CgcNode(LifecycleNode):
         if self._viewer is not None:
             self._viewer.stop()
         if self._session is not None:
-            self._session.stop()
+            self._session.stop(_SESSION_STOP_S)
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
         self._transforms = self._objects = self._viewer = None
 
@@ -258,6 +260,7 @@ class CgcNode(LifecycleNode):
         if self._session is not None:
             self._session.max_steps_per_second = parameters.max_steps_per_second
             self._session.snapshot_period = parameters.snapshot_period
+            self._session.mask_timeout = parameters.mask_timeout
 
     def _answerer(self) -> Answerer:
         return Answerer(
@@ -286,7 +289,11 @@ class CgcNode(LifecycleNode):
 
     def _on_output_error(self, error: Exception) -> None:
         self.get_logger().error(f"publishing failed: {type(error).__name__}: {error}", throttle_duration_sec=5.0)
-        self._faults.report("label_failed", f"{type(error).__name__}: {error}")
+        if is_out_of_memory(error) and self._session is not None:
+            self._faults.report("out_of_memory", "rendering for topics ran out of memory: the map is cut")
+            self._session.relieve_memory()
+        else:
+            self._faults.report("label_failed", f"{type(error).__name__}: {error}")
 
     def _on_refused_transform(self, reason: str, message: str) -> None:
         fault = _REFUSED_TRANSFORMS.get(reason)

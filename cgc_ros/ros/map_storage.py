@@ -7,10 +7,16 @@ from pathlib import Path
 
 SUFFIX = ".cgc"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_RULE = "a map's name has letters, digits, '.', '_' and '-' only, at most 100, and begins with a letter or digit"
 
 
 class MapNameError(ValueError):
     """A name that does not stay inside the map directory, or that names no map."""
+
+
+def is_map_name(name: str) -> bool:
+    """Whether a map can have this name, with or without ".cgc"."""
+    return _NAME.fullmatch(name.removesuffix(SUFFIX)) is not None
 
 
 class MapDirectory:
@@ -39,14 +45,11 @@ class MapDirectory:
         return sorted(each.name.removesuffix(SUFFIX) for each in self.path.glob(f"*{SUFFIX}"))
 
     def _inside(self, name: str) -> Path:
-        name = name.removesuffix(SUFFIX)
-        if not _NAME.fullmatch(name):
+        if not is_map_name(name):
             raise MapNameError(
-                f"map name {name[:120]!r} is refused: letters, digits, '.', '_' and '-' only, at most 100, beginning "
-                "with a letter or digit; "
-                f"it is a name inside {self.path}, not a path"
+                f"map name {name[:120]!r} is refused: {NAME_RULE}; it is a name inside {self.path}, not a path"
             )
-        path = self.path / f"{name}{SUFFIX}"
+        path = self.path / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
         if path.is_symlink():
             raise MapNameError(
                 f"map {name!r} is a symbolic link, which may lead out of {self.path}: replace it by the file"

@@ -68,8 +68,11 @@ class ParameterServer:
 
 def _descriptor(each: Declaration) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
-        name=each.name, description=f"{each.text} [takes effect {each.when}]", read_only=each.when == START,
-        additional_constraints=f"one of: {', '.join(each.choices)}" if each.choices else "")
+        name=each.name,
+        description=f"{each.text} [takes effect {each.when}]",
+        read_only=each.when == START,
+        additional_constraints=f"one of: {', '.join(each.choices)}" if each.choices else "",
+    )
     if each.limits and isinstance(each.default, float):
         descriptor.floating_point_range = [
             FloatingPointRange(from_value=float(each.limits[0]), to_value=float(each.limits[1]))

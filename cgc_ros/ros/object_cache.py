@@ -1,5 +1,4 @@
-"""The newest snapshot's objects, made once for topics and queries alike: making them costs far more than sending them.
-"""
+"""The newest snapshot's objects, made once for topics and queries alike: making them costs more than sending them."""
 
 from __future__ import annotations
 
@@ -9,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from std_msgs.msg import Header
+
 from cgc_ros.msg import Object
-from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages, time_message
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
@@ -25,13 +26,16 @@ class MadeObjects:
     made_s: float  # monotonic time
     messages: dict[str, dict[int, Object]] = field(default_factory=dict)  # by map frame and id, without clouds
 
-    def plain_messages(self, frame: ObjectsIn) -> dict[int, Object]:
-        """Each object's message in the map's own frame, without its cloud, by id; made at the first query."""
-        frame_id = frame.header.frame_id
-        if frame_id not in self.messages:
-            made = object_messages(self.objects, frame)
-            self.messages[frame_id] = {each.id: message for each, message in zip(self.objects, made, strict=True)}
-        return self.messages[frame_id]
+    def in_map(self, map_frame: str) -> ObjectsIn:
+        """How they go into messages of the map's own frame."""
+        return ObjectsIn(Header(frame_id=map_frame, stamp=time_message(self.snapshot.stamp_ns)))
+
+    def plain_messages(self, map_frame: str) -> dict[int, Object]:
+        """Each object's message in the map's own frame, without its cloud, by id; made once."""
+        if map_frame not in self.messages:
+            made = object_messages(self.objects, self.in_map(map_frame))
+            self.messages[map_frame] = {each.id: message for each, message in zip(self.objects, made, strict=True)}
+        return self.messages[map_frame]
 
 
 class ObjectCache:

@@ -1,4 +1,4 @@
-"""The thread behind the slower topics: overlay, renders, objects. It never delays a label image."""
+"""The thread behind the slower topics, overlay, renders, objects, and behind queries. It never delays a label image."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from std_msgs.msg import Header
-
+from cgc_ros.palette import overlay_picture
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import (
-    ObjectsIn,
     detections,
     label_info,
     markers,
     object_array,
     object_cloud,
     shown_name,
-    time_message,
 )
-from cgc_ros.ros.conversions.palette import overlay
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker
 from cgc_ros.ros.object_cache import ObjectCache
@@ -33,6 +29,7 @@ if TYPE_CHECKING:
 
 _IDLE_S = 0.05  # how often it looks whether something is due
 _COST_FACTOR = 4  # a topic rests for this many times what it took
+_QUERY_PERIOD_S, _QUERY_COST_FACTOR = 2.0, 10  # the same for objects that are made in case somebody asks
 _OBJECT_TOPICS = ("objects", "detections", "cloud", "markers", "labels", "label_info", "overlay")
 
 
@@ -76,27 +73,36 @@ class OutputWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        rates = {"overlay": self._publish_overlay, "render": self._publish_render, "objects": self._publish_objects}
+        jobs = {
+            "overlay": self._publish_overlay,
+            "render": self._publish_render,
+            "objects": self._publish_objects,
+            "queries": self._prepare_queries,
+        }
         while not self._stopping.wait(_IDLE_S):
-            for key, publish in rates.items():
+            for key, work in jobs.items():
                 start = time.monotonic()
                 if start < self._due.get(key, 0.0):
                     continue
                 try:
-                    if publish():
-                        rate = getattr(self._parameters(), f"{key}_rate")
-                        cost = time.monotonic() - start
-                        self._due[key] = start + max(1.0 / rate if rate > 0 else 0.0, _COST_FACTOR * cost)
+                    if work():
+                        self._due[key] = start + self._rest_s(key, time.monotonic() - start)
                 except Exception as error:  # reported by name; the other topics go on
                     self._due[key] = start + 1.0
                     self._on_error(error)
+
+    def _rest_s(self, key: str, cost_s: float) -> float:
+        if key == "queries":
+            return max(_QUERY_PERIOD_S, _QUERY_COST_FACTOR * cost_s)
+        rate = getattr(self._parameters(), f"{key}_rate")
+        return max(1.0 / rate if rate > 0 else 0.0, _COST_FACTOR * cost_s)
 
     def _publish_overlay(self) -> bool:
         labelled = self._labels.newest
         if labelled is None or labelled is self._overlaid or not self._publishers.listeners("overlay"):
             return False
         self._overlaid = labelled
-        picture = overlay(labelled.view.image, labelled.labels)
+        picture = overlay_picture(labelled.view.image, labelled.labels)
         self._publishers.publish("overlay", encode_image(picture, "rgb8", labelled.view.header))
         return True
 
@@ -113,6 +119,13 @@ class OutputWorker:
             self._publishers.publish("render_depth", encode_image(depth, "32FC1", view.header))
         return True
 
+    def _prepare_queries(self) -> bool:
+        """Have the objects ready before somebody asks: no reply waits while they are made."""
+        made = self._objects.get(_QUERY_PERIOD_S)
+        if made is not None:
+            made.plain_messages(self._parameters().map_frame)
+        return made is not None
+
     def _publish_objects(self) -> bool:
         listeners = {key: self._publishers.listeners(key) for key in _OBJECT_TOPICS}
         state = (self._snapshot(), tuple(listeners.values()))
@@ -122,9 +135,8 @@ class OutputWorker:
         if made is None:  # the map was reset meanwhile
             return False
         self._published = (made.snapshot, state[1])
-        snapshot, objects = made.snapshot, made.objects
-        header = Header(frame_id=parameters.map_frame, stamp=time_message(snapshot.stamp_ns))
-        frame = ObjectsIn(header)
+        objects, frame = made.objects, made.in_map(parameters.map_frame)
+        header = frame.header
         names = tuple((each.id, shown_name(each)) for each in objects)
         if names != self._names:
             self._names = names

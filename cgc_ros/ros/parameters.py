@@ -18,6 +18,7 @@ from typing import Any
 
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.ros.field_comments import field_comments, range_of
+from cgc_ros.ros.map_storage import NAME_RULE, is_map_name
 
 LIVE, CONFIGURE, START = "any time", "on configure", "at start"
 
@@ -82,11 +83,19 @@ class NodeParameters:
         "", "optical frame of the camera; empty: the image header's frame_id", when=CONFIGURE
     )
     pose_source: str = _parameter(
-        "tf", "tf: transforms at the image's stamp; else the type of the `pose` topic", None,
-        ("tf", "pose", "pose_with_covariance", "odometry"), CONFIGURE)
+        "tf",
+        "tf: transforms at the image's stamp; else the type of the `pose` topic",
+        None,
+        ("tf", "pose", "pose_with_covariance", "odometry"),
+        CONFIGURE,
+    )
     transform_buffer: str = _parameter(
-        "auto", "what keeps transforms: tf2_ros, or the node's own buffer; auto: tf2_ros where it is installed", None,
-        ("auto", "tf2", "buffer"), CONFIGURE)
+        "auto",
+        "what keeps transforms: tf2_ros, or the node's own buffer; auto: tf2_ros where it is installed",
+        None,
+        ("auto", "tf2", "buffer"),
+        CONFIGURE,
+    )
     transform_timeout: float = _parameter(
         0.3, "how long an image waits for its transform before it is dropped", (0.0, 10.0)
     )
@@ -105,10 +114,20 @@ class NodeParameters:
     )
     # masks
     mask_source: str = _parameter(
-        "graph", "where 2D masks come from: graph (built in), sam (segment-anything), topic (`masks`), none", None,
-        ("graph", "sam", "topic", "none"), CONFIGURE)
+        "graph",
+        "where 2D masks come from: graph (built in), sam (segment-anything), topic (`masks`), none",
+        None,
+        ("graph", "sam", "topic", "none"),
+        CONFIGURE,
+    )
     sam_checkpoint: str = _parameter("", "path of a segment-anything checkpoint", when=CONFIGURE)
     sam_model: str = _parameter("vit_b", "model type of that checkpoint", None, ("vit_b", "vit_l", "vit_h"), CONFIGURE)
+    mask_timeout: float = _parameter(
+        20.0,
+        "a mask source that takes longer for its first image is reported as hung; for later ones 5 times as long as "
+        "it usually takes is enough",
+        (0.1, 3600.0),
+    )
     # outputs
     label_rate: float = _parameter(0.0, "most label images per second; 0: one for every newest image", (0.0, 1000.0))
     overlay_rate: float = _parameter(5.0, "most overlays per second", (0.0, 1000.0))
@@ -132,7 +151,8 @@ class NodeParameters:
     )
     # map
     mapping_rate: float = _parameter(
-        5.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0))
+        5.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0)
+    )
     max_steps_per_second: float = _parameter(
         0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
     )
@@ -178,6 +198,8 @@ class Declaration:
             return f"{self.name} must be within {self.limits[0]:g}..{self.limits[1]:g}, not {value!r}"
         if self.name == "map_frame" and not value.strip("/"):
             return "map_frame must name a frame"
+        if self.name in ("load_on_start", "save_on_shutdown") and value and not is_map_name(value):
+            return f"{self.name}: {NAME_RULE}, not {value[:120]!r}"
         return ""
 
 

@@ -18,7 +18,7 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages, time_message
-from cgc_ros.ros.object_cache import ObjectCache
+from cgc_ros.ros.object_cache import MadeObjects, ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_appearance, render_labels
 from cgc_ros.srv import QueryObjects, RenderView
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
     from cgc_ros.ros.label_worker import LabelledView
 
-#: Making objects takes far longer than a query may: those made for a topic or another query within this time serve
-#: again.
-MAX_AGE_S = 2.0
+#: Making objects takes far longer than a query may. Those that OutputWorker made serve, a few seconds old at most;
+#: older ones are left from before the node was deactivated.
+MAX_AGE_S = 10.0
 _NO_MAP = "there is no map yet: wait for the first images, or load one"
 _Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
 
@@ -41,7 +41,7 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True)
 class Answerer:
-    """Answers from the newest snapshot, about objects at most `MAX_AGE_S` old.
+    """Answers about objects at most `MAX_AGE_S` old, and with renders of the newest snapshot.
 
     `lookup` gives newest transforms, `labelled` the newest view with its labels.
     """
@@ -58,12 +58,12 @@ class Answerer:
         made = self.objects.get(MAX_AGE_S)
         if made is None:
             raise RequestError(_NO_MAP)
-        frame = self._reply_frame(request.frame_id, made.snapshot)
+        frame = self._reply_frame(request.frame_id, made)
         objects = self._matching(request, frame, made.objects)
         max_points = self._points_per_object(request, len(objects))
         response.success, response.header = True, frame.header
         if max_points == 0 and frame.frame_from_map is None:
-            messages = made.plain_messages(frame)
+            messages = made.plain_messages(self.parameters.map_frame)
             response.objects = [messages[each.id] for each in objects]
         else:
             response.objects = object_messages(objects, frame, max_points)
@@ -132,11 +132,11 @@ class Answerer:
         cap = min(self.parameters.cloud_points, self.parameters.max_query_points // count)
         return min(request.max_points, cap) if request.max_points else cap
 
-    def _reply_frame(self, frame_id: str, snapshot: MapSnapshot) -> ObjectsIn:
-        stamp = time_message(snapshot.stamp_ns)
+    def _reply_frame(self, frame_id: str, made: MadeObjects) -> ObjectsIn:
         if frame_id in ("", self.parameters.map_frame):
-            return ObjectsIn(Header(frame_id=self.parameters.map_frame, stamp=stamp))
-        return ObjectsIn(Header(frame_id=frame_id, stamp=stamp), np.linalg.inv(self._map_from(frame_id)))
+            return made.in_map(self.parameters.map_frame)
+        header = Header(frame_id=frame_id, stamp=time_message(made.snapshot.stamp_ns))
+        return ObjectsIn(header, np.linalg.inv(self._map_from(frame_id)))
 
     def _map_from(self, frame_id: str) -> np.ndarray:
         if frame_id == self.parameters.map_frame:

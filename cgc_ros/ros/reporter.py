@@ -89,8 +89,14 @@ class Reporter:
         header = Header(frame_id=watched.parameters.map_frame, stamp=self._node.get_clock().now().to_msg())
         intake, latency = watched.intake, watched.latency
         message = status_message(
-            header, status, intake.received if intake else 0, intake.dropped if intake else {},
-            (latency.quantile_ms(0.5), latency.quantile_ms(0.95)), faults, watched.parameters.mask_source)
+            header,
+            status,
+            intake.received if intake else 0,
+            intake.dropped if intake else {},
+            (latency.quantile_ms(0.5), latency.quantile_ms(0.95)),
+            faults,
+            watched.parameters.mask_source,
+        )
         self._status.publish(message)
         numbers = _numbers(message) | (dict(intake.counts) if intake else {})
         camera = intake.image_frame if intake else ""
@@ -115,8 +121,12 @@ class Reporter:
 def _numbers(status: MapStatus) -> dict[str, object]:
     """The node's own entry in /diagnostics."""
     numbers: dict[str, object] = {
-        "frames received": status.frames_received, "frames used": status.frames_used, "keyframes": status.keyframes,
-        "gaussians": status.gaussians, "objects": status.objects, "steps per second": round(status.steps_per_second, 2),
+        "frames received": status.frames_received,
+        "frames used": status.frames_used,
+        "keyframes": status.keyframes,
+        "gaussians": status.gaussians,
+        "objects": status.objects,
+        "steps per second": round(status.steps_per_second, 2),
         "label latency p95 ms": round(status.label_latency_ms_p95, 1),
     }
     return numbers | {

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from cgc_ros.gaussians.storage import MapFileError
+from cgc_ros.mapping import is_out_of_memory
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.queries import Answerer, RequestError
@@ -123,6 +124,8 @@ class Services:
         except Exception as error:  # a service must reply; what it was is in the log and in the diagnostics
             self._node.get_logger().error(f"service failed: {type(error).__name__}: {error}")
             fault, message = "request_failed", f"internal error: {type(error).__name__}: {error}"
+            if is_out_of_memory(error):
+                fault, message = "out_of_memory", "this request needs more memory than there is: ask for less"
         self._faults.report(fault, message)
         response.success, response.message = False, message
         return response

@@ -16,11 +16,19 @@ def create_session(parameters: NodeParameters) -> MappingSession:
     """A session, not yet started. Raises ValueError or OSError where the mapper or the mask source cannot be made."""
     from cgc_ros.mapping import Mapper, MappingSession
 
-    session = MappingSession(
-        Mapper(parameters.mapper), _mask_source(parameters), snapshot_period=parameters.snapshot_period
+    if parameters.mapper.recipe != "default":
+        raise ValueError(
+            f"mapper.recipe is {parameters.mapper.recipe!r}, an offline baseline that starts to train only once all "
+            "frames are there: set it to 'default' for the node, or map a recording with `cgc map --recipe paper`"
+        )
+
+    return MappingSession(
+        Mapper(parameters.mapper),
+        _mask_source(parameters),
+        snapshot_period=parameters.snapshot_period,
+        max_steps_per_second=parameters.max_steps_per_second,
+        mask_timeout=parameters.mask_timeout,
     )
-    session.max_steps_per_second = parameters.max_steps_per_second
-    return session
 
 
 class ViewerUnavailableError(RuntimeError):

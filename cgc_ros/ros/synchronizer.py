@@ -69,7 +69,7 @@ class StampSynchronizer:
         buffer.append((stamp_ns, item))
         if len(buffer) > 1 and buffer[-2][0] > stamp_ns:
             buffer.sort(key=lambda entry: entry[0])
-        del buffer[:-policy.history]
+        del buffer[: -policy.history]
         missed = self._missed[name]
         for primary_stamp in missed:
             if abs(primary_stamp - stamp_ns) <= policy.tolerance_ns:

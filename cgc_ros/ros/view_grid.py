@@ -55,7 +55,7 @@ class ViewGrid:
         back).
         """
         camera = self.camera
-        rows, columns = np.mgrid[:camera.height, :camera.width]
+        rows, columns = np.mgrid[: camera.height, : camera.width]
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)[:, None]
         coefficients = np.array(camera.distortion or (0.0,) * 4, dtype=np.float64)
         if check_distortion(camera) == "equidistant":

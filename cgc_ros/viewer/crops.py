@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from cgc_ros.evaluation.pictures import id_color
 from cgc_ros.mapping import MapObject, MapSnapshot
+from cgc_ros.palette import id_color
 from cgc_ros.rendering import Camera
 from cgc_ros.viewer.views import CameraView
 

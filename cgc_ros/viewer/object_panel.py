@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import viser
 
-from cgc_ros.evaluation.pictures import id_color
 from cgc_ros.mapping import MapObject
+from cgc_ros.palette import id_color
 from cgc_ros.viewer.text import STYLE, counted, note_html, object_html, row_text
 
 WIDTH = 290  # pixels

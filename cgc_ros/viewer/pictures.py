@@ -7,9 +7,9 @@ from collections.abc import Set
 import cv2
 import numpy as np
 
-from cgc_ros.evaluation.pictures import overlay_picture
 from cgc_ros.frame import UNLABELLED
 from cgc_ros.mapping import MapSnapshot
+from cgc_ros.palette import overlay_picture
 from cgc_ros.viewer.views import CameraView
 
 

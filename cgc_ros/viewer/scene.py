@@ -9,8 +9,8 @@ import numpy as np
 import viser
 from viser import transforms
 
-from cgc_ros.evaluation.pictures import id_color
 from cgc_ros.mapping import MapObject, MapSnapshot, OrientedBox
+from cgc_ros.palette import id_color
 from cgc_ros.viewer.splats import SplatSet, faded, tinted
 from cgc_ros.viewer.text import title_of
 from cgc_ros.viewer.views import CameraView, CameraViews

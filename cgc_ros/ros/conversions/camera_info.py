@@ -48,12 +48,15 @@ def camera_info_from_intrinsics(intrinsics: Intrinsics, header) -> CameraInfo:
 
 
 def _delivered_size(info: CameraInfo) -> tuple[int, int]:
-    width, height = info.roi.width or info.width, info.roi.height or info.height
+    width = (info.roi.width or info.width) // max(1, info.binning_x)
+    height = (info.roi.height or info.height) // max(1, info.binning_y)
     if width <= 0 or height <= 0:
         raise FrameError(
-            "bad_intrinsics", f"camera_info says the image is {width}x{height}: set width and height in the calibration"
+            "bad_intrinsics",
+            f"camera_info says the image is {width}x{height} after binning: set width, height and binning in the "
+            "calibration",
         )
-    return width // max(1, info.binning_x), height // max(1, info.binning_y)
+    return width, height
 
 
 def _with_distortion(intrinsics: Intrinsics, info: CameraInfo) -> Intrinsics:

@@ -14,8 +14,12 @@ POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("label"
 _FIELDS = [
     PointField(name=name, offset=POINT.fields[name][1], datatype=datatype, count=1)
     for name, datatype in (
-        ("x", PointField.FLOAT32), ("y", PointField.FLOAT32), ("z", PointField.FLOAT32), ("rgb", PointField.FLOAT32),
-        ("label", PointField.UINT32), ("confidence", PointField.FLOAT32),
+        ("x", PointField.FLOAT32),
+        ("y", PointField.FLOAT32),
+        ("z", PointField.FLOAT32),
+        ("rgb", PointField.FLOAT32),
+        ("label", PointField.UINT32),
+        ("confidence", PointField.FLOAT32),
     )
 ]
 

@@ -34,11 +34,11 @@ def _check_png(data: bytes, name: str) -> None:
     while True:
         if place + 12 > len(data):
             raise _truncated(data, name)
-        length, kind = int.from_bytes(data[place:place + 4], "big"), data[place + 4:place + 8]
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
         end = place + 12 + length
         if end > len(data):
             raise _truncated(data, name)
-        if zlib.crc32(data[place + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
+        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise _damaged(data, name, f"the checksum of its {kind!r} chunk is wrong")
         if kind == b"IEND":
             return
@@ -53,7 +53,9 @@ def _claimed_size(data: bytes) -> tuple[int, int]:
     while data.startswith(_JPEG) and place + 9 < len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            return int.from_bytes(data[place + 7:place + 9], "big"), int.from_bytes(data[place + 5:place + 7], "big")
+            return int.from_bytes(data[place + 7 : place + 9], "big"), int.from_bytes(
+                data[place + 5 : place + 7], "big"
+            )
         # Fill bytes and markers without a body (0x01, restarts) have no length.
         place += (
             1

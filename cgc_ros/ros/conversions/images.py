@@ -31,8 +31,10 @@ class Encoding:
 
 def _color_encodings() -> dict[str, Encoding]:
     table = {
-        "yuv422": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY), "uyvy": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
-        "yuv422_yuy2": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV), "yuyv": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
+        "yuv422": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
+        "uyvy": Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY),
+        "yuv422_yuy2": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
+        "yuyv": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV),
     }
     # OpenCV names a Bayer pattern by its second row and column, ROS by the first: rggb is OpenCV's "BG".
     bayer = {

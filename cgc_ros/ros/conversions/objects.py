@@ -23,9 +23,9 @@ from vision_msgs.msg import (
 from visualization_msgs.msg import Marker, MarkerArray
 
 from cgc_ros.msg import Object, ObjectArray
+from cgc_ros.palette import id_color
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, thin
 from cgc_ros.ros.conversions.geometry import pose_from_parts
-from cgc_ros.ros.conversions.palette import color_of
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject
@@ -82,7 +82,7 @@ def object_messages(objects: Sequence[MapObject], frame: ObjectsIn, max_points: 
             confidence=float(each.confidence),
             background=bool(each.background),
             box=box,
-            cloud=object_cloud([each], frame, max_points),
+            cloud=object_cloud([each], frame, max_points) if max_points > 0 else PointCloud2(header=frame.header),
             num_views=int(each.num_views),
             first_seen=time_message(each.first_seen_ns),
             last_seen=time_message(each.last_seen_ns),
@@ -130,7 +130,7 @@ def markers(objects: Sequence[MapObject], frame: ObjectsIn) -> MarkerArray:
     """Box edges and names for RViz; the first marker deletes those of the objects that are gone."""
     array = MarkerArray(markers=[Marker(header=frame.header, action=Marker.DELETEALL)])
     for each in objects:
-        red, green, blue = (float(channel) / 255.0 for channel in color_of(each.id))
+        red, green, blue = (float(channel) / 255.0 for channel in id_color(each.id))
         color = ColorRGBA(r=red, g=green, b=blue, a=0.4 if each.background else 1.0)
         rotation, center = frame.place(each.box.rotation, each.box.center)
         pose = pose_from_parts(center, rotation)

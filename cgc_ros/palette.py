@@ -1,4 +1,4 @@
-"""One colour per object id, the same in every picture, marker and run."""
+"""One colour per object id, the same in every picture, marker, page and run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from cgc_ros.frame import UNLABELLED
 
 _GOLDEN_RATIO = 0.618033988749895  # successive multiples of it, modulo 1, spread hues evenly however many there are
+_UNLABELLED_COLOR = (38, 38, 42)
+_OUTLINE_COLOR = (20, 20, 20)
 
 
 def _table() -> np.ndarray:
@@ -16,28 +18,28 @@ def _table() -> np.ndarray:
     saturation, value = np.where(ids % 2, 0.85, 0.6), np.where(ids % 2, 0.95, 1.0)
     hsv = np.stack([hue, saturation, value], axis=1).astype(np.float32)
     colors = np.rint(cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0] * 255).astype(np.uint8)
-    colors[UNLABELLED] = 0
+    colors[UNLABELLED] = _UNLABELLED_COLOR
     return colors
 
 
-_COLORS = _table()
+_COLORS = _table()  # [65536, 3]
 
 
-def color_of(object_id: int) -> tuple[int, int, int]:
-    """RGB 0..255."""
+def id_color(object_id: int) -> tuple[int, int, int]:
+    """RGB 0..255 of an id 0..65535; neighbouring ids are far apart."""
     return tuple(_COLORS[object_id].tolist())
 
 
-def colorize(labels: np.ndarray) -> np.ndarray:
-    """A label image [H, W] uint16 as [H, W, 3] uint8 RGB, unlabelled black."""
+def label_picture(labels: np.ndarray) -> np.ndarray:
+    """A label image [H, W] of ids 0..65535 as [H, W, 3] uint8 RGB, unlabelled (65535) dark."""
     return _COLORS[labels]
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, strength: float = 0.55) -> np.ndarray:
-    """The image [H, W, 3] uint8 tinted by its labels [H, W] uint16, with dark outlines; unlabelled pixels stay."""
-    tinted = cv2.addWeighted(image, 1.0 - strength, colorize(labels), strength, 0.0)
+def overlay_picture(image: np.ndarray, labels: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """The image [H, W, 3] uint8 tinted by its labels [H, W], with dark outlines; unlabelled pixels stay."""
+    tinted = cv2.addWeighted(image, 1.0 - opacity, label_picture(labels), opacity, 0.0)
     np.copyto(tinted, image, where=(labels == UNLABELLED)[..., None])
-    tinted[boundaries(labels)] = (20, 20, 20)
+    tinted[boundaries(labels)] = _OUTLINE_COLOR
     return tinted
 
 
