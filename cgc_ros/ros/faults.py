@@ -82,7 +82,7 @@ FAULTS: dict[str, FaultKind] = {
     ),
     "detections_unmatched": FaultKind(
         WARN,
-        "stamp detections_2d with the stamp of the image they were made from, one of the `image` topic; they may be half "
+        "stamp detections_2d with the stamp of the image they were made from, one of `image`; they may be half "
         "a minute late, not more",
     ),
     "input_failed": FaultKind(ERROR, "a message could not be handled; please report it with the log"),
