@@ -18,10 +18,10 @@ from pathlib import Path
 
 import cv2
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "test"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
 from viewer_browser import Browser, find_chromium
 
+ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 RECORDING = ROOT / "demo" / "tabletop"
 QUALITY = 85  # JPEG

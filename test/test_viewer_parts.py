@@ -106,6 +106,8 @@ def test_sizes_are_told_in_the_unit_that_reads_best():
     assert size_text(np.array([0.5, 2.0, 1.25])) == "2.00 × 1.25 × 0.50 m"
     assert row_text(thing(label="mug"), hidden=True) == "mug\n30 × 20 × 10 cm · 5 views · hidden"
     assert row_text(thing(12), hidden=False).startswith("object 12\n")
+    voted = replace(thing(label="mug"), label_confidence=0.84)
+    assert row_text(voted, hidden=False).endswith("· name 84 %")
 
 
 def test_names_are_cleaned_and_never_become_markup():
