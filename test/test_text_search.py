@@ -11,7 +11,9 @@ from torchvision_stand_in import working_torchvision
 from viewer_maps import mapper
 
 from cgc_ros.mapping.text_search import TextSearch
+from cgc_ros.ros.text_query import TextQuery
 from cgc_ros.segmentation.text_encoder import OpenClipEncoder, TextEncoderError
+from cgc_ros.viewer import SavedMap
 
 COLORS = {"red": (0.85, 0.25, 0.20), "green": (0.25, 0.70, 0.30), "blue": (0.25, 0.40, 0.85)}
 TINY = {
@@ -81,6 +83,16 @@ def test_objects_are_encoded_once(world):
 def test_what_no_keyframe_shows_is_left_out(world):
     snapshot, _ = world
     assert TextSearch(ColorEncoder()).relevance("red", snapshot.objects, [], snapshot) == {}
+
+
+def test_the_nodes_query_takes_keyframes_and_snapshot_from_its_session():
+    session = SavedMap(mapper())  # answers as a session does
+    query = TextQuery(session, TextSearch(ColorEncoder()))
+    things = [each for each in session.snapshot.objects if not each.background]
+    relevance = query.relevance("something red", things)
+    assert max(relevance, key=relevance.get) == at(session.snapshot, (-0.30, 0.00, 0.10))
+    query.clear()
+    assert query.relevance("something red", things) == pytest.approx(relevance)
 
 
 @pytest.fixture(scope="module")
