@@ -16,6 +16,8 @@ INPUTS = {
     "camera_info": "calibration of that image",
     "depth": "depth image registered to the colour image, 16UC1 mm or 32FC1 m; mapping works without",
     "masks": "label images of your own segmenter, for mask_source topic",
+    "detections_2d": "vision_msgs/Detection2DArray of a 2D detector on that image, for use_detections",
+    "label_info": "vision_msgs/LabelInfo: names of that detector's classes, where it sends numbers",
     "pose": "camera poses, for pose_source pose, pose_with_covariance or odometry",
 }
 # Parameters that go over the parameter file where they are given: name, what it is.
@@ -25,6 +27,8 @@ OVERRIDES = {
     "camera_frame": "optical frame of the camera, where the image header's is not the one in tf",
     "pose_source": "tf, pose, pose_with_covariance or odometry",
     "mask_source": "graph, sam, topic or none",
+    "use_detections": "true: name objects by detections_2d",
+    "viewer": "true: serve the live web viewer",
     "autostart": "false: wait for lifecycle transitions",
     "viewer": "true: serve the live web viewer",
     "viewer_port": "its port",

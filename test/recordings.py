@@ -20,7 +20,9 @@ FX, FY, CX, CY = 60.0, 61.0, 31.0, 23.5  # centre of the first pixel at (0, 0)
 
 @dataclass
 class Scene:
-    """What was recorded: frame i has one flat colour of its own, depth 1 + i / 10 metres, and a mask in its upper left quarter."""
+    """What was recorded: frame i has one flat colour of its own, depth 1 + i / 10 metres, and a mask in its upper left
+    quarter.
+    """
 
     count: int = 10
     poses: list[np.ndarray] = field(default_factory=list)  # world_from_camera
@@ -76,14 +78,24 @@ def write_folder(root: Path, scene: Scene, *, depth: bool = True, masks: bool = 
         writer.writerows(rows)
     write_intrinsics(root)
     if truth:
-        (root / "labels.json").write_text(json.dumps({"5": {"name": "cup", "kind": "object"}, "1": {"name": "table", "kind": "background"}}))
+        (root / "labels.json").write_text(
+            json.dumps({"5": {"name": "cup", "kind": "object"}, "1": {"name": "table", "kind": "background"}})
+        )
         np.savez(root / "object_points.npz", **{"5": np.ones((4, 3))})
     return root
 
 
 def write_intrinsics(root: Path, **changes) -> None:
     document = {
-        "fx": FX, "fy": FY, "cx": CX, "cy": CY, "width": WIDTH, "height": HEIGHT, "distortion_model": "plumb_bob", "distortion": [0.0] * 5}
+        "fx": FX,
+        "fy": FY,
+        "cx": CX,
+        "cy": CY,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "distortion_model": "plumb_bob",
+        "distortion": [0.0] * 5,
+    }
     (root / "intrinsics.json").write_text(json.dumps({**document, **changes}))
 
 
@@ -104,11 +116,22 @@ def write_nerfstudio(root: Path, scene: Scene, *, suffix: str = ".png", depth: b
     return root
 
 
-def write_colmap(root: Path, scene: Scene, *, binary: bool, model: str = "PINHOLE", parameters=(FX, FY, CX + 0.5, CY + 0.5)) -> Path:
+def write_colmap(
+    root: Path, scene: Scene, *, binary: bool, model: str = "PINHOLE", parameters=(FX, FY, CX + 0.5, CY + 0.5)
+) -> Path:
     """A project with images/ and sparse/0/; written with COLMAP's format page at hand, apart from the reader."""
     folder = root / "sparse" / "0"
     folder.mkdir(parents=True)
-    model_id = ["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV", "FOV"].index(model)
+    model_id = [
+        "SIMPLE_PINHOLE",
+        "PINHOLE",
+        "SIMPLE_RADIAL",
+        "RADIAL",
+        "OPENCV",
+        "OPENCV_FISHEYE",
+        "FULL_OPENCV",
+        "FOV",
+    ].index(model)
     entries = []
     for index in range(scene.count):
         write_png(root / "images" / f"view{index}.png", scene.image(index))
@@ -116,7 +139,11 @@ def write_colmap(root: Path, scene: Scene, *, binary: bool, model: str = "PINHOL
         x, y, z, w = Rotation.from_matrix(camera_from_world[:3, :3]).as_quat()
         entries.append((index + 1, (w, x, y, z, *camera_from_world[:3, 3]), f"view{index}.png"))
     if binary:
-        cameras = struct.pack("<Q", 1) + struct.pack("<iiQQ", 3, model_id, WIDTH, HEIGHT) + struct.pack(f"<{len(parameters)}d", *parameters)
+        cameras = (
+            struct.pack("<Q", 1)
+            + struct.pack("<iiQQ", 3, model_id, WIDTH, HEIGHT)
+            + struct.pack(f"<{len(parameters)}d", *parameters)
+        )
         images = struct.pack("<Q", len(entries))
         for image_id, pose, name in reversed(entries):
             images += struct.pack("<i7di", image_id, *pose, 3) + name.encode() + b"\0"
@@ -127,13 +154,18 @@ def write_colmap(root: Path, scene: Scene, *, binary: bool, model: str = "PINHOL
         (folder / "cameras.txt").write_text(f"# comment\n3 {model} {WIDTH} {HEIGHT} {' '.join(map(str, parameters))}\n")
         lines = ["# two lines an image"]
         for image_id, pose, name in reversed(entries):
-            lines += [f"{image_id} {' '.join(map(repr, map(float, pose)))} 3 {name}", "1.0 2.0 7 3.0 4.0 -1" if image_id % 2 else ""]
+            lines += [
+                f"{image_id} {' '.join(map(repr, map(float, pose)))} 3 {name}",
+                "1.0 2.0 7 3.0 4.0 -1" if image_id % 2 else "",
+            ]
         (folder / "images.txt").write_text("\n".join(lines) + "\n")
     return root
 
 
 class BagWriter:
-    """A rosbag2 recording of messages made of plain values: `write(topic, type, fields)`, header stamps as recording times."""
+    """A rosbag2 recording of messages made of plain values: `write(topic, type, fields)`, header stamps as recording
+    times.
+    """
 
     def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP):
         self.types = get_typestore(Stores.ROS2_JAZZY)
@@ -157,60 +189,130 @@ class BagWriter:
         return self.make("std_msgs/msg/Header", stamp=self.stamp(stamp_ns), frame_id=frame_id)
 
     def write(self, topic: str, message, recorded_ns: int) -> None:
-        self.write_bytes(topic, message.__msgtype__, bytes(self.types.serialize_cdr(message, message.__msgtype__)), recorded_ns)
+        self.write_bytes(
+            topic, message.__msgtype__, bytes(self.types.serialize_cdr(message, message.__msgtype__)), recorded_ns
+        )
 
     def write_bytes(self, topic: str, kind: str, data: bytes, recorded_ns: int) -> None:
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self.types)
         self._writer.write(self._connections[topic], recorded_ns, data)
 
-    def image(self, topic: str, stamp_ns: int, frame_id: str, pixels: np.ndarray, encoding: str, padding: int = 0) -> None:
+    def image(
+        self, topic: str, stamp_ns: int, frame_id: str, pixels: np.ndarray, encoding: str, padding: int = 0
+    ) -> None:
         rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
         data = np.pad(rows, ((0, 0), (0, padding)), constant_values=170)
-        self.write(topic, self.make(
-            "sensor_msgs/msg/Image", header=self.header(stamp_ns, frame_id), height=pixels.shape[0], width=pixels.shape[1],
-            encoding=encoding, is_bigendian=0, step=data.shape[1], data=data.ravel()), stamp_ns)
+        self.write(
+            topic,
+            self.make(
+                "sensor_msgs/msg/Image",
+                header=self.header(stamp_ns, frame_id),
+                height=pixels.shape[0],
+                width=pixels.shape[1],
+                encoding=encoding,
+                is_bigendian=0,
+                step=data.shape[1],
+                data=data.ravel(),
+            ),
+            stamp_ns,
+        )
 
     def compressed(self, topic: str, stamp_ns: int, frame_id: str, data: bytes, kind: str) -> None:
-        self.write(topic, self.make(
-            "sensor_msgs/msg/CompressedImage", header=self.header(stamp_ns, frame_id), format=kind,
-            data=np.frombuffer(data, np.uint8)), stamp_ns)
+        self.write(
+            topic,
+            self.make(
+                "sensor_msgs/msg/CompressedImage",
+                header=self.header(stamp_ns, frame_id),
+                format=kind,
+                data=np.frombuffer(data, np.uint8),
+            ),
+            stamp_ns,
+        )
 
-    def camera_info(self, topic: str, stamp_ns: int, frame_id: str, *, model: str = "plumb_bob", distortion=(0.0,) * 5, fx: float = FX) -> None:
+    def camera_info(
+        self,
+        topic: str,
+        stamp_ns: int,
+        frame_id: str,
+        *,
+        model: str = "plumb_bob",
+        distortion=(0.0,) * 5,
+        fx: float = FX,
+    ) -> None:
         k = np.array([fx, 0, CX, 0, FY, CY, 0, 0, 1], dtype=np.float64)
         p = np.array([fx / 2, 0, CX, 0, 0, FY / 2, CY, 0, 0, 0, 1, 0], dtype=np.float64)
         roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        self.write(topic, self.make(
-            "sensor_msgs/msg/CameraInfo", header=self.header(stamp_ns, frame_id), height=HEIGHT, width=WIDTH, distortion_model=model,
-            d=np.array(distortion, dtype=np.float64), k=k, r=np.eye(3).ravel(), p=p, binning_x=0, binning_y=0, roi=roi), stamp_ns)
+        self.write(
+            topic,
+            self.make(
+                "sensor_msgs/msg/CameraInfo",
+                header=self.header(stamp_ns, frame_id),
+                height=HEIGHT,
+                width=WIDTH,
+                distortion_model=model,
+                d=np.array(distortion, dtype=np.float64),
+                k=k,
+                r=np.eye(3).ravel(),
+                p=p,
+                binning_x=0,
+                binning_y=0,
+                roi=roi,
+            ),
+            stamp_ns,
+        )
 
     def transform(self, topic: str, stamp_ns: int, parent: str, child: str, matrix: np.ndarray) -> None:
         x, y, z, w = (float(value) for value in Rotation.from_matrix(matrix[:3, :3]).as_quat())
         tx, ty, tz = (float(value) for value in matrix[:3, 3])
         transform = self.make(
-            "geometry_msgs/msg/Transform", translation=self.make("geometry_msgs/msg/Vector3", x=tx, y=ty, z=tz),
-            rotation=self.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w))
+            "geometry_msgs/msg/Transform",
+            translation=self.make("geometry_msgs/msg/Vector3", x=tx, y=ty, z=tz),
+            rotation=self.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+        )
         stamped = self.make(
-            "geometry_msgs/msg/TransformStamped", header=self.header(stamp_ns, parent), child_frame_id=child, transform=transform)
+            "geometry_msgs/msg/TransformStamped",
+            header=self.header(stamp_ns, parent),
+            child_frame_id=child,
+            transform=transform,
+        )
         self.write(topic, self.make("tf2_msgs/msg/TFMessage", transforms=[stamped]), stamp_ns)
 
     def pose(self, matrix: np.ndarray):
         x, y, z, w = (float(value) for value in Rotation.from_matrix(matrix[:3, :3]).as_quat())
         tx, ty, tz = (float(value) for value in matrix[:3, 3])
         return self.make(
-            "geometry_msgs/msg/Pose", position=self.make("geometry_msgs/msg/Point", x=tx, y=ty, z=tz),
-            orientation=self.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w))
+            "geometry_msgs/msg/Pose",
+            position=self.make("geometry_msgs/msg/Point", x=tx, y=ty, z=tz),
+            orientation=self.make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+        )
 
     def odometry(self, topic: str, stamp_ns: int, parent: str, child: str, matrix: np.ndarray) -> None:
         zero = self.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
         pose = self.make("geometry_msgs/msg/PoseWithCovariance", pose=self.pose(matrix), covariance=np.zeros(36))
         twist = self.make(
-            "geometry_msgs/msg/TwistWithCovariance", twist=self.make("geometry_msgs/msg/Twist", linear=zero, angular=zero), covariance=np.zeros(36))
-        self.write(topic, self.make(
-            "nav_msgs/msg/Odometry", header=self.header(stamp_ns, parent), child_frame_id=child, pose=pose, twist=twist), stamp_ns)
+            "geometry_msgs/msg/TwistWithCovariance",
+            twist=self.make("geometry_msgs/msg/Twist", linear=zero, angular=zero),
+            covariance=np.zeros(36),
+        )
+        self.write(
+            topic,
+            self.make(
+                "nav_msgs/msg/Odometry",
+                header=self.header(stamp_ns, parent),
+                child_frame_id=child,
+                pose=pose,
+                twist=twist,
+            ),
+            stamp_ns,
+        )
 
     def pose_stamped(self, topic: str, stamp_ns: int, parent: str, matrix: np.ndarray) -> None:
-        self.write(topic, self.make("geometry_msgs/msg/PoseStamped", header=self.header(stamp_ns, parent), pose=self.pose(matrix)), stamp_ns)
+        self.write(
+            topic,
+            self.make("geometry_msgs/msg/PoseStamped", header=self.header(stamp_ns, parent), pose=self.pose(matrix)),
+            stamp_ns,
+        )
 
     def labelled_cloud(self, topic: str, stamp_ns: int, points: np.ndarray, labels: np.ndarray) -> None:
         layout = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("label", "<u4")])
@@ -218,11 +320,27 @@ class BagWriter:
         cloud["x"], cloud["y"], cloud["z"] = np.asarray(points, np.float32).T
         cloud["label"] = labels
         fields = [
-            self.make("sensor_msgs/msg/PointField", name=name, offset=4 * index, datatype=6 if name == "label" else 7, count=1)
-            for index, name in enumerate(layout.names)]
-        self.write(topic, self.make(
-            "sensor_msgs/msg/PointCloud2", header=self.header(stamp_ns, "map"), height=1, width=len(points), fields=fields, is_bigendian=False,
-            point_step=16, row_step=16 * len(points), data=np.frombuffer(cloud.tobytes(), np.uint8), is_dense=True), stamp_ns)
+            self.make(
+                "sensor_msgs/msg/PointField", name=name, offset=4 * index, datatype=6 if name == "label" else 7, count=1
+            )
+            for index, name in enumerate(layout.names)
+        ]
+        self.write(
+            topic,
+            self.make(
+                "sensor_msgs/msg/PointCloud2",
+                header=self.header(stamp_ns, "map"),
+                height=1,
+                width=len(points),
+                fields=fields,
+                is_bigendian=False,
+                point_step=16,
+                row_step=16 * len(points),
+                data=np.frombuffer(cloud.tobytes(), np.uint8),
+                is_dense=True,
+            ),
+            stamp_ns,
+        )
 
 
 def png(array: np.ndarray) -> bytes:

@@ -82,7 +82,8 @@ def test_eval_writes_pictures_that_fit_the_figures(evaluated, run_dir, recording
 def test_compare_prints_one_table_and_one_json(evaluated, run_dir, tmp_path, capsys):
     result = run_json(capsys, "compare", str(run_dir), str(run_dir), "--html", str(tmp_path / "page.html"))
     assert result["figures"]["psnr"] == [evaluated["psnr"]] * 2
-    assert (tmp_path / "page.html").exists()
+    views = len(list((run_dir / "eval" / "render").glob("*.png")))
+    assert (tmp_path / "page.html").read_text().count("<figure>") == 4 * views > 0  # two runs, render and labels
     assert cli.main(["compare", str(run_dir)]) == 0
     assert f"{evaluated['psnr']:.2f} dB" in capsys.readouterr().out
 

@@ -12,6 +12,7 @@ from cgc_ros.gaussians.storage import MapFileError
 from cgc_ros.mapping import DensityConfig, KeyframeConfig, Mapper, MapperConfig
 from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.rendering import Camera
+from cgc_ros.segmentation.naming import NameVote, ObjectNames
 
 CONFIG = MapperConfig(backend="cpu", sh_degree=0)
 
@@ -148,6 +149,19 @@ def test_saved_map_goes_on_with_the_same_ids(tmp_path, sequence, mapper):
         loaded.step()
     loaded.segmenter.update_objects(loaded.steps, loaded.scene_depth)
     assert known <= {o.id for o in loaded.snapshot().objects}
+
+
+def test_names_and_the_votes_behind_them_are_saved(tmp_path, sequence, mapper):
+    first, second = (item.id for item in mapper.snapshot().objects[:2])
+    mapper.names.give(first, "floor")
+    for _ in range(4):
+        mapper.names.add_view([NameVote(second, "box", 0.9, 0.8)])
+    named = {item.id: (item.label, item.label_confidence) for item in mapper.snapshot().objects}
+    assert named[first] == ("floor", 1.0) and named[second][0] == "box" and 0.5 < named[second][1] < 0.9
+    mapper.save(tmp_path / "map.cgc")
+    loaded = Mapper.load(tmp_path / "map.cgc", CONFIG)
+    assert loaded.names.resolved() == mapper.names.resolved()
+    mapper.names = ObjectNames()
 
 
 def test_a_map_of_another_shape_is_refused_and_the_mapper_keeps_its_own(tmp_path, sequence, mapper):

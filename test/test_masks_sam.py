@@ -1,7 +1,5 @@
-"""The segment-anything source: the real generator on a tiny, randomly initialised model, and each missing part by name.
-
-Machines without a GPU have a torchvision whose compiled operators want CUDA libraries: there the tests define torchvision::nms
-themselves, before torchvision is imported.
+"""The segment-anything source: the real generator on a tiny, randomly initialised model, and each missing part by
+name.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from torchvision_stand_in import working_torchvision
 
 pytestmark = [
     pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed (optional): pip install --no-deps {package}")
@@ -20,42 +19,10 @@ pytestmark = [
 ]
 
 
-def _greedy_nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Boxes [N, 4] as x0 y0 x1 y1: indices that stay, best score first."""
-    left = torch.argsort(scores, descending=True)
-    kept = []
-    while len(left):
-        best, left = left[0], left[1:]
-        kept.append(best)
-        size = (torch.minimum(boxes[left, 2:], boxes[best, 2:]) - torch.maximum(boxes[left, :2], boxes[best, :2])).clamp(min=0)
-        overlap = size.prod(dim=1)
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-        left = left[overlap <= iou_threshold * (areas[left] + areas[best] - overlap)]
-    return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.int64)
-
-
 @pytest.fixture(scope="module")
 def torchvision_ops():
-    """torchvision with operators that work: its own, or nms from this file."""
-    try:
-        import torchvision
-
-        if torchvision.extension._has_ops():
-            yield
-            return
-    except RuntimeError:  # operator torchvision::nms does not exist
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.impl("nms", _greedy_nms, "CPU")
-    import torchvision
-
-    original = torchvision.extension._has_ops
-    torchvision.extension._has_ops = lambda: True
-    yield
-    torchvision.extension._has_ops = original
+    with working_torchvision():
+        yield
 
 
 def tiny_sam(checkpoint=None):

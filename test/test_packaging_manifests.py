@@ -23,6 +23,7 @@ LIBRARIES = {
     "gsplat": ("gsplat", ""),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
+    "open_clip": ("open-clip-torch", ""),
     "open3d": ("open3d", "python3-open3d-pip"),
     "PIL": ("pillow", "python3-pil"),
     "rich": ("rich", "python3-rich"),

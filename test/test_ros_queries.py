@@ -1,6 +1,7 @@
 """Queries, map names, and their answers to nonsense; no node, no DDS."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,3 +223,23 @@ def test_a_missing_map_is_named_with_those_that_are_there(tmp_path):
     with pytest.raises(MapNameError, match="kitchen"):
         MapDirectory(str(tmp_path)).to_load("bathroom")
     assert MapDirectory(str(tmp_path)).to_load("kitchen.cgc") == (tmp_path / "kitchen.cgc").resolve()
+
+
+def test_a_query_by_text_returns_the_best_fit_first():
+    asked = []
+
+    def relevance(text, objects):
+        asked.append((text, [each.id for each in objects]))
+        return {1: 0.3, 2: 0.9}  # no view shows object 9
+
+    made = replace(answerer(), relevance=relevance)
+    response = made.query_objects(QueryObjects.Request(text="the red mug"), QueryObjects.Response())
+    assert asked == [("the red mug", [1, 2, 9])]
+    assert ids(response) == [2, 1] and np.allclose(response.relevance, [0.9, 0.3])
+    one = made.query_objects(QueryObjects.Request(text="the red mug", max_objects=1), QueryObjects.Response())
+    assert ids(one) == [2] and len(one.relevance) == 1
+
+
+def test_without_a_text_encoder_a_query_by_text_says_what_is_missing():
+    with pytest.raises(RequestError, match="pip install open_clip_torch and set text_encoder_checkpoint"):
+        query(text="the red mug")

@@ -1,4 +1,6 @@
-"""rosbag2 recordings: topics found by themselves or said, poses from tf, odometry and pose topics, truth, and named faults."""
+"""rosbag2 recordings: topics found by themselves or said, poses from tf, odometry and pose topics, truth, and named
+faults.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences import SequenceError, open_sequence
 
 CAMERA = "camera_optical"
-BASE_FROM_CAMERA = np.array([[0, 0, 1, 0.1], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1.0]])  # REP-103: optical in a body frame
+BASE_FROM_CAMERA = np.array(
+    [[0, 0, 1, 0.1], [-1, 0, 0, 0], [0, -1, 0, 0.5], [0, 0, 0, 1.0]]
+)  # REP-103: optical in a body frame
 
 
 @pytest.fixture
@@ -80,7 +84,9 @@ def test_poses_are_interpolated_at_the_stamp_of_the_image(tmp_path, scene):
         bag.transform("/tf", scene.stamp_ns(0), "map", CAMERA, start)
         bag.transform("/tf", scene.stamp_ns(4), "map", CAMERA, end)
     sequence = open_sequence(tmp_path / "run")
-    np.testing.assert_allclose([frame.world_from_camera[0, 3] for frame in sequence.frames], [0.0, 0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(
+        [frame.world_from_camera[0, 3] for frame in sequence.frames], [0.0, 0.25, 0.5, 0.75, 1.0]
+    )
     assert "5 of 10 images are left out, extrapolation_future" in sequence.warnings[0]
 
 
@@ -96,7 +102,9 @@ def test_odometry_moves_the_camera_where_tf_only_mounts_it(tmp_path, scene):
         write_info(bag, scene)
         bag.transform("/tf_static", scene.stamp_ns(0), "base", CAMERA, BASE_FROM_CAMERA)
         for index in range(scene.count):
-            bag.odometry("/odometry", scene.stamp_ns(index), "odom", "base", scene.poses[index] @ np.linalg.inv(BASE_FROM_CAMERA))
+            bag.odometry(
+                "/odometry", scene.stamp_ns(index), "odom", "base", scene.poses[index] @ np.linalg.inv(BASE_FROM_CAMERA)
+            )
     assert_frames(open_sequence(tmp_path / "run"), scene)
 
 
@@ -117,14 +125,22 @@ def test_a_pose_topic_may_give_the_pose_of_another_frame(tmp_path, scene):
         write_info(bag, scene)
         bag.transform("/tf_static", scene.stamp_ns(0), "base", CAMERA, BASE_FROM_CAMERA)
         for index in range(scene.count):
-            bag.pose_stamped("/mocap", scene.stamp_ns(index), "world", scene.poses[index] @ np.linalg.inv(BASE_FROM_CAMERA))
+            bag.pose_stamped(
+                "/mocap", scene.stamp_ns(index), "world", scene.poses[index] @ np.linalg.inv(BASE_FROM_CAMERA)
+            )
     assert_frames(open_sequence(tmp_path / "run", pose_frame="base"), scene)
 
 
-@pytest.mark.parametrize(("encoding", "pixels", "expected"), [
-    ("bgr8", [[[10, 20, 30]]], [30, 20, 10]), ("rgba8", [[[10, 20, 30, 99]]], [10, 20, 30]), ("mono8", [[7]], [7, 7, 7]),
-    ("8UC3", [[[10, 20, 30]]], [30, 20, 10]), ("8UC1", [[7]], [7, 7, 7]),
-])
+@pytest.mark.parametrize(
+    ("encoding", "pixels", "expected"),
+    [
+        ("bgr8", [[[10, 20, 30]]], [30, 20, 10]),
+        ("rgba8", [[[10, 20, 30, 99]]], [10, 20, 30]),
+        ("mono8", [[7]], [7, 7, 7]),
+        ("8UC3", [[[10, 20, 30]]], [30, 20, 10]),
+        ("8UC1", [[7]], [7, 7, 7]),
+    ],
+)
 def test_colour_encodings_become_rgb_whatever_the_padding_of_their_rows(tmp_path, scene, encoding, pixels, expected):
     pixels = np.array(pixels, np.uint8)
     image = np.tile(pixels, (HEIGHT, WIDTH, *([1] * (pixels.ndim - 2))))
@@ -148,10 +164,24 @@ def test_compressed_images_depth_masks_and_truth_of_the_demo_recording_are_found
         for index in range(scene.count):
             stamp = scene.stamp_ns(index)
             depth_mm = np.round(scene.depth_m(index) * 1000).astype(np.uint16)
-            bag.compressed("/camera/image_raw/compressed", stamp, CAMERA, png(scene.image(index)), "rgb8; png compressed bgr8")
-            bag.compressed("/camera/depth/image_raw/compressedDepth", stamp, CAMERA, b"\0" * 12 + png(depth_mm), "16UC1; compressedDepth png")
+            bag.compressed(
+                "/camera/image_raw/compressed", stamp, CAMERA, png(scene.image(index)), "rgb8; png compressed bgr8"
+            )
+            bag.compressed(
+                "/camera/depth/image_raw/compressedDepth",
+                stamp,
+                CAMERA,
+                b"\0" * 12 + png(depth_mm),
+                "16UC1; compressedDepth png",
+            )
             bag.compressed("/masks/compressed", stamp, CAMERA, png(scene.labels(index)), "16UC1; png compressed")
-            bag.compressed("/truth/instances/compressed", stamp, CAMERA, png((scene.labels(index) > 0).astype(np.uint16) * 5), "16UC1; png compressed")
+            bag.compressed(
+                "/truth/instances/compressed",
+                stamp,
+                CAMERA,
+                png((scene.labels(index) > 0).astype(np.uint16) * 5),
+                "16UC1; png compressed",
+            )
     sequence = open_sequence(tmp_path / "run")
     assert_frames(sequence, scene)
     frame = sequence[4]
@@ -171,7 +201,14 @@ def test_raw_depth_and_masks_become_metres_and_ids(tmp_path, scene, kind):
         write_info(bag, scene)
         write_tf(bag, scene)
         if kind == "16UC1":
-            bag.image("/depth", scene.stamp_ns(0), CAMERA, np.nan_to_num(np.round(depth * 1000), posinf=0).astype(np.uint16), "16UC1", padding=6)
+            bag.image(
+                "/depth",
+                scene.stamp_ns(0),
+                CAMERA,
+                np.nan_to_num(np.round(depth * 1000), posinf=0).astype(np.uint16),
+                "16UC1",
+                padding=6,
+            )
         elif kind == "32FC1":
             bag.image("/depth", scene.stamp_ns(0), CAMERA, depth, "32FC1")
         else:
@@ -235,7 +272,9 @@ def test_the_colour_camera_is_chosen_and_another_can_be_said(tmp_path, scene):
         write_tf(bag, scene)
     sequence = open_sequence(tmp_path / "run")
     assert sequence[0].intrinsics.fx == FX
-    assert sequence.warnings == ("several cameras were recorded; /cam/color/image_raw is read, not /left/image_raw (image_topic= chooses)",)
+    assert sequence.warnings == (
+        "several cameras were recorded; /cam/color/image_raw is read, not /left/image_raw (image_topic= chooses)",
+    )
     assert open_sequence(tmp_path / "run", image_topic="/left/image_raw")[0].intrinsics.fx == 50.0
 
 
@@ -262,8 +301,15 @@ def test_images_recorded_in_one_instant_and_out_of_order_are_told_apart(tmp_path
         write_tf(bag, scene)
         for index in (2, 0, 1):
             message = bag.make(
-                "sensor_msgs/msg/Image", header=bag.header(scene.stamp_ns(index), CAMERA), height=HEIGHT, width=WIDTH, encoding="rgb8",
-                is_bigendian=0, step=3 * WIDTH, data=scene.image(index).ravel())
+                "sensor_msgs/msg/Image",
+                header=bag.header(scene.stamp_ns(index), CAMERA),
+                height=HEIGHT,
+                width=WIDTH,
+                encoding="rgb8",
+                is_bigendian=0,
+                step=3 * WIDTH,
+                data=scene.image(index).ravel(),
+            )
             bag.write("/camera/image_raw", message, scene.stamp_ns(5))
     assert_frames(open_sequence(tmp_path / "run"), scene, range(3))
 
@@ -298,9 +344,20 @@ def test_truncated_pixels_are_named(tmp_path, scene):
     with BagWriter(tmp_path / "run") as bag:
         write_info(bag, scene)
         write_tf(bag, scene)
-        bag.write("/camera/image_raw", bag.make(
-            "sensor_msgs/msg/Image", header=bag.header(scene.stamp_ns(0), CAMERA), height=HEIGHT, width=WIDTH, encoding="rgb8",
-            is_bigendian=0, step=3 * WIDTH, data=np.zeros(100, np.uint8)), scene.stamp_ns(0))
+        bag.write(
+            "/camera/image_raw",
+            bag.make(
+                "sensor_msgs/msg/Image",
+                header=bag.header(scene.stamp_ns(0), CAMERA),
+                height=HEIGHT,
+                width=WIDTH,
+                encoding="rgb8",
+                is_bigendian=0,
+                step=3 * WIDTH,
+                data=np.zeros(100, np.uint8),
+            ),
+            scene.stamp_ns(0),
+        )
     with pytest.raises(SequenceError, match="needs 9216 bytes, has 100"):
         open_sequence(tmp_path / "run")[0]
 

@@ -135,14 +135,17 @@ def test_a_picture_of_depth_is_refused(folder):
         open_sequence(folder)[3]
 
 
-@pytest.mark.parametrize(("edit", "named"), [
-    (lambda row: row.replace(",", ";", 1), "line 4"),
-    (lambda row: ",".join(row.split(",")[:6]), "line 4"),
-    (lambda row: ",".join(["12 s", *row.split(",")[1:]]), "12 s"),
-    (lambda row: ",".join([*row.split(",")[:4], "2", "0", "0", "0", "0002.png"]), "length 2"),
-    (lambda row: ",".join([*row.split(",")[:8], "0001.png"]), "two poses"),
-    (lambda row: row + ",surplus", "9 values"),
-])
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda row: row.replace(",", ";", 1), "line 4"),
+        (lambda row: ",".join(row.split(",")[:6]), "line 4"),
+        (lambda row: ",".join(["12 s", *row.split(",")[1:]]), "12 s"),
+        (lambda row: ",".join([*row.split(",")[:4], "2", "0", "0", "0", "0002.png"]), "length 2"),
+        (lambda row: ",".join([*row.split(",")[:8], "0001.png"]), "two poses"),
+        (lambda row: row + ",surplus", "9 values"),
+    ],
+)
 def test_a_broken_row_is_named_by_its_line(folder, edit, named):
     edit_row(folder, 4, edit)
     error = error_of(folder)
@@ -172,9 +175,14 @@ def test_a_recording_without_any_usable_frame_says_what_was_left_out(folder):
     assert error.reason == "empty" and "10 of 10 poses have no image" in str(error)
 
 
-@pytest.mark.parametrize(("changes", "named"), [
-    ({"fx": -3.0}, "positive"), ({"cx": float("nan")}, "finite"), ({"width": "wide"}, "no number"),
-])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"fx": -3.0}, "positive"),
+        ({"cx": float("nan")}, "finite"),
+        ({"width": "wide"}, "no number"),
+    ],
+)
 def test_intrinsics_that_describe_no_camera_are_refused(folder, changes, named):
     write_intrinsics(folder, **changes)
     error = error_of(folder)

@@ -1,4 +1,6 @@
-"""COLMAP models and nerfstudio's transforms.json: conventions of axes, pixel centres and distortion, and named faults."""
+"""COLMAP models and nerfstudio's transforms.json: conventions of axes, pixel centres and distortion, and named
+faults.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,17 @@ def test_a_colmap_model_can_be_opened_by_its_own_folder(tmp_path, scene):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize(("model", "parameters", "expected"), [
-    ("SIMPLE_PINHOLE", (50, 32, 24), ("none", ())),
-    ("SIMPLE_RADIAL", (50, 32, 24, 0.1), ("plumb_bob", (0.1, 0, 0, 0))),
-    ("RADIAL", (50, 32, 24, 0.1, 0.2), ("plumb_bob", (0.1, 0.2, 0, 0))),
-    ("OPENCV", (50, 51, 32, 24, 0.1, 0.2, 0.3, 0.4), ("plumb_bob", (0.1, 0.2, 0.3, 0.4))),
-    ("OPENCV_FISHEYE", (50, 51, 32, 24, 0.1, 0.2, 0.3, 0.4), ("equidistant", (0.1, 0.2, 0.3, 0.4))),
-    ("FULL_OPENCV", (50, 51, 32, 24, *range(8)), ("rational_polynomial", tuple(range(8)))),
-])
+@pytest.mark.parametrize(
+    ("model", "parameters", "expected"),
+    [
+        ("SIMPLE_PINHOLE", (50, 32, 24), ("none", ())),
+        ("SIMPLE_RADIAL", (50, 32, 24, 0.1), ("plumb_bob", (0.1, 0, 0, 0))),
+        ("RADIAL", (50, 32, 24, 0.1, 0.2), ("plumb_bob", (0.1, 0.2, 0, 0))),
+        ("OPENCV", (50, 51, 32, 24, 0.1, 0.2, 0.3, 0.4), ("plumb_bob", (0.1, 0.2, 0.3, 0.4))),
+        ("OPENCV_FISHEYE", (50, 51, 32, 24, 0.1, 0.2, 0.3, 0.4), ("equidistant", (0.1, 0.2, 0.3, 0.4))),
+        ("FULL_OPENCV", (50, 51, 32, 24, *range(8)), ("rational_polynomial", tuple(range(8)))),
+    ],
+)
 def test_colmap_camera_models_map_to_opencv_ones(tmp_path, scene, binary, model, parameters, expected):
     sequence = open_sequence(write_colmap(tmp_path, scene, binary=binary, model=model, parameters=parameters))
     intrinsics = sequence.frames[0].intrinsics
@@ -142,19 +147,31 @@ def test_a_field_of_view_stands_in_for_a_focal_length(tmp_path, scene):
     assert (intrinsics.cx, intrinsics.cy) == (WIDTH / 2 - 0.5, HEIGHT / 2 - 0.5)
 
 
-@pytest.mark.parametrize(("document", "expected"), [
-    ({"k1": 0.1, "k2": 0.2, "p1": 0.3, "p2": 0.4}, ("plumb_bob", (0.1, 0.2, 0.3, 0.4, 0.0))),
-    ({"camera_model": "OPENCV_FISHEYE", "k1": 0.1, "k2": 0.2, "k3": 0.3, "k4": 0.4}, ("equidistant", (0.1, 0.2, 0.3, 0.4))),
-])
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"k1": 0.1, "k2": 0.2, "p1": 0.3, "p2": 0.4}, ("plumb_bob", (0.1, 0.2, 0.3, 0.4, 0.0))),
+        (
+            {"camera_model": "OPENCV_FISHEYE", "k1": 0.1, "k2": 0.2, "k3": 0.3, "k4": 0.4},
+            ("equidistant", (0.1, 0.2, 0.3, 0.4)),
+        ),
+    ],
+)
 def test_nerfstudio_distortion_maps_to_opencv_models(tmp_path, scene, document, expected):
     intrinsics = open_sequence(write_nerfstudio(tmp_path, scene, **document)).frames[0].intrinsics
     assert (intrinsics.distortion_model, intrinsics.distortion) == expected
 
 
-@pytest.mark.parametrize(("document", "named"), [
-    ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"), ({"frames": []}, "no frames"), ({"frames": "many"}, "no list"),
-    ({"fl_x": "long"}, "no number"), ({"frames": [{"file_path": "images/frame_1.png", "transform_matrix": [[1, 2], [3, 4]]}]}, "frame_1"),
-])
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"camera_model": "EQUIRECTANGULAR"}, "EQUIRECTANGULAR"),
+        ({"frames": []}, "no frames"),
+        ({"frames": "many"}, "no list"),
+        ({"fl_x": "long"}, "no number"),
+        ({"frames": [{"file_path": "images/frame_1.png", "transform_matrix": [[1, 2], [3, 4]]}]}, "frame_1"),
+    ],
+)
 def test_a_transforms_json_that_cannot_be_read_is_named(tmp_path, scene, document, named):
     write_nerfstudio(tmp_path, scene, **document)
     with pytest.raises(SequenceError, match=named):
@@ -169,4 +186,6 @@ def test_nerfstudio_frames_without_files_or_with_lost_poses_are_left_out_and_rep
     (tmp_path / "transforms.json").write_text(json.dumps(document))
     sequence = open_sequence(tmp_path)
     assert len(sequence) == scene.count - 2
-    assert any("frame_3.png" in text for text in sequence.warnings) and any("not finite" in text for text in sequence.warnings)
+    assert any("frame_3.png" in text for text in sequence.warnings) and any(
+        "not finite" in text for text in sequence.warnings
+    )

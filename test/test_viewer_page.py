@@ -130,7 +130,7 @@ def test_a_name_typed_in_the_page_reaches_the_map(page):
     time.sleep(0.3)  # the field reports what is typed
     page.press("Rename")
     page.says("red box\n")
-    assert page.source.mapper.names[item.id] == ("red box", 1.0)
+    assert page.source.mapper.names.resolved()[item.id] == ("red box", 1.0)
     page.says("is now red box")
 
 

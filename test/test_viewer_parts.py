@@ -10,8 +10,10 @@ from scipy.spatial.transform import Rotation
 from viewer_maps import SEQUENCE, mapper
 
 from cgc_ros.mapping import MapObject, OrientedBox
+from cgc_ros.mapping.object_crops import object_crops
 from cgc_ros.palette import id_color
-from cgc_ros.viewer.crops import TILE, contact_sheet, object_crops
+from cgc_ros.segmentation.naming import clean_name
+from cgc_ros.viewer.crops import contact_sheet, outlined
 from cgc_ros.viewer.history import History, read_history
 from cgc_ros.viewer.pacing import Pace
 from cgc_ros.viewer.picking import pick_object
@@ -20,7 +22,7 @@ from cgc_ros.viewer.saved import SavedMap
 from cgc_ros.viewer.scene import box_edges
 from cgc_ros.viewer.splats import SplatSet, tinted
 from cgc_ros.viewer.text import object_html, row_text, size_text
-from cgc_ros.viewer.views import clean_name, session_views
+from cgc_ros.viewer.views import session_views
 
 
 def thing(object_id=7, center=(0.0, 0.0, 1.0), size=(0.1, 0.2, 0.3), background=False, label="", spacing=0.01):
@@ -104,6 +106,8 @@ def test_sizes_are_told_in_the_unit_that_reads_best():
     assert size_text(np.array([0.5, 2.0, 1.25])) == "2.00 × 1.25 × 0.50 m"
     assert row_text(thing(label="mug"), hidden=True) == "mug\n30 × 20 × 10 cm · 5 views · hidden"
     assert row_text(thing(12), hidden=False).startswith("object 12\n")
+    voted = replace(thing(label="mug"), label_confidence=0.84)
+    assert row_text(voted, hidden=False).endswith("· name 84 %")
 
 
 def test_names_are_cleaned_and_never_become_markup():
@@ -185,12 +189,13 @@ def test_crops_show_the_object_in_their_middle(saved, views):
         (item for item in saved.snapshot.objects if not item.background),
         key=lambda item: np.linalg.norm(item.box.center - np.array([-0.30, 0.00, 0.10])),
     )
-    crops = object_crops(red_box, views.keyframes, saved.snapshot)
-    assert 2 <= len(crops) <= 4 and all(crop.shape == (TILE, TILE, 3) for crop in crops)
+    crops = object_crops(red_box, views.keyframes, saved.snapshot, size=100)
+    assert 2 <= len(crops) <= 4 and all(crop.picture.shape == (100, 100, 3) for crop in crops)
     for crop in crops:
-        middle = crop[TILE // 2 - 10 : TILE // 2 + 10, TILE // 2 - 10 : TILE // 2 + 10].reshape(-1, 3).mean(axis=0)
-        assert middle[0] > 1.8 * middle[1] and middle[0] > 1.8 * middle[2]  # the solid's colour is (0.85, 0.25, 0.20)
-    assert contact_sheet(crops[:2]).shape == (TILE, 2 * TILE + 4, 3)
+        red, green, blue = crop.picture[40:60, 40:60].reshape(-1, 3).mean(axis=0)
+        assert red > 1.8 * green and red > 1.8 * blue  # the solid's colour is (0.85, 0.25, 0.20)
+        assert crop.mask[40:60, 40:60].mean() > 0.9 and not crop.mask[:5].any()
+    assert contact_sheet([outlined(crop, red_box.id) for crop in crops[:2]]).shape == (100, 204, 3)
 
 
 def test_no_crops_of_what_no_keyframe_shows(saved, views):

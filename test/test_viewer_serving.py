@@ -11,6 +11,7 @@ from viewer_maps import map_file, mapper
 
 from cgc_ros.evaluation.figures import RunError
 from cgc_ros.gaussians.storage import read_map
+from cgc_ros.segmentation.naming import ObjectNames
 from cgc_ros.viewer import MapViewer, SavedMap, ViewerError, run_viewer
 from cgc_ros.viewer.saved import save_names
 
@@ -134,7 +135,9 @@ def test_a_rename_reaches_the_map_and_its_snapshot():
 def test_saved_names_change_nothing_else_in_the_file(tmp_path):
     path = shutil.copy(map_file(), tmp_path / "map.cgc")
     arrays, info = read_map(path)
-    save_names(path, {3: ("mug", 1.0)})
+    names = ObjectNames()
+    names.give(3, "mug")
+    save_names(path, names)
     new_arrays, new_info = read_map(path)
     assert new_info == info | {"names": {"3": ["mug", 1.0]}}
     assert arrays.keys() == new_arrays.keys()

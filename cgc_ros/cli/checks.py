@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -107,8 +107,11 @@ def _graph_masks() -> Check:
 
 
 def _segment_anything(checkpoint: Path | None) -> list[Check]:
-    package = _import_check("masks", "segment_anything", "optional", "pip install segment-anything torchvision")
-    operators = _import_check("masks", "torchvision", "optional", "pip install torchvision", detail=_torchvision_detail)
+    operators = _torchvision()
+    if operators.state == "ok":
+        package = _import_check("masks", "segment_anything", "optional", "pip install segment-anything")
+    else:  # it imports torchvision
+        package = _spec_check("masks", "segment_anything", "pip install segment-anything")
     remedy = (
         "download weights of segment-anything (vit_b, vit_l or vit_h): cgc map ... --masks sam --sam-checkpoint FILE"
     )
@@ -119,6 +122,16 @@ def _segment_anything(checkpoint: Path | None) -> list[Check]:
     else:
         weights = Check("masks", "sam checkpoint", "ok", f"{checkpoint}, {checkpoint.stat().st_size / 1e6:.0f} MB")
     return [package, operators, weights]
+
+
+def _torchvision() -> Check:
+    check = _import_check("masks", "torchvision", "optional", "pip install torchvision", detail=_torchvision_detail)
+    if "does not work" not in check.detail:
+        return check
+    import torch
+
+    remedy = f"for sam: the torchvision made for torch {torch.__version__}, see pytorch.org/get-started"
+    return replace(check, remedy=remedy)
 
 
 def _torchvision_detail(torchvision) -> str:
@@ -168,15 +181,18 @@ def _extras() -> list[Check]:
         _import_check("extras", "rosbags", "optional", "pip install rosbags: to read rosbag2 and MCAP recordings"),
         _import_check("extras", "viser", "optional", "pip install viser: for cgc view"),
         _spec_check("extras", "open3d", "pip install open3d: for cgc export --objects"),
+        _spec_check(
+            "extras", "open_clip", "pip install open_clip_torch: for queries by text", package="open_clip_torch"
+        ),
         _spec_check("extras", "matplotlib", "pip install matplotlib: for the plots of cgc eval and cgc compare"),
     ]
 
 
-def _spec_check(group: str, name: str, remedy: str) -> Check:
+def _spec_check(group: str, name: str, remedy: str, package: str = "") -> Check:
     """Whether a module can be found; importing it would take seconds."""
     if importlib.util.find_spec(name) is None:
         return Check(group, name, "optional", "not installed", remedy)
-    return Check(group, name, "ok", _version(name))
+    return Check(group, name, "ok", _version(package or name))
 
 
 def _import_check(

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from cgc_ros.evaluation import page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES, Figure, read_json, read_metrics
 from cgc_ros.evaluation.held_out import SCORES_FILE
 from cgc_ros.evaluation.machine import summarise_machine
+from cgc_ros.evaluation.pictures import jpeg_uri, overlay_picture
 from cgc_ros.evaluation.plots import history_plots
 from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE
+
+MAX_VIEWS = 6  # held-out views shown side by side
+PICTURE_WIDTH = 400  # pixels
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Run:
     metrics: dict
     history: list[dict]  # records over time, empty where the run kept none
     instances: list[dict]  # of eval/scores.json, empty before `cgc eval`
+    folder: Path = Path()
 
 
 def load_run(run_dir: Path, name: str) -> Run:
@@ -32,7 +40,7 @@ def load_run(run_dir: Path, name: str) -> Run:
     history_path, scores_path = run_dir / HISTORY_FILE, run_dir / EVAL_FOLDER / SCORES_FILE
     history = read_json(history_path).get("records", []) if history_path.exists() else []
     instances = read_json(scores_path).get("instances", []) if scores_path.exists() else []
-    return Run(name, metrics, history, instances)
+    return Run(name, metrics, history, instances, run_dir)
 
 
 def load_runs(run_dirs: Sequence[Path]) -> list[Run]:
@@ -89,12 +97,41 @@ def write_comparison(path: Path, runs: Sequence[Run]) -> None:
         body.append(page.section("Over time", page.plots(curves)))
     if any(run.instances for run in runs):
         body.append(page.section("IoU per instance", _instance_table(runs)))
+    views = _shared_views(runs)
+    if views:
+        body.append(page.section("Held-out views", _view_note(), *(_view(runs, name) for name in views)))
     machines = {summarise_machine(run.metrics["machine"]) for run in runs if run.metrics.get("machine")}
     footer = "Mapped on " + "; ".join(sorted(machines)) + "." if machines else "Machine not recorded."
     names = recordings(runs)
     subtitle = f"On {names[0]}." if len(names) == 1 else f"On different recordings, take care: {', '.join(names)}."
     title = "One run" if len(runs) == 1 else f"{len(runs)} runs compared"
     Path(path).write_text(page.page(title, subtitle, body, footer))
+
+
+def _shared_views(runs: Sequence[Run]) -> list[str]:
+    """Names of held-out views that every run has pictures of, at most MAX_VIEWS, spread over the recording."""
+    found = [{path.stem for path in (run.folder / EVAL_FOLDER / "render").glob("*.png")} for run in runs]
+    names = sorted(set.intersection(*found)) if len(recordings(runs)) == 1 else []
+    return names[:: max(1, -(-len(names) // MAX_VIEWS))]
+
+
+def _view_note() -> str:
+    return '<p class="soft">Each run\'s render and, below, its objects. Click a picture to enlarge it.</p>'
+
+
+def _view(runs: Sequence[Run], name: str) -> str:
+    """One row of renders and one of label images, a column per run; runs whose files are gone are left out."""
+    renders, labels = [], []
+    for run in runs:
+        render = cv2.imread(str(run.folder / EVAL_FOLDER / "render" / f"{name}.png"), cv2.IMREAD_COLOR)
+        ids = cv2.imread(str(run.folder / EVAL_FOLDER / "labels" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        if render is None or ids is None or ids.shape != render.shape[:2]:
+            continue
+        render = np.ascontiguousarray(render[..., ::-1])
+        renders.append(page.figure(jpeg_uri(render, PICTURE_WIDTH), run.name))
+        labels.append(page.figure(jpeg_uri(overlay_picture(render, ids), PICTURE_WIDTH), run.name))
+    rows = "".join(f'<div class="views">{"".join(row)}</div>' for row in (renders, labels))
+    return f"<h3>{escape(name)}</h3>{rows}"
 
 
 def _figure_table(runs: Sequence[Run]) -> str:

@@ -16,6 +16,7 @@ from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.segmentation.memory import VoteMemory
+from cgc_ros.segmentation.naming import ObjectNames
 from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
 
 if TYPE_CHECKING:
@@ -62,9 +63,8 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "memory_views": layer.memory.views,
         "memory_stamp_ns": layer.memory.stamp_ns,
         "objects": [asdict(record) for record in layer.state.records.values()],
-        "names": mapper.names,
         "up": list(mapper.config.up),
-    }
+    } | mapper.names.to_json()
     write_map(path, arrays, info)
 
 
@@ -96,7 +96,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
             name: info[name]
             for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")
         }
-        names = {int(key): (str(name), float(confidence)) for key, (name, confidence) in info["names"].items()}
+        names = ObjectNames.from_json(info)
         missing = {int(key): int(value) for key, value in info["missing"].items()}
         first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
     except (KeyError, TypeError, ValueError, FrameError, cv2.error) as error:

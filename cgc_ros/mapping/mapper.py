@@ -20,6 +20,7 @@ from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
 from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
+from cgc_ros.segmentation.naming import ObjectNames
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
 STANDING_STILL = 0.25  # of the keyframe thresholds: nearer to a keyframe than this, a frame shows nothing new
@@ -65,7 +66,7 @@ class Mapper:
         self.train_psnr = float("nan")
         self.stamp_ns = 0
         self.version = 0
-        self.names: dict[int, tuple[str, float]] = {}
+        self.names = ObjectNames()
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
         """Take a frame in. Frames that add a view or show something new become keyframes and seed Gaussians.
@@ -135,7 +136,7 @@ class Mapper:
             model,
             self.segmenter.object_ids(),
             self.segmenter.layer.state.records,
-            dict(self.names),
+            self.names.resolved(),
             np.asarray(self.config.up, dtype=np.float64),
             self.scene_depth,
             self.backend,

@@ -80,6 +80,11 @@ FAULTS: dict[str, FaultKind] = {
         WARN,
         "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait",
     ),
+    "detections_unmatched": FaultKind(
+        WARN,
+        "stamp detections_2d with the stamp of the image they were made from, one of `image`; they may be half "
+        "a minute late, not more",
+    ),
     "input_failed": FaultKind(ERROR, "a message could not be handled; please report it with the log"),
     # poses and time
     "no_transform": FaultKind(
@@ -120,6 +125,7 @@ FAULTS: dict[str, FaultKind] = {
     "late_labels": FaultKind(
         WARN, "the machine is too slow: use smaller images, set label_rate or max_steps_per_second"
     ),
+    "naming_failed": FaultKind(WARN, "detections could not be used; please report it with the log"),
     "label_failed": FaultKind(ERROR, "rendering for topics failed; please report it with the log"),
     # the node itself
     "configure_failed": FaultKind(

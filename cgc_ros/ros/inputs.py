@@ -11,9 +11,11 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
@@ -95,6 +97,7 @@ class Inputs:
         transforms: TransformSource,
         faults: FaultBoard,
         group: CallbackGroup,
+        naming: NamingWorker | None = None,
     ):
         self._node, self._intake, self._faults = node, intake, faults
         self._lock = threading.Lock()  # parameters change, and inputs end, in another thread than messages arrive in
@@ -121,6 +124,12 @@ class Inputs:
                 group,
             ),
         ]
+        if naming is not None:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._subscriptions += [
+                self._subscribe(Detection2DArray, "detections_2d", naming.on_detections, sensor_qos(depth=10), group),
+                self._subscribe(LabelInfo, "label_info", naming.on_classes, latched, group),
+            ]
         if parameters.pose_source != "tf":
 
             def on_pose(message) -> None:

@@ -16,6 +16,7 @@ from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
 from cgc_ros.ros.map_storage import MapDirectory
+from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.node_parameters import ParameterServer
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.output_worker import OutputWorker
@@ -24,13 +25,14 @@ from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
-from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, start_viewer
+from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
 from cgc_ros.ros.thread_priority import lower_thread_priority
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
+    from cgc_ros.ros.text_query import TextQuery
     from cgc_ros.viewer import MapViewer
 
 _SESSION_STOP_S = 1.0  # for each of the session's threads to end; one that hangs ends with the process
@@ -62,6 +64,8 @@ class CgcNode(LifecycleNode):
         self._objects: ObjectCache | None = None
         self._transforms: TransformSource | None = None
         self._viewer: MapViewer | None = None
+        self._naming: NamingWorker | None = None
+        self._text_query: TextQuery | None = None
         self._activated_ns: int | None = None
         self._latency = LatencyMeter()
         self._faults = FaultBoard(time.monotonic_ns)
@@ -99,10 +103,12 @@ class CgcNode(LifecycleNode):
         try:
             self._intake.clear()
             self._inputs = Inputs(
-                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group
+                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group, self._naming
             )
             self._labels.start()
             self._outputs.start()
+            if self._naming is not None:
+                self._naming.start()
             self._session.pause(False)
         except Exception as error:  # as above: named, undone, inactive again
             self._fail("activate", error)
@@ -165,11 +171,14 @@ class CgcNode(LifecycleNode):
             lambda: self.parameters,
             self._on_output_error,
         )
+        if parameters.use_detections:
+            self._naming = NamingWorker(self._session, lambda: self.parameters, self._faults)
+        self._text_query = create_text_query(self._session, parameters)
         self._intake = Intake(
             self._intake_settings(),
             lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
             self._faults,
-            self._labels.submit,
+            self._on_view,
             self._session.submit,
             lambda: self.get_clock().now().nanoseconds,
         )
@@ -205,7 +214,7 @@ class CgcNode(LifecycleNode):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
-        for worker in (self._labels, self._outputs):
+        for worker in (self._labels, self._outputs, self._naming):
             if worker is not None and not worker.stop():
                 self.get_logger().warn(f"{type(worker).__name__} did not stop in time; it ends with the process")
         if self._labels is not None:
@@ -225,7 +234,7 @@ class CgcNode(LifecycleNode):
         if self._session is not None:
             self._session.stop(_SESSION_STOP_S)
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
-        self._transforms = self._objects = self._viewer = None
+        self._transforms = self._objects = self._viewer = self._naming = self._text_query = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown
@@ -250,6 +259,7 @@ class CgcNode(LifecycleNode):
             self._labels,
             self._activated_ns,
             self._latency,
+            self._naming,
         )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:
@@ -264,8 +274,18 @@ class CgcNode(LifecycleNode):
 
     def _answerer(self) -> Answerer:
         return Answerer(
-            self._newest_snapshot(), self._objects, self.parameters, self._transforms.lookup, self._labels.current
+            self._newest_snapshot(),
+            self._objects,
+            self.parameters,
+            self._transforms.lookup,
+            self._labels.current,
+            self._text_query and self._text_query.relevance,
         )
+
+    def _on_view(self, view: View) -> None:
+        self._labels.submit(view)
+        if self._naming is not None:
+            self._naming.on_view(view)
 
     def _newest_snapshot(self) -> MapSnapshot | None:
         return self._session.snapshot if self._session is not None else None
@@ -273,6 +293,10 @@ class CgcNode(LifecycleNode):
     def _forget_views(self) -> None:
         """The map was loaded or reset: nothing seen before belongs to it."""
         self._objects.clear()
+        if self._naming is not None:
+            self._naming.clear()
+        if self._text_query is not None:
+            self._text_query.clear()
         if self._inputs is not None:
             self._inputs.clear()
 

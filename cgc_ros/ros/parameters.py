@@ -128,6 +128,17 @@ class NodeParameters:
         "it usually takes is enough",
         (0.1, 3600.0),
     )
+    # names
+    use_detections: bool = _parameter(
+        False, "name objects by a 2D detector's boxes (`detections_2d`), voted over views", when=CONFIGURE
+    )
+    min_detection_score: float = _parameter(0.3, "detections below this score do not vote", (0.0, 1.0))
+    text_encoder_checkpoint: str = _parameter(
+        "", "path of a CLIP checkpoint of open_clip, for queries by text; empty: none", when=CONFIGURE
+    )
+    text_encoder_model: str = _parameter(
+        "ViT-B-32", "open_clip's name of that checkpoint's architecture", when=CONFIGURE
+    )
     # outputs
     label_rate: float = _parameter(0.0, "most label images per second; 0: one for every newest image", (0.0, 1000.0))
     overlay_rate: float = _parameter(5.0, "most overlays per second", (0.0, 1000.0))
@@ -308,6 +319,7 @@ def _section_starts() -> dict[str, str]:
         "image_transport": "inputs",
         "map_frame": "poses",
         "mask_source": "masks",
+        "use_detections": "names",
         "label_rate": "outputs",
         "mapping_rate": "map",
     }

@@ -5,7 +5,7 @@ directly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: Making objects takes far longer than a query may. Those that OutputWorker made serve, a few seconds old at most;
 #: older ones are left from before the node was deactivated.
 MAX_AGE_S = 10.0
+_MAX_TEXT = 500  # characters
 _NO_MAP = "there is no map yet: wait for the first images, or load one"
 _Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
 
@@ -51,6 +52,7 @@ class Answerer:
     parameters: NodeParameters
     lookup: _Lookup
     labelled: Callable[[], LabelledView | None]
+    relevance: Callable[[str, Sequence[MapObject]], dict[int, float]] | None = None  # None: there is no text encoder
 
     def query_objects(self, request: QueryObjects.Request, response: QueryObjects.Response) -> QueryObjects.Response:
         """Fill the response; raises RequestError."""
@@ -60,6 +62,10 @@ class Answerer:
             raise RequestError(_NO_MAP)
         frame = self._reply_frame(request.frame_id, made)
         objects = self._matching(request, frame, made.objects)
+        if request.text:
+            objects, response.relevance = self._by_text(request.text, objects)
+        if request.max_objects:
+            objects, response.relevance = objects[: request.max_objects], response.relevance[: request.max_objects]
         max_points = self._points_per_object(request, len(objects))
         response.success, response.header = True, frame.header
         if max_points == 0 and frame.frame_from_map is None:
@@ -113,6 +119,19 @@ class Answerer:
             found = self._id_at(request.pixel_u, request.pixel_v)
             objects = [each for each in objects if each.id == found]
         return objects
+
+    def _by_text(self, text: str, objects: list[MapObject]) -> tuple[list[MapObject], list[float]]:
+        """Those whose pictures can be compared with a text, best first, and how well each fits."""
+        if self.relevance is None:
+            raise RequestError(
+                "a query by text needs a text encoder, and there is none: pip install open_clip_torch and set "
+                "text_encoder_checkpoint (a query by `label` finds names)"
+            )
+        if len(text) > _MAX_TEXT:
+            raise RequestError(f"the text is {len(text)} characters long, more than {_MAX_TEXT}")
+        relevance = self.relevance(text, objects)
+        found = sorted((each for each in objects if each.id in relevance), key=lambda each: -relevance[each.id])
+        return found, [relevance[each.id] for each in found]
 
     def _id_at(self, column: int, row: int) -> int | None:
         labelled = self.labelled()

@@ -20,6 +20,7 @@ from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
+from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import STREAM
 
@@ -43,6 +44,7 @@ class Watched:
     labels: LabelWorker | None
     activated_ns: int | None  # monotonic
     latency: LatencyMeter
+    naming: NamingWorker | None = None
 
 
 class Reporter:
@@ -99,6 +101,8 @@ class Reporter:
         )
         self._status.publish(message)
         numbers = _numbers(message) | (dict(intake.counts) if intake else {})
+        if watched.naming is not None:
+            numbers |= {f"detections {what}": count for what, count in watched.naming.counts.items()}
         camera = intake.image_frame if intake else ""
         self._diagnostics.publish(self._writer.array(header, watched.lifecycle_state, faults, numbers, camera))
 

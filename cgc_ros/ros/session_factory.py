@@ -1,4 +1,4 @@
-"""The mapping session that the node's parameters ask for, and the viewer on it."""
+"""The mapping session that the node's parameters ask for, and what goes with it: the viewer, queries by text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cgc_ros.ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
+    from cgc_ros.ros.text_query import TextQuery
     from cgc_ros.viewer import MapViewer
 
 
@@ -29,6 +30,18 @@ def create_session(parameters: NodeParameters) -> MappingSession:
         max_steps_per_second=parameters.max_steps_per_second,
         mask_timeout=parameters.mask_timeout,
     )
+
+
+def create_text_query(session: MappingSession, parameters: NodeParameters) -> TextQuery | None:
+    """What answers queries by text; None where no encoder is asked for. Raises TextEncoderError."""
+    if not parameters.text_encoder_checkpoint:
+        return None
+    from cgc_ros.mapping.text_search import TextSearch
+    from cgc_ros.ros.text_query import TextQuery
+    from cgc_ros.segmentation.text_encoder import OpenClipEncoder
+
+    encoder = OpenClipEncoder(parameters.text_encoder_checkpoint, parameters.text_encoder_model)
+    return TextQuery(session, TextSearch(encoder))
 
 
 class ViewerUnavailableError(RuntimeError):

@@ -1,14 +1,13 @@
 """rosbag2 recordings (MCAP or SQLite, compressed or not) and ROS 1 bags, read by the rosbags library; no ROS is needed.
 
-Opening reads the recording once, for stamps, transforms and calibrations; pixels are read from disk when a frame is asked for.
+Opening reads the recording once, for stamps, transforms and calibrations; pixels are read from disk when a frame is
+asked for.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -22,10 +21,10 @@ except ImportError as error:  # reported by `read`, so that the other readers wo
 else:
     from cgc_ros.sequences import bag_messages, bag_topics
     from cgc_ros.sequences.bag_poses import PoseSource
+    from cgc_ros.sequences.bag_streams import Calibrations, Stream
 
     _MISSING = None
 
-from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import FrameInfo, Sequence, SequenceError, hold_out_every_eighth
 from cgc_ros.transform_buffer import TransformError
 
@@ -37,23 +36,44 @@ def recognises(path: Path) -> bool:
 
 
 def read(
-    path: Path, *, image_topic: str | None = None, camera_info_topic: str | None = None, depth_topic: str | None = None,
-    masks_topic: str | None = None, pose_topic: str | None = None, camera_frame: str | None = None, map_frame: str | None = None,
-    pose_frame: str | None = None, sync_tolerance_s: float = 0.02,
+    path: Path,
+    *,
+    image_topic: str | None = None,
+    camera_info_topic: str | None = None,
+    depth_topic: str | None = None,
+    masks_topic: str | None = None,
+    pose_topic: str | None = None,
+    camera_frame: str | None = None,
+    map_frame: str | None = None,
+    pose_frame: str | None = None,
+    sync_tolerance_s: float = 0.02,
 ) -> Sequence:
-    """Open a recording. Topics and frames are found by themselves; each can be said instead ("" leaves depth or masks out).
+    """Open a recording. Topics and frames are found by themselves; each can be said instead ("" leaves depth or masks
+    out).
 
-    `camera_frame`: optical frame, else the image header's. `map_frame`: else the root of its tf tree. `pose_frame`: whose pose the
-    pose topic gives, else Odometry's child_frame_id, else the camera's. `sync_tolerance_s`: how far stamps of depth, masks and
-    truth may be from their image's.
+    `camera_frame`: optical frame, else the image header's. `map_frame`: else the root of its tf tree. `pose_frame`:
+    whose pose the pose topic gives, else Odometry's child_frame_id, else the camera's. `sync_tolerance_s`: how far
+    stamps of depth, masks and truth may be from their image's.
     """
     if _MISSING is not None:
-        raise SequenceError("missing_package", f"reading {path} needs rosbags and rosbags-image ({_MISSING}): pip install rosbags rosbags-image")
+        raise SequenceError(
+            "missing_package",
+            f"reading {path} needs rosbags and rosbags-image ({_MISSING}): pip install rosbags rosbags-image",
+        )
     reader = _open(path)
     try:
         return _BagReading(path, reader, round(sync_tolerance_s * 1e9)).sequence(
-            {"image": image_topic, "camera_info": camera_info_topic, "depth": depth_topic, "masks": masks_topic, "pose": pose_topic},
-            camera_frame, map_frame, pose_frame)
+            {
+                "image": image_topic,
+                "camera_info": camera_info_topic,
+                "depth": depth_topic,
+                "masks": masks_topic,
+                "pose": pose_topic,
+            },
+            camera_frame,
+            map_frame,
+            pose_frame,
+        )
     except BaseException:
         reader.close()
         raise
@@ -62,9 +82,23 @@ def read(
 class BagSequence(Sequence):
     """Frames of an open recording. `close()` frees its files early."""
 
-    def __init__(self, reader: AnyReader, streams: dict[str, _Stream | None], name: str, frames: list[FrameInfo], tolerance_ns: int, **options):
+    def __init__(
+        self,
+        reader: AnyReader,
+        streams: dict[str, Stream | None],
+        name: str,
+        frames: list[FrameInfo],
+        tolerance_ns: int,
+        **options,
+    ):
         super().__init__(
-            name, frames, has_depth=streams["depth"] is not None, has_masks=streams["masks"] is not None, metric_scale=True, **options)
+            name,
+            frames,
+            has_depth=streams["depth"] is not None,
+            has_masks=streams["masks"] is not None,
+            metric_scale=True,
+            **options,
+        )
         self._reader = reader
         self._streams = streams
         self._tolerance_ns = tolerance_ns
@@ -95,7 +129,9 @@ class BagSequence(Sequence):
 
     def _load(self, role: str, index: int, decode):
         stream, info = self._streams[role], self.frames[index]
-        position = None if stream is None else stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
+        position = (
+            None if stream is None else stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
+        )
         if position is None:
             return None
         with self._lock:
@@ -108,39 +144,6 @@ class BagSequence(Sequence):
             raise SequenceError(error.reason, f"{self.name}, {stream.topic}, frame {info.name}: {error}") from error
 
 
-@dataclass
-class _Stream:
-    """Where the messages of one topic are. Sorted by header stamp; `order` keeps messages apart that were recorded in one instant."""
-
-    topic: str
-    connections: list
-    stamps: list[int] = field(default_factory=list)
-    recorded: list[tuple[int, int]] = field(default_factory=list)  # (time of recording, how many before it at that time)
-
-    def add(self, stamp: int, recorded_ns: int) -> None:
-        before = 0
-        if self.recorded and self.recorded[-1][0] == recorded_ns:
-            before = self.recorded[-1][1] + 1
-        self.stamps.append(stamp)
-        self.recorded.append((recorded_ns, before))
-
-    def sort(self) -> None:
-        order = sorted(range(len(self.stamps)), key=lambda index: self.stamps[index])
-        self.stamps, self.recorded = [self.stamps[index] for index in order], [self.recorded[index] for index in order]
-
-    def nearest(self, stamp: int, tolerance_ns: int) -> int | None:
-        after = bisect_left(self.stamps, stamp)
-        near = [index for index in (after, after - 1) if 0 <= index < len(self.stamps) and abs(self.stamps[index] - stamp) <= tolerance_ns]
-        return min(near, key=lambda index: abs(self.stamps[index] - stamp)) if near else None
-
-    def message(self, reader: AnyReader, position: int):
-        recorded_ns, before = self.recorded[position]
-        for index, (connection, _, data) in enumerate(reader.messages(self.connections, start=recorded_ns, stop=recorded_ns + 1)):
-            if index == before:
-                return reader.deserialize(data, connection.msgtype)
-        raise SequenceError("truncated", f"{self.topic}: the message recorded at {recorded_ns} ns cannot be found again: did the file change?")
-
-
 class _BagReading:
     """The one pass over a recording that opening it takes."""
 
@@ -149,30 +152,48 @@ class _BagReading:
         self._damaged: Counter[str] = Counter()  # messages that cannot be deserialised, by topic
         self._warnings: list[str] = []
 
-    def sequence(self, overrides: dict[str, str | None], camera_frame: str | None, map_frame: str | None, pose_frame: str | None) -> BagSequence:
+    def sequence(
+        self, overrides: dict[str, str | None], camera_frame: str | None, map_frame: str | None, pose_frame: str | None
+    ) -> BagSequence:
         chooser = bag_topics.TopicChooser(self._reader.connections, self._peek)
         topics = chooser.choose(**overrides)
         camera_frame = camera_frame or self._peek(topics.image).header.frame_id
         poses = PoseSource(camera_frame, chooser, topics.pose, pose_frame)
         streams = {
-            role: None if (topic := getattr(topics, role)) is None else _Stream(topic, self._connections(topic))
-            for role in ("image", "depth", "masks", "instances")}
+            role: None if (topic := getattr(topics, role)) is None else Stream(topic, self._connections(topic))
+            for role in ("image", "depth", "masks", "instances")
+        }
         calibrations = self._scan(topics, streams, poses)
         poses.settle(map_frame)
         frames = self._frames(streams["image"], calibrations, poses)
         self._warnings += [*chooser.warnings, *poses.warnings]
-        self._warnings += [f"{count} messages of {topic} are damaged: left out" for topic, count in sorted(self._damaged.items())]
+        self._warnings += [
+            f"{count} messages of {topic} are damaged: left out" for topic, count in sorted(self._damaged.items())
+        ]
         has_truth = streams["instances"] is not None or topics.object_points is not None
-        labels = None if topics.labels is None else bag_messages.instance_names(self._peek(topics.labels), topics.labels)
-        points = None if topics.object_points is None else bag_messages.labelled_points(self._peek(topics.object_points), topics.object_points)
+        labels = (
+            None if topics.labels is None else bag_messages.instance_names(self._peek(topics.labels), topics.labels)
+        )
+        points = (
+            None
+            if topics.object_points is None
+            else bag_messages.labelled_points(self._peek(topics.object_points), topics.object_points)
+        )
         if has_truth and labels is None:
             self._warnings.append("ground truth is left out: /truth/labels, which names its ids, was not recorded")
         return BagSequence(
-            self._reader, streams, self._path.resolve().stem, hold_out_every_eighth(frames), self._tolerance_ns,
-            warnings=tuple(self._warnings), labels=labels if has_truth else None, object_points=points)
+            self._reader,
+            streams,
+            self._path.resolve().stem,
+            hold_out_every_eighth(frames),
+            self._tolerance_ns,
+            warnings=tuple(self._warnings),
+            labels=labels if has_truth else None,
+            object_points=points,
+        )
 
-    def _scan(self, topics: bag_topics.BagTopics, streams: dict[str, _Stream | None], poses: PoseSource) -> _Calibrations:
-        calibrations = _Calibrations(topics.camera_info, bag_topics.is_rectified(topics.image))
+    def _scan(self, topics: bag_topics.BagTopics, streams: dict[str, Stream | None], poses: PoseSource) -> Calibrations:
+        calibrations = Calibrations(topics.camera_info, bag_topics.is_rectified(topics.image))
         by_topic = {stream.topic: stream for stream in streams.values() if stream is not None}
         wanted = {*by_topic, topics.camera_info, *poses.topics}
         connections = [connection for connection in self._reader.connections if connection.topic in wanted]
@@ -190,7 +211,7 @@ class _BagReading:
             stream.sort()
         return calibrations
 
-    def _frames(self, images: _Stream, calibrations: _Calibrations, poses: PoseSource) -> list[FrameInfo]:
+    def _frames(self, images: Stream, calibrations: Calibrations, poses: PoseSource) -> list[FrameInfo]:
         frames: list[FrameInfo] = []
         without_pose: Counter[str] = Counter()
         example: dict[str, str] = {}
@@ -200,14 +221,26 @@ class _BagReading:
                 example.setdefault("repeated_stamp", f"stamp {stamp} ns came before")
                 continue
             try:
-                frames.append(FrameInfo(f"{len(frames):05d}", stamp, poses.world_from_camera(stamp), calibrations.at(stamp), held_out=False))
+                frames.append(
+                    FrameInfo(
+                        f"{len(frames):05d}",
+                        stamp,
+                        poses.world_from_camera(stamp),
+                        calibrations.at(stamp),
+                        held_out=False,
+                    )
+                )
             except TransformError as error:
                 without_pose[error.reason] += 1
                 example.setdefault(error.reason, str(error))
         for reason, count in without_pose.most_common():
             self._warnings.append(f"{count} of {len(images.stamps)} images are left out, {reason}: {example[reason]}")
         if not frames:
-            raise SequenceError("no_poses", f"{self._path}: no image of {images.topic} has a pose; " + "; ".join([*self._warnings, *poses.warnings]))
+            raise SequenceError(
+                "no_poses",
+                f"{self._path}: no image of {images.topic} has a pose; "
+                + "; ".join([*self._warnings, *poses.warnings]),
+            )
         return frames
 
     def _connections(self, topic: str) -> list:
@@ -236,29 +269,13 @@ class _BagReading:
             raise _unreadable(self._path, error) from error
 
 
-class _Calibrations:
-    """Intrinsics over time: a camera may change its resolution midway."""
-
-    def __init__(self, topic: str, rectified: bool):
-        self._topic, self._rectified = topic, rectified
-        self._stamps: list[int] = []
-        self._intrinsics: list[Intrinsics] = []
-
-    def add(self, info) -> None:
-        intrinsics = bag_messages.intrinsics(info, self._rectified)
-        if not self._intrinsics or intrinsics != self._intrinsics[-1]:
-            self._stamps.append(bag_messages.stamp_ns(info.header.stamp))
-            self._intrinsics.append(intrinsics)
-
-    def at(self, stamp: int) -> Intrinsics:
-        if not self._intrinsics:
-            raise SequenceError("missing_camera_info", f"no message of {self._topic} can be read: record camera_info with the images")
-        return self._intrinsics[max(0, bisect_right(self._stamps, stamp) - 1)]
-
-
 #: What rosbags raises on bytes that are no message of their type, and on files that are damaged.
 _DAMAGE = () if _MISSING else (AnyReaderError, ValueError, IndexError, KeyError, UnicodeDecodeError, AssertionError)
-_READ_ERRORS = () if _MISSING else (*bag_topics.READER_ERRORS, AnyReaderError, OSError, EOFError, ValueError, AssertionError, KeyError)
+_READ_ERRORS = (
+    ()
+    if _MISSING
+    else (*bag_topics.READER_ERRORS, AnyReaderError, OSError, EOFError, ValueError, AssertionError, KeyError)
+)
 
 
 def _open(path: Path) -> AnyReader:
@@ -266,7 +283,10 @@ def _open(path: Path) -> AnyReader:
     files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}")) if recording.is_dir() else []
     if recording.is_dir() and not (recording / "metadata.yaml").is_file():
         if len(files) != 1:
-            raise SequenceError("missing_file", f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`")
+            raise SequenceError(
+                "missing_file",
+                f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`",
+            )
         recording = files[0]
     try:
         reader = AnyReader([recording], default_typestore=get_typestore(Stores.ROS2_JAZZY))
@@ -281,8 +301,11 @@ def _open(path: Path) -> AnyReader:
 
 def _unreadable(path: Path, error: Exception) -> SequenceError:
     return SequenceError(
-        "unreadable", f"{path} cannot be read ({type(error).__name__}: {error}): where a recording was cut off, `ros2 bag reindex` or "
-        "`mcap recover` may repair it")
+        "unreadable",
+        f"{path} cannot be read ({type(error).__name__}: {error}): "
+        "where a recording was cut off, `ros2 bag reindex` or "
+        "`mcap recover` may repair it",
+    )
 
 
 def _recording(path: Path) -> Path | None:

@@ -1,4 +1,6 @@
-"""Recorded ROS messages, as rosbags deserialises them, to arrays and matrices. SequenceError names what is wrong with one."""
+"""Recorded ROS messages, as rosbags deserialises them, to arrays and matrices. SequenceError names what is wrong with
+one.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def color_image(message) -> np.ndarray:
 
 
 def depth_image(message) -> np.ndarray:
-    """Image (16UC1 mm, 32FC1 m) or CompressedImage (png, or compressedDepth's png) -> [H, W] float32 metres, 0 = invalid (REP-118)."""
+    """Image (16UC1 mm, 32FC1 m) or CompressedImage (png, or compressedDepth's png) -> [H, W] float32 metres, 0 =
+    invalid (REP-118).
+    """
     values = _compressed_depth(message) if is_compressed(message) else _raw_image(message, message.encoding)
     if values.ndim != 2 or values.dtype not in (np.uint16, np.float32):
         kind = message.format if is_compressed(message) else message.encoding
@@ -54,7 +58,9 @@ def label_image(message) -> np.ndarray:
     else:
         values = _raw_image(message, message.encoding)
     if values.ndim != 2 or values.dtype.kind not in "ui":
-        raise SequenceError("bad_labels", f"label image is {values.shape} {values.dtype}: record one channel of integer ids (16UC1)")
+        raise SequenceError(
+            "bad_labels", f"label image is {values.shape} {values.dtype}: record one channel of integer ids (16UC1)"
+        )
     return values.astype(np.int32)
 
 
@@ -63,13 +69,20 @@ def intrinsics(info, rectified: bool) -> Intrinsics:
     matrix = np.asarray(info.p).reshape(3, 4) if rectified else np.asarray(info.k).reshape(3, 3)
     distorted = not rectified and np.any(info.d)
     return Intrinsics(
-        int(info.width), int(info.height), *(float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2))),
-        info.distortion_model if distorted or info.distortion_model in ("equidistant", "fisheye") and not rectified else "none",
-        tuple(float(value) for value in info.d) if distorted else ())
+        int(info.width),
+        int(info.height),
+        *(float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2))),
+        info.distortion_model
+        if distorted or info.distortion_model in ("equidistant", "fisheye") and not rectified
+        else "none",
+        tuple(float(value) for value in info.d) if distorted else (),
+    )
 
 
 def rigid_matrix(translation, rotation) -> np.ndarray:
-    """[4, 4] from a Vector3 or Point and a Quaternion; NaN where its length is further than 1e-2 from 1, tf2's tolerance."""
+    """[4, 4] from a Vector3 or Point and a Quaternion; NaN where its length is further than 1e-2 from 1, tf2's
+    tolerance.
+    """
     quaternion = [rotation.x, rotation.y, rotation.z, rotation.w]
     matrix = np.full((4, 4), np.nan)
     if abs(np.linalg.norm(quaternion) - 1.0) < 1e-2:
@@ -84,7 +97,9 @@ def instance_names(message, topic: str) -> dict[int, tuple[str, str]]:
     try:
         return {int(key): (str(value["name"]), str(value["kind"])) for key, value in json.loads(message.data).items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise SequenceError("bad_labels", f'{topic} must hold JSON {{"id": {{"name": ..., "kind": ...}}}}: {error!r}') from error
+        raise SequenceError(
+            "bad_labels", f'{topic} must hold JSON {{"id": {{"name": ..., "kind": ...}}}}: {error!r}'
+        ) from error
 
 
 def labelled_points(message, topic: str) -> dict[int, np.ndarray]:
@@ -92,11 +107,18 @@ def labelled_points(message, topic: str) -> dict[int, np.ndarray]:
     fields = {field.name: field for field in message.fields}
     lacking = [name for name in ("x", "y", "z", "label") if name not in fields]
     if lacking:
-        raise SequenceError("bad_object_points", f"{topic} lacks the fields {', '.join(lacking)}: record x, y, z and label")
+        raise SequenceError(
+            "bad_object_points", f"{topic} lacks the fields {', '.join(lacking)}: record x, y, z and label"
+        )
     order = ">" if message.is_bigendian else "<"
-    layout = np.dtype({
-        "names": list(fields), "formats": [order + _POINT_FIELD_TYPES[field.datatype] for field in fields.values()],
-        "offsets": [field.offset for field in fields.values()], "itemsize": message.point_step})
+    layout = np.dtype(
+        {
+            "names": list(fields),
+            "formats": [order + _POINT_FIELD_TYPES[field.datatype] for field in fields.values()],
+            "offsets": [field.offset for field in fields.values()],
+            "itemsize": message.point_step,
+        }
+    )
     points = np.frombuffer(bytes(message.data), dtype=layout, count=message.width * message.height)
     coordinates = np.stack([points["x"], points["y"], points["z"]], axis=1).astype(np.float32)
     return {int(label): coordinates[points["label"] == label] for label in np.unique(points["label"])}
@@ -110,18 +132,27 @@ def _raw_image(message, encoding: str, color_space: str | None = None) -> np.nda
         data = np.asarray(message.data, dtype=np.uint8)
         if packed * message.height == 0 or len(data) < step * (message.height - 1) + packed:
             raise SequenceError(
-                "truncated", f"image {message.width}x{message.height} {encoding} needs {step * message.height} bytes, has {len(data)}: "
-                "its publisher or the recording is broken")
+                "truncated",
+                f"image {message.width}x{message.height} {encoding} "
+                f"needs {step * message.height} bytes, has {len(data)}: "
+                "its publisher or the recording is broken",
+            )
         if step > packed:
-            rows = np.lib.stride_tricks.as_strided(data, (message.height, packed), (step * data.itemsize, data.itemsize), writeable=False)
+            rows = np.lib.stride_tricks.as_strided(
+                data, (message.height, packed), (step * data.itemsize, data.itemsize), writeable=False
+            )
             data = np.ascontiguousarray(rows).ravel()
         return image_to_cvimage(_bare_image(message, encoding, message.height, data), color_space)
     except (ImageError, cv2.error) as error:
-        raise SequenceError("unknown_encoding", f"image of encoding {encoding!r} cannot be converted: {error}") from error
+        raise SequenceError(
+            "unknown_encoding", f"image of encoding {encoding!r} cannot be converted: {error}"
+        ) from error
 
 
 def _bare_image(message, encoding: str, height: int, data: np.ndarray) -> SimpleNamespace:
-    return SimpleNamespace(encoding=encoding, height=height, width=message.width, is_bigendian=message.is_bigendian, data=data)
+    return SimpleNamespace(
+        encoding=encoding, height=height, width=message.width, is_bigendian=message.is_bigendian, data=data
+    )
 
 
 def _packed_row_bytes(message, encoding: str) -> int:
@@ -130,13 +161,16 @@ def _packed_row_bytes(message, encoding: str) -> int:
 
 
 def _compressed_depth(message) -> np.ndarray:
-    """compressed_image_transport's png, or compressed_depth_image_transport's: 12 bytes of header, then a 16 bit png of either
-    millimetres or quantised inverse depth, depth = a / (value - b)."""
+    """compressed_image_transport's png, or compressed_depth_image_transport's: 12 bytes of header, then a 16 bit png of
+    either millimetres or quantised inverse depth, depth = a / (value - b)."""
     data = np.asarray(message.data, dtype=np.uint8)
     if "compressedDepth" not in message.format:
         return _decode(data, cv2.IMREAD_UNCHANGED, message.format)
     if "rvl" in message.format:
-        raise SequenceError("unknown_encoding", f"depth comes as {message.format!r}: record compressedDepth with format png, or raw depth")
+        raise SequenceError(
+            "unknown_encoding",
+            f"depth comes as {message.format!r}: record compressedDepth with format png, or raw depth",
+        )
     values = _decode(data[_COMPRESSED_DEPTH_HEADER:], cv2.IMREAD_UNCHANGED, message.format)
     if not message.format.startswith("32FC1"):
         return values
@@ -148,5 +182,8 @@ def _compressed_depth(message) -> np.ndarray:
 def _decode(data: np.ndarray, flags: int, kind: str) -> np.ndarray:
     pixels = cv2.imdecode(np.asarray(data, dtype=np.uint8), flags) if len(data) else None
     if pixels is None:
-        raise SequenceError("bad_image", f"compressed image of format {kind!r} cannot be decoded ({len(data)} bytes): the recording is damaged")
+        raise SequenceError(
+            "bad_image",
+            f"compressed image of format {kind!r} cannot be decoded ({len(data)} bytes): the recording is damaged",
+        )
     return pixels

@@ -17,7 +17,8 @@ _WHOLE_RECORDING_S = 1e9
 class PoseSource:
     """Collects transforms while a recording is read (`add`), settles on a map frame, then answers.
 
-    Poses come from tf where tf moves the camera, else from the pose topic with most messages; a topic that was asked for wins.
+    Poses come from tf where tf moves the camera, else from the pose topic with most messages; a topic that was asked
+    for wins.
     """
 
     def __init__(self, camera_frame: str, chooser: TopicChooser, pose_topic: str | None, pose_frame: str | None):
@@ -28,7 +29,8 @@ class PoseSource:
         self._pose_frame = pose_frame
         self._transform_topics = chooser.of_type(TRANSFORMS)
         self._poses: dict[str, list[tuple[str, str, int, np.ndarray]]] = {
-            topic: [] for topic in ([pose_topic] if pose_topic else chooser.of_type(POSES))}
+            topic: [] for topic in ([pose_topic] if pose_topic else chooser.of_type(POSES))
+        }
         self._transforms: list[tuple[str, str, int, np.ndarray, bool]] = []
         self._refused: Counter[str] = Counter()
         self._buffer = TransformBuffer(_WHOLE_RECORDING_S)
@@ -47,7 +49,9 @@ class PoseSource:
         for transform in message.transforms:
             matrix = bag_messages.rigid_matrix(transform.transform.translation, transform.transform.rotation)
             stamp = bag_messages.stamp_ns(transform.header.stamp)
-            self._transforms.append((transform.header.frame_id, transform.child_frame_id, stamp, matrix, topic.endswith("tf_static")))
+            self._transforms.append(
+                (transform.header.frame_id, transform.child_frame_id, stamp, matrix, topic.endswith("tf_static"))
+            )
 
     def settle(self, map_frame: str | None) -> None:
         """Choose between tf and pose topics, and the map frame. Raises SequenceError where there is no pose at all."""
@@ -60,13 +64,18 @@ class PoseSource:
             self._fill([(*pose, False) for pose in poses])
         self._poses, self._transforms = {}, []
         if self._refused:
-            self.warnings.append("transforms refused: " + ", ".join(f"{count} {reason}" for reason, count in self._refused.most_common()))
+            self.warnings.append(
+                "transforms refused: " + ", ".join(f"{count} {reason}" for reason, count in self._refused.most_common())
+            )
         self.camera_frame = self.camera_frame or (self._buffer.frames() or ("",))[-1]
         if self.camera_frame not in self._buffer.frames():
             known = ", ".join(self._buffer.frames()) or "none"
             raise SequenceError(
-                "no_poses", f"no transform or pose leads to the camera frame {self.camera_frame!r} (frames known: {known}): record /tf and "
-                f"/tf_static or a pose topic, or say camera_frame= or pose_topic=; {self._chooser.listing()}")
+                "no_poses",
+                f"no transform or pose leads to the camera frame {self.camera_frame!r} "
+                f"(frames known: {known}): record /tf and "
+                f"/tf_static or a pose topic, or say camera_frame= or pose_topic=; {self._chooser.listing()}",
+            )
         self._map_frame = map_frame or self._buffer.root(self.camera_frame)
 
     def world_from_camera(self, stamp_ns: int) -> np.ndarray:
@@ -77,7 +86,9 @@ class PoseSource:
         pose = message.pose if hasattr(message.pose, "position") else message.pose.pose  # with covariance, or Odometry
         child = self._pose_frame or getattr(message, "child_frame_id", "") or self.camera_frame or "camera"
         matrix = bag_messages.rigid_matrix(pose.position, pose.orientation)
-        self._poses[topic].append((message.header.frame_id or "map", child, bag_messages.stamp_ns(message.header.stamp), matrix))
+        self._poses[topic].append(
+            (message.header.frame_id or "map", child, bag_messages.stamp_ns(message.header.stamp), matrix)
+        )
 
     def _fill(self, transforms) -> bool:
         """Into the buffer; True where the camera then moves in its tree."""

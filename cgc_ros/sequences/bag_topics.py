@@ -18,7 +18,18 @@ TRANSFORMS = ("tf2_msgs/msg/TFMessage",)
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry")
 
 _COLOR_ENCODINGS = ("rgb", "bgr", "mono", "bayer", "yuv", "uyvy", "yuyv", "8UC")
-_NOT_A_CAMERA = ("/truth/", "mask", "depth", "infra", "thermal", "disparity", "overlay", "segmentation", "render", "normal")
+_NOT_A_CAMERA = (
+    "/truth/",
+    "mask",
+    "depth",
+    "infra",
+    "thermal",
+    "disparity",
+    "overlay",
+    "segmentation",
+    "render",
+    "normal",
+)
 _COLOR_NAMES = ("color", "colour", "rgb")
 _TRANSPORTS = ("/compressed", "/compressedDepth", "/theora", "/ffmpeg")
 
@@ -38,7 +49,9 @@ class BagTopics:
 
 
 class TopicChooser:
-    """Chooses topics among `connections`. `peek(topic)` gives a topic's first message or None; what was ambiguous is in `warnings`."""
+    """Chooses topics among `connections`. `peek(topic)` gives a topic's first message or None; what was ambiguous is in
+    `warnings`.
+    """
 
     def __init__(self, connections: list[Connection], peek):
         self._types = {connection.topic: connection.msgtype for connection in connections if connection.msgcount}
@@ -67,12 +80,18 @@ class TopicChooser:
             override = overrides.get(field.name)
             chosen[field.name] = automatic[field.name]() if override is None else override or None
         if not chosen["camera_info"]:
-            raise SequenceError("missing_topic", f"no camera_info for {image} was recorded: record it too, or say camera_info_topic=; {self.listing()}")
+            raise SequenceError(
+                "missing_topic",
+                f"no camera_info for {image} was recorded: record it too, or say camera_info_topic=; {self.listing()}",
+            )
         return BagTopics(**chosen)
 
     def of_type(self, types: tuple[str, ...]) -> list[str]:
         """Topics of these types, the one with most messages first."""
-        return sorted((topic for topic, kind in self._types.items() if kind in types), key=lambda topic: (-self._counts[topic], topic))
+        return sorted(
+            (topic for topic, kind in self._types.items() if kind in types),
+            key=lambda topic: (-self._counts[topic], topic),
+        )
 
     def listing(self) -> str:
         return "topics: " + (", ".join(f"{topic} ({kind})" for topic, kind in sorted(self._types.items())) or "none")
@@ -84,19 +103,29 @@ class TopicChooser:
 
         def rank(topic: str) -> tuple:
             named_color = any(name in topic.lower() for name in _COLOR_NAMES)
-            return (self._camera_info(topic) is None, not named_color, -self._counts[topic], topic != _base(topic), topic)
+            return (
+                self._camera_info(topic) is None,
+                not named_color,
+                -self._counts[topic],
+                topic != _base(topic),
+                topic,
+            )
 
         best = min(candidates, key=rank)
         others = sorted({_base(topic) for topic in candidates if self._camera_info(topic)} - {_base(best)})
         if others:
-            self.warnings.append(f"several cameras were recorded; {best} is read, not {', '.join(others)} (image_topic= chooses)")
+            self.warnings.append(
+                f"several cameras were recorded; {best} is read, not {', '.join(others)} (image_topic= chooses)"
+            )
         return best
 
     def _is_camera(self, topic: str) -> bool:
         if any(word in topic.lower() for word in _NOT_A_CAMERA):
             return False
         message = self._peek(topic)
-        return message is not None and (hasattr(message, "format") or message.encoding.startswith(_COLOR_ENCODINGS) and message.encoding != "mono16")
+        return message is not None and (
+            hasattr(message, "format") or message.encoding.startswith(_COLOR_ENCODINGS) and message.encoding != "mono16"
+        )
 
     def _camera_info(self, image: str) -> str | None:
         """The camera_info beside the image (image_transport's convention), or the recording's only one."""
@@ -107,9 +136,13 @@ class TopicChooser:
     def _depth(self, image: str) -> str | None:
         """A depth image in the colour camera's own frame: depth in another frame is not registered to the picture."""
         frame_id = self._peek(image).header.frame_id
-        candidates = [topic for topic in self.of_type(IMAGE) if "depth" in topic.lower() and not topic.startswith("/truth/")]
+        candidates = [
+            topic for topic in self.of_type(IMAGE) if "depth" in topic.lower() and not topic.startswith("/truth/")
+        ]
         elsewhere = []
-        for topic in sorted(candidates, key=lambda name: ("aligned" not in name and "registered" not in name, name != _base(name), name)):
+        for topic in sorted(
+            candidates, key=lambda name: ("aligned" not in name and "registered" not in name, name != _base(name), name)
+        ):
             message = self._peek(topic)
             if message is None or not _holds_depth(message):
                 continue
@@ -118,7 +151,9 @@ class TopicChooser:
             elsewhere.append(f"{topic} in {message.header.frame_id!r}")
         if elsewhere:
             self.warnings.append(
-                f"depth is left out: {', '.join(elsewhere)} is not registered to the colour camera {frame_id!r}; record registered (aligned) depth")
+                f"depth is left out: {', '.join(elsewhere)} is not registered to the colour camera "
+                f"{frame_id!r}; record registered (aligned) depth"
+            )
         return None
 
     def _first(self, *names: str) -> str | None:
@@ -137,5 +172,10 @@ def is_rectified(topic: str) -> bool:
 
 def _holds_depth(message) -> bool:
     if hasattr(message, "format"):
-        return "16UC1" in message.format or "32FC1" in message.format or "png" in message.format or "compressedDepth" in message.format
+        return (
+            "16UC1" in message.format
+            or "32FC1" in message.format
+            or "png" in message.format
+            or "compressedDepth" in message.format
+        )
     return message.encoding in ("16UC1", "mono16", "32FC1")

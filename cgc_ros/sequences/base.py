@@ -15,9 +15,11 @@ HELD_OUT_PERIOD, HELD_OUT_REMAINDER = 8, 7
 
 
 class SequenceError(ValueError):
-    """A recording, or one frame of it, that cannot be read. The message names the value and the remedy, `reason` counts.
+    """A recording, or one frame of it, that cannot be read. The message names the value and the remedy, `reason`
+    counts.
 
-    Raised by `open_sequence` for the recording as a whole, and by `sequence[i]` for that frame alone: the others still load.
+    Raised by `open_sequence` for the recording as a whole, and by `sequence[i]` for that frame alone: the others still
+    load.
     """
 
     def __init__(self, reason: str, message: str):
@@ -31,7 +33,8 @@ class GroundTruth:
 
     labels: dict[int, tuple[str, str]]  # instance id -> (name, kind), kind is "object" or "background"
     object_points: dict[int, np.ndarray] | None  # instance id -> [P, 3] float32 surface points, world frame, metres
-    instances: Callable[[int], np.ndarray | None]  # frame index -> [H, W] int32 ids that hold across frames, 0 = unlabelled
+    #: frame index -> [H, W] int32 ids that hold across frames, 0 = unlabelled
+    instances: Callable[[int], np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,21 @@ class Sequence:
     """
 
     def __init__(
-        self, name: str, frames: list[FrameInfo], *, has_depth: bool = False, has_masks: bool = False,
-        metric_scale: bool | None = None, warnings: tuple[str, ...] = (),
-        labels: dict[int, tuple[str, str]] | None = None, object_points: dict[int, np.ndarray] | None = None,
+        self,
+        name: str,
+        frames: list[FrameInfo],
+        *,
+        has_depth: bool = False,
+        has_masks: bool = False,
+        metric_scale: bool | None = None,
+        warnings: tuple[str, ...] = (),
+        labels: dict[int, tuple[str, str]] | None = None,
+        object_points: dict[int, np.ndarray] | None = None,
     ):
         if not frames:
-            raise SequenceError("empty", f"{name}: no frame has both an image and a pose" + "".join(f"; {text}" for text in warnings))
+            raise SequenceError(
+                "empty", f"{name}: no frame has both an image and a pose" + "".join(f"; {text}" for text in warnings)
+            )
         self.name = name
         self.frames = tuple(frames)
         self.has_depth = has_depth
@@ -73,9 +85,13 @@ class Sequence:
         info = self.frames[range(len(self.frames))[index]]  # negative indices and IndexError as lists have them
         index = index % len(self.frames)
         frame = Frame(
-            stamp_ns=info.stamp_ns, image=self.load_image(index), world_from_camera=info.world_from_camera, intrinsics=info.intrinsics,
+            stamp_ns=info.stamp_ns,
+            image=self.load_image(index),
+            world_from_camera=info.world_from_camera,
+            intrinsics=info.intrinsics,
             depth=self.load_depth(index) if self.has_depth else None,
-            masks=self.load_masks(index) if self.has_masks else None, name=info.name,
+            masks=self.load_masks(index) if self.has_masks else None,
+            name=info.name,
         )
         try:
             frame.check()
@@ -130,5 +146,5 @@ def hold_out_every_eighth(frames: list[FrameInfo]) -> list[FrameInfo]:
 
 
 def example_of(names: list[str]) -> str:
-    """"first" or "first and 4 more", for warnings."""
+    """For warnings: `first`, or `first and 4 more`."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

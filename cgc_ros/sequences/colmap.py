@@ -1,7 +1,8 @@
 """COLMAP sparse models, text and binary: cameras and images (points are not needed).
 
-Formats after colmap.github.io/format.html: an image's pose is camera_from_world with a w-first quaternion, and the centre of
-the first pixel lies at (0.5, 0.5), so that principal points move by half a pixel on the way to OpenCV's convention.
+Formats after colmap.github.io/format.html: an image's pose is camera_from_world with a w-first quaternion, and the
+centre of the first pixel lies at (0.5, 0.5), so that principal points move by half a pixel on the way to OpenCV's
+convention.
 """
 
 from __future__ import annotations
@@ -55,26 +56,37 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, *, image_folder: str | Path | None = None, rate_hz: float = 5.0) -> Sequence:
-    """Open a model folder or the project above it. Frames play in the order of their names; `rate_hz` makes their stamps.
+    """Open a model folder or the project above it. Frames play in the order of their names; `rate_hz` makes their
+    stamps.
 
-    `image_folder`: where the images are; by default the first `images` folder at or above the model that has one of them.
+    `image_folder`: where the images are; by default the first `images` folder at or above the model that has one of
+    them.
     """
     model = _model_folder(path)
     suffix = ".bin" if (model / "images.bin").is_file() else ".txt"
     try:
-        cameras = _read_cameras_bin(model / "cameras.bin") if suffix == ".bin" else _read_cameras_txt(model / "cameras.txt")
+        cameras = (
+            _read_cameras_bin(model / "cameras.bin") if suffix == ".bin" else _read_cameras_txt(model / "cameras.txt")
+        )
         images = _read_images_bin(model / "images.bin") if suffix == ".bin" else _read_images_txt(model / "images.txt")
     except (struct.error, UnicodeDecodeError) as error:
-        raise SequenceError("truncated", f"the {suffix} files of {model} end too early or are damaged ({error}): export the model again") from error
+        raise SequenceError(
+            "truncated", f"the {suffix} files of {model} end too early or are damaged ({error}): export the model again"
+        ) from error
     if not images:
-        raise SequenceError("empty", f"{model / ('images' + suffix)} holds no image: the reconstruction registered none")
+        raise SequenceError(
+            "empty", f"{model / ('images' + suffix)} holds no image: the reconstruction registered none"
+        )
     images.sort(key=lambda image: natural_order(image.name))
     folder = _image_folder(model, [image.name for image in images], image_folder)
 
     frames, files, missing, broken = [], [], [], []
     for image in images:
         if image.camera_id not in cameras:
-            raise SequenceError("bad_intrinsics", f"{model}: image {image.name} has camera {image.camera_id}, which cameras{suffix} lacks")
+            raise SequenceError(
+                "bad_intrinsics",
+                f"{model}: image {image.name} has camera {image.camera_id}, which cameras{suffix} lacks",
+            )
         if not (folder / image.name).is_file():
             missing.append(image.name)
         elif (pose := image.world_from_camera()) is None:
@@ -88,7 +100,14 @@ def read(path: Path, *, image_folder: str | Path | None = None, rate_hz: float =
         warnings.append(f"{len(missing)} of {len(images)} images are not in {folder} ({example_of(missing)}): left out")
     if broken:
         warnings.append(f"{len(broken)} poses are not finite ({example_of(broken)}): left out")
-    name = next((part.name for part in (model.resolve(), *model.resolve().parents) if part.name not in ("0", "sparse", "colmap", "dense")), "colmap")
+    name = next(
+        (
+            part.name
+            for part in (model.resolve(), *model.resolve().parents)
+            if part.name not in ("0", "sparse", "colmap", "dense")
+        ),
+        "colmap",
+    )
     return FileSequence(name, hold_out_every_eighth(frames), files, metric_scale=None, warnings=tuple(warnings))
 
 
@@ -118,12 +137,17 @@ def _model_folder(path: Path) -> Path | None:
 
 
 def _image_folder(model: Path, names: list[str], chosen: str | Path | None) -> Path:
-    folders = [Path(chosen)] if chosen else [folder / "images" for folder in (model.resolve(), *model.resolve().parents[:3])]
+    folders = (
+        [Path(chosen)] if chosen else [folder / "images" for folder in (model.resolve(), *model.resolve().parents[:3])]
+    )
     for folder in folders:
         if any((folder / name).is_file() for name in names):
             return folder
     raise SequenceError(
-        "missing_file", f"none of the {len(names)} images of {model} ({names[0]}, ...) is in {', '.join(map(str, folders))}: say image_folder=")
+        "missing_file",
+        f"none of the {len(names)} images of {model} ({names[0]}, ...) is in {', '.join(map(str, folders))}: "
+        "say image_folder=",
+    )
 
 
 def _intrinsics(model_id: int, width: int, height: int, values: tuple[float, ...], where: str) -> Intrinsics:
@@ -131,13 +155,17 @@ def _intrinsics(model_id: int, width: int, height: int, values: tuple[float, ...
     if model is None or not model.distortion_model:
         supported = ", ".join(known.name for known in _MODELS.values() if known.distortion_model)
         raise SequenceError(
-            "unknown_distortion", f"{where}: camera model {model.name if model else model_id} is not supported ({supported} are): "
-            "run `colmap image_undistorter` and open its output")
+            "unknown_distortion",
+            f"{where}: camera model {model.name if model else model_id} is not supported ({supported} are): "
+            "run `colmap image_undistorter` and open its output",
+        )
     if len(values) != model.parameters:
-        raise SequenceError("bad_intrinsics", f"{where}: {model.name} takes {model.parameters} parameters, got {len(values)}")
+        raise SequenceError(
+            "bad_intrinsics", f"{where}: {model.name} takes {model.parameters} parameters, got {len(values)}"
+        )
     fx, fy = values[0], values[model.focals - 1]
-    cx, cy = values[model.focals:model.focals + 2]
-    coefficients = values[model.focals + 2:]
+    cx, cy = values[model.focals : model.focals + 2]
+    coefficients = values[model.focals + 2 :]
     if model.distortion_model in ("plumb_bob", "equidistant"):
         coefficients = (*coefficients, 0.0, 0.0, 0.0)[:4]
     return Intrinsics(width, height, fx, fy, cx - 0.5, cy - 0.5, model.distortion_model, coefficients)
@@ -149,11 +177,15 @@ def _read_cameras_txt(file: Path) -> dict[int, Intrinsics]:
         where = f"{file}, line {number}"
         try:
             camera_id, model, width, height, *values = line.split()
-            cameras[int(camera_id)] = _intrinsics(_MODEL_IDS.get(model, model), int(width), int(height), tuple(map(float, values)), where)
+            cameras[int(camera_id)] = _intrinsics(
+                _MODEL_IDS.get(model, model), int(width), int(height), tuple(map(float, values)), where
+            )
         except ValueError as error:
             if isinstance(error, SequenceError):
                 raise
-            raise SequenceError("bad_intrinsics", f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS: {error}") from error
+            raise SequenceError(
+                "bad_intrinsics", f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS: {error}"
+            ) from error
     return cameras
 
 
@@ -165,9 +197,13 @@ def _read_images_txt(file: Path) -> list[_Image]:
             continue
         try:
             _, w, x, y, z, tx, ty, tz, camera_id, name = line.split(maxsplit=9)
-            images.append(_Image(name, int(camera_id), tuple(map(float, (w, x, y, z))), tuple(map(float, (tx, ty, tz)))))
+            images.append(
+                _Image(name, int(camera_id), tuple(map(float, (w, x, y, z))), tuple(map(float, (tx, ty, tz))))
+            )
         except ValueError as error:
-            raise SequenceError("bad_poses", f"{file}, line {number}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME: {error}") from error
+            raise SequenceError(
+                "bad_poses", f"{file}, line {number}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME: {error}"
+            ) from error
         next(lines, None)
     return images
 
@@ -200,7 +236,7 @@ class _Binary:
         end = self._bytes.find(b"\0", self._offset)
         if end < 0:
             raise struct.error("an image's name has no end")
-        text = self._bytes[self._offset:end].decode()
+        text = self._bytes[self._offset : end].decode()
         self._offset = end + 1
         return text
 

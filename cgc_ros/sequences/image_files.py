@@ -28,9 +28,16 @@ class FrameFiles:
 class FileSequence(Sequence):
     """A sequence over one image file a frame. `depth_scale`: metres per unit of the stored depth."""
 
-    def __init__(self, name: str, frames: list[FrameInfo], files: list[FrameFiles], *, depth_scale: float = MILLIMETRE, **options):
+    def __init__(
+        self, name: str, frames: list[FrameInfo], files: list[FrameFiles], *, depth_scale: float = MILLIMETRE, **options
+    ):
         super().__init__(
-            name, frames, has_depth=any(paths.depth for paths in files), has_masks=any(paths.masks for paths in files), **options)
+            name,
+            frames,
+            has_depth=any(paths.depth for paths in files),
+            has_masks=any(paths.masks for paths in files),
+            **options,
+        )
         self.files = tuple(files)
         self.depth_scale = depth_scale
 
@@ -63,7 +70,10 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
         values = _read(path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2 or values.dtype == np.uint8:
         raise SequenceError(
-            "bad_depth", f"depth {path} is {_describe(values)}: store one channel, 16 bit (millimetres) or 32 bit float, not a picture of depth")
+            "bad_depth",
+            f"depth {path} is {_describe(values)}: "
+            "store one channel, 16 bit (millimetres) or 32 bit float, not a picture of depth",
+        )
     depth = values.astype(np.float32) * np.float32(scale)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0.0))
 
@@ -81,12 +91,16 @@ def find_image(folder: Path, name: str) -> Path | None:
     path = folder / name
     if path.is_file():
         return path
-    return next((candidate for suffix in IMAGE_SUFFIXES if (candidate := path.with_name(path.name + suffix)).is_file()), None)
+    return next(
+        (candidate for suffix in IMAGE_SUFFIXES if (candidate := path.with_name(path.name + suffix)).is_file()), None
+    )
 
 
 def beside(folder: Path, image_name: str) -> Path | None:
     """The .png (or .npy) in `folder` with an image's name."""
-    return next((path for suffix in (".png", ".npy") if (path := (folder / image_name).with_suffix(suffix)).is_file()), None)
+    return next(
+        (path for suffix in (".png", ".npy") if (path := (folder / image_name).with_suffix(suffix)).is_file()), None
+    )
 
 
 def frame_name(image_name: str) -> str:
@@ -105,7 +119,9 @@ def _read(path: Path, flags: int) -> np.ndarray:
         raise SequenceError("missing_file", f"{path} is missing: restore it, or remove its frame from the recording")
     array = cv2.imdecode(np.fromfile(path, np.uint8), flags) if path.stat().st_size else None
     if array is None:
-        raise SequenceError("bad_image", f"{path} cannot be decoded ({path.stat().st_size} bytes): the file is damaged, export it again")
+        raise SequenceError(
+            "bad_image", f"{path} cannot be decoded ({path.stat().st_size} bytes): the file is damaged, export it again"
+        )
     return array
 
 

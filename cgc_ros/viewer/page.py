@@ -11,7 +11,9 @@ import numpy as np
 import viser
 
 from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
-from cgc_ros.viewer.crops import contact_sheet, object_crops
+from cgc_ros.mapping.object_crops import object_crops
+from cgc_ros.segmentation.naming import clean_name
+from cgc_ros.viewer.crops import contact_sheet, outlined
 from cgc_ros.viewer.export import object_ply
 from cgc_ros.viewer.history import History
 from cgc_ros.viewer.object_panel import ObjectActions, ObjectPanel
@@ -21,7 +23,7 @@ from cgc_ros.viewer.scene import SceneView
 from cgc_ros.viewer.splats import SplatSet
 from cgc_ros.viewer.text import status_html, title_of
 from cgc_ros.viewer.view_panel import PICTURE_WIDTH, ViewActions, ViewPanel
-from cgc_ros.viewer.views import CameraView, CameraViews, MapSource, clean_name
+from cgc_ros.viewer.views import CameraView, CameraViews, MapSource
 
 
 class Page:
@@ -219,11 +221,11 @@ class Page:
     def _show_crops(self, item: MapObject | None) -> None:
         snapshot: MapSnapshot | None = self._source.snapshot
         crops = [] if item is None or snapshot is None else object_crops(item, self._views.keyframes, snapshot)
-        self._object_panel.show_crops(contact_sheet(crops) if crops else None)
+        self._object_panel.show_crops(contact_sheet([outlined(each, item.id) for each in crops]) if crops else None)
 
     def _rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
         item, name = self._selected_object(), clean_name(text)
-        if item is None or name == item.label:
+        if item is None or (name == item.label and not 0 < item.label_confidence < 1):  # votes may be confirmed
             return
         self._ask(functools.partial(self._rename, item.id, name), functools.partial(self._renamed, item, name, client))
 

@@ -12,6 +12,7 @@ from cgc_ros.evaluation.run_files import HISTORY_FILE, map_path
 from cgc_ros.evaluation.saved_map import open_map
 from cgc_ros.gaussians.storage import read_map, write_map
 from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.segmentation.naming import ObjectNames
 from cgc_ros.viewer.history import read_history
 from cgc_ros.viewer.viewer import MapViewer
 from cgc_ros.viewer.views import rename_in_session
@@ -67,7 +68,7 @@ def run_viewer(
     return 0
 
 
-def save_names(path: Path, names: dict[int, tuple[str, float]]) -> None:
+def save_names(path: Path, names: ObjectNames) -> None:
     """Replace the objects' names in a map file and leave everything else as it is; raises MapFileError."""
     arrays, info = read_map(path)
-    write_map(path, arrays, info | {"names": names})
+    write_map(path, arrays, info | names.to_json())

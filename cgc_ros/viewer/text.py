@@ -51,6 +51,7 @@ def size_text(size: np.ndarray) -> str:
 def row_text(item: MapObject, hidden: bool) -> str:
     """Two lines for the list."""
     notes = [size_text(item.box.size), counted(item.num_views, "view")]
+    notes += [f"name {100 * item.label_confidence:.0f} %"] if 0 < item.label_confidence < 1 else []
     notes += ["background"] if item.background else []
     notes += ["hidden"] if hidden else []
     return f"{title_of(item)}\n{' · '.join(notes)}"

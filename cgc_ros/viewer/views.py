@@ -14,7 +14,6 @@ from cgc_ros.mapping import Mapper, MapSnapshot
 from cgc_ros.rendering import Camera
 
 CALL_TIMEOUT = 30.0  # seconds to wait for the mapper's thread
-MAX_NAME_LENGTH = 80
 
 
 class MapSource(Protocol):
@@ -66,20 +65,7 @@ def session_views(source: MapSource) -> CameraViews:
 
 def rename_in_session(source: MapSource, object_id: int, name: str) -> None:
     """Give an object a name for good, or take it away with an empty one; raises TimeoutError."""
-
-    def rename(mapper: Mapper) -> None:
-        if name:
-            mapper.names[object_id] = (name, 1.0)
-        else:
-            mapper.names.pop(object_id, None)
-
-    source.call(rename, CALL_TIMEOUT)
-
-
-def clean_name(text: str) -> str:
-    """A name as typed, without control characters and surplus space, at most MAX_NAME_LENGTH characters."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:MAX_NAME_LENGTH].strip()
+    source.call(lambda mapper: mapper.names.give(object_id, name), CALL_TIMEOUT)
 
 
 def _keyframe_views(mapper: Mapper) -> CameraViews:

@@ -106,8 +106,8 @@ def install_ros(log: Path) -> None:
 def install_packages(log: Path) -> None:
     pip_install(("core", "test"), log)
     options = ["--no-deps", "--no-compile", "--no-input", "--progress-bar=off"]
-    command = [str(VENV_PYTHON), "-m", "pip", "install", *options, "-r", str(REQUIREMENTS / "sam.txt")]
-    run_logged(command, log, venv_environment())
+    files = ["-r", str(REQUIREMENTS / "sam.txt"), "-r", str(REQUIREMENTS / "text.txt")]
+    run_logged([str(VENV_PYTHON), "-m", "pip", "install", *options, *files], log, venv_environment())
 
 
 def build_interfaces(log: Path) -> None:
@@ -178,8 +178,8 @@ INTERFACES = Step(
 )
 PACKAGES = Step(
     "packages",
-    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test.txt, sam.txt)",
-    requirement_files("core", "test", "sam"),
+    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test.txt, sam.txt, text.txt)",
+    requirement_files("core", "test", "sam", "text"),
     install_packages,
     PIP_ADVICE,
 )

@@ -144,9 +144,15 @@ def markers(objects: Sequence[MapObject], frame: ObjectsIn) -> MarkerArray:
             name = Marker(
                 header=frame.header, ns="names", id=each.id, type=Marker.TEXT_VIEW_FACING, pose=above, color=color
             )
-            name.text, name.scale.z = shown_name(each), 0.04
+            name.text, name.scale.z = _marker_text(each), 0.04
             array.markers.append(name)
     return array
+
+
+def _marker_text(map_object: MapObject) -> str:
+    """The name, with its confidence where it was voted for."""
+    is_voted = map_object.label and map_object.label_confidence < 1
+    return shown_name(map_object) + (f" {100 * map_object.label_confidence:.0f}%" if is_voted else "")
 
 
 def _box_messages(objects: Sequence[MapObject], frame: ObjectsIn) -> list[BoundingBox3D]:

@@ -1,0 +1,117 @@
+"""Make the pictures of the documentation from real runs: `.venv/bin/python scripts/make_pictures.py`.
+
+demo.jpg      what `cgc demo` left in out/demo: camera image, render, objects, clouds
+viewer.jpg    the live page in Chromium, over the demo recording mapped at 5 Hz, one object selected
+report.jpg    the report page of `cgc map` and `cgc eval` on it, or on the run that --run names
+
+Needs Chromium (apt-get install chromium) and, for demo.jpg, a `make demo` before. Takes about three minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "test"))
+from viewer_browser import Browser, find_chromium
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+RECORDING = ROOT / "demo" / "tabletop"
+QUALITY = 85  # JPEG
+WITHOUT_NOTICES = (  # WebGL without a GPU is announced across the page
+    "document.head.insertAdjacentHTML('beforeend', '<style>[class*=Notification] {display: none !important}</style>')"
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="*", choices=("demo", "viewer", "report"), default=("demo", "viewer", "report"))
+    parser.add_argument("--seconds", type=int, default=45, help="of mapping before the picture of viewer and report")
+    parser.add_argument("--run", metavar="DIR", type=Path, help="evaluated run for the report, instead of a new one")
+    arguments = parser.parse_args()
+    if find_chromium() is None:
+        print("Chromium is not installed: apt-get install chromium", file=sys.stderr)
+        return 1
+    if "demo" in arguments.which:
+        montage = cv2.imread(str(ROOT / "out" / "demo" / "montage.png"))
+        if montage is None:
+            print("out/demo/montage.png is missing: run make demo first", file=sys.stderr)
+            return 1
+        _write(montage, "demo", 1280)
+    with tempfile.TemporaryDirectory(prefix="cgc_ros_pictures_") as folder:
+        if "viewer" in arguments.which:
+            _viewer(Path(folder), arguments.seconds)
+        if "report" in arguments.which:
+            _report(arguments.run or _evaluated(Path(folder) / "run", arguments.seconds), Path(folder))
+    return 0
+
+
+def _viewer(folder: Path, seconds: float) -> None:
+    """The page while the recording is mapped."""
+    from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+    from cgc_ros.sequences import open_sequence
+    from cgc_ros.viewer import MapViewer
+
+    sequence = open_sequence(RECORDING)
+    session = MappingSession(Mapper(MapperConfig()))
+    session.start()
+    with MapViewer(session, port=0) as viewer, Browser(1440, 900) as browser:
+        start = time.monotonic()
+        for index in range(len(sequence)):
+            if not sequence.is_held_out(index):
+                time.sleep(max(0.0, start + index / 5.0 - time.monotonic()))
+                session.submit(sequence[index])
+        time.sleep(max(0.0, start + seconds - time.monotonic()))
+        browser.open(viewer.url)
+        browser.evaluate(WITHOUT_NOTICES)
+        browser.wait_for("document.body.innerText.includes('object ')", 60)
+        time.sleep(15)  # the page fades in
+        largest = max(
+            (item for item in session.snapshot.objects if not item.background), key=lambda item: item.num_views
+        )
+        browser.click_on(
+            "[...document.querySelectorAll('button')].find("
+            f"b => b.innerText.trim().startsWith('object {largest.id}\\n'))"
+        )
+        time.sleep(6)
+        browser.screenshot(folder / "viewer.png")
+    session.stop()
+    _write(cv2.imread(str(folder / "viewer.png")), "viewer", 1440)
+
+
+def _evaluated(run: Path, seconds: int) -> Path:
+    """The folder of a new run, scored."""
+    cgc = [sys.executable, "-m", "cgc_ros.cli"]
+    options = ["--masks", "given", "--rate", "5", "--budget", str(seconds), "--out", str(run)]
+    subprocess.run([*cgc, "map", str(RECORDING), *options], check=True)
+    subprocess.run([*cgc, "eval", str(run), str(RECORDING)], check=True)
+    return run
+
+
+def _report(run: Path, folder: Path) -> None:
+    """The report's first screens."""
+    with Browser(1240, 1400) as browser:
+        browser.open((run.resolve() / "eval" / "report.html").as_uri())
+        time.sleep(1)
+        browser.screenshot(folder / "report.png")
+    _write(cv2.imread(str(folder / "report.png")), "report", 1240)
+
+
+def _write(picture, name: str, width: int) -> None:
+    if picture.shape[1] > width:
+        height = round(picture.shape[0] * width / picture.shape[1])
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(IMAGES / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    print(f"docs/images/{name}.jpg")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
