@@ -14,9 +14,10 @@ from cgc_ros.evaluation import page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES, Figure, read_json, read_metrics
 from cgc_ros.evaluation.held_out import SCORES_FILE
 from cgc_ros.evaluation.machine import summarise_machine
-from cgc_ros.evaluation.pictures import jpeg_uri, overlay_picture
+from cgc_ros.evaluation.pictures import jpeg_uri
 from cgc_ros.evaluation.plots import history_plots
 from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE
+from cgc_ros.palette import overlay_picture
 
 MAX_VIEWS = 6  # held-out views shown side by side
 PICTURE_WIDTH = 400  # pixels

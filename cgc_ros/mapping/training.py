@@ -36,7 +36,9 @@ class PhotometricTrainer:
         """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) sets the unit of motion."""
         corrections = keyframe.corrections
         camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
-        move = self._move_fused if self.backend == "cpu" else self._move
+        # The fused step has no gradient for the camera: poses that are learnt go the long way.
+        fused = self.backend == "cpu" and self.config.pose_rate == 0
+        move = self._move_fused if fused else self._move
         photometric, mse = move(keyframe, camera, self._rates(scene_depth, rate_factor))
         corrections.step()
         keyframe.steps += 1
