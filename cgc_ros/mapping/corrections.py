@@ -20,10 +20,9 @@ class KeyframeCorrections:
         self.log_gain = torch.zeros(3, requires_grad=True)
         self.offset = torch.zeros(3, requires_grad=True)
         self.twist = torch.zeros(6, requires_grad=config.pose_rate > 0)  # rotation (rad), translation / scene depth
-        groups = [{"params": [self.log_gain, self.offset], "lr": config.exposure_rate}]
+        self.steps = [_AdamStep(value, config.exposure_rate) for value in (self.log_gain, self.offset)]
         if config.pose_rate > 0:
-            groups.append({"params": [self.twist], "lr": config.pose_rate})
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+            self.steps.append(_AdamStep(self.twist, config.pose_rate))
 
     def expose(self, color: Tensor) -> Tensor:
         """The map's colour [H, W, 3] as this keyframe's camera would have taken it."""
@@ -39,11 +38,39 @@ class KeyframeCorrections:
 
     def step(self) -> None:
         """Apply the gradients of the last backward pass."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for step in self.steps:
+            step()
         with torch.no_grad():
             for value in (self.log_gain, self.offset, self.twist):
                 value.mul_(1 - PULL)
+
+
+class _AdamStep:
+    """Adam (Kingma and Ba 2015) on one small tensor. Making torch.optim's loads torch's compiler, which takes seconds:
+    too long for the first frame of a stream.
+    """
+
+    BETAS = (0.9, 0.99)
+
+    def __init__(self, value: Tensor, rate: float):
+        self.value, self.rate, self.count = value, rate, 0
+        self.mean, self.square = torch.zeros_like(value), torch.zeros_like(value)
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Move the value by its gradient, and drop that; nothing where there is none."""
+        gradient = self.value.grad
+        if gradient is None:
+            return
+        self.count += 1
+        self.mean.lerp_(gradient, 1 - self.BETAS[0])
+        self.square.lerp_(gradient.square(), 1 - self.BETAS[1])
+        mean, square = (
+            moment / (1 - beta**self.count)
+            for moment, beta in zip((self.mean, self.square), self.BETAS, strict=True)
+        )
+        self.value -= self.rate * mean / (square.sqrt() + 1e-8)
+        self.value.grad = None
 
 
 def se3_exp(twist: Tensor) -> Tensor:
