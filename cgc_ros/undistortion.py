@@ -105,7 +105,7 @@ class Undistorter:
 
     def _source_maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Column and row in the distorted image of each pixel of the pinhole view, [H, W] float32 each."""
-        coefficients, size = np.array(self.camera.distortion or (0.0,) * 4), (self.camera.width, self.camera.height)
+        coefficients, size = self._coefficients(), (self.camera.width, self.camera.height)
         make = cv2.fisheye.initUndistortRectifyMap if self.model == "equidistant" else cv2.initUndistortRectifyMap
         return make(self.camera.matrix(), coefficients, np.eye(3), self.intrinsics.matrix(), size, cv2.CV_32FC1)
 
@@ -116,8 +116,13 @@ class Undistorter:
         rays[:, 0, :2] = (pixels - (camera.cx, camera.cy)) / (zoom * camera.fx, zoom * camera.fy)
         return self._project(rays)
 
+    def _coefficients(self) -> np.ndarray:
+        """[K] float64. All zeros may come in any number; OpenCV wants as many as its models have."""
+        known = self.camera.distortion
+        return np.array(known if any(known) else (0.0,) * 4, dtype=np.float64)
+
     def _project(self, rays: np.ndarray) -> np.ndarray:
-        zero, coefficients = np.zeros(3), np.array(self.camera.distortion or (0.0,) * 4, dtype=np.float64)
+        zero, coefficients = np.zeros(3), self._coefficients()
         project = cv2.fisheye.projectPoints if self.model == "equidistant" else cv2.projectPoints
         return project(rays, zero, zero, self.camera.matrix(), coefficients)[0].reshape(-1, 2)
 

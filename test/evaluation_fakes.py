@@ -66,7 +66,9 @@ def map_object(
 
 
 class FakeMapper:
-    """What `write_run` asks of a mapper."""
+    """What `stream` and `write_run` ask of a mapper."""
+
+    finished = False
 
     def __init__(self):
         self.keyframes = SimpleNamespace(next_id=7)

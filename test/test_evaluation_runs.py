@@ -37,6 +37,13 @@ def test_the_budget_is_time_from_the_first_frame_to_the_end(sequence):
     )  # spread over half of it, the last slot held out
 
 
+def test_a_schedule_that_is_over_ends_the_run_before_its_budget(sequence):
+    session = FakeSession()
+    session.mapper.finished = True
+    outcome = stream(session, sequence, StreamOptions(budget=30.0), clock=VirtualClock())
+    assert outcome.stream_seconds <= outcome.seconds < outcome.stream_seconds + 0.1
+
+
 def test_frames_come_at_the_rate_asked_for_and_held_out_ones_keep_their_slots(sequence):
     clock, times = VirtualClock(), []
     session = FakeSession(on_submit=lambda frame: times.append(clock.now))

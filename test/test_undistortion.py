@@ -93,8 +93,11 @@ def test_a_pinhole_camera_passes_its_arrays_through(model, coefficients):
     assert undistorter.intrinsics == Intrinsics(160, 120, 120.0, 118.0, 80.0, 60.0)
 
 
-def test_an_equidistant_lens_with_zero_coefficients_is_still_a_fisheye():
-    assert not Undistorter(Intrinsics(160, 120, 70.0, 70.0, 79.5, 59.5, "equidistant", (0.0,) * 4)).is_identity
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_an_equidistant_lens_with_zero_coefficients_is_still_a_fisheye(count):
+    lens = Undistorter(Intrinsics(160, 120, 70.0, 70.0, 79.5, 59.5, "equidistant", (0.0,) * count))
+    assert not lens.is_identity
+    assert lens.image(np.full((120, 160, 3), 7, np.uint8)).min() == 7
 
 
 def test_maps_are_computed_once_per_calibration():
