@@ -94,9 +94,16 @@ class MapSegmenter:
         self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
 
     def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
-        """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps."""
-        self.masks[keyframe.id] = VoteImage.of(masks, self.config)
-        self.waiting.append(keyframe.id)
+        """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps.
+
+        Better masks of a keyframe that has voted take its former masks' place at once.
+        """
+        image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
+        if keyframe.id in self.layer.votes:
+            self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
+            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend))
+        else:
+            self.waiting.append(keyframe.id)
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         self.masks.pop(keyframe_id, None)
@@ -164,7 +171,7 @@ class MapSegmenter:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
         if self.waiting:
             keyframe_id = self.waiting.popleft()
-            self.new_votes += keyframe_id not in self.layer.votes  # better masks of a known keyframe can wait
+            self.new_votes += 1
         elif step % self.config.revote_every == 0:
             keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
         else:
