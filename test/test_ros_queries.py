@@ -254,6 +254,9 @@ def test_a_query_by_text_returns_the_best_fit_first():
     assert ids(response) == [2, 1] and np.allclose(response.relevance, [0.9, 0.3])
     one = made.query_objects(QueryObjects.Request(text="the red mug", max_objects=1), QueryObjects.Response())
     assert ids(one) == [2] and len(one.relevance) == 1
+    finer = QueryObjects.Request(text="the red mug", level=QueryObjects.Request.LEVEL_PARTS)
+    in_parts = made.query_objects(finer, QueryObjects.Response())
+    assert ids(in_parts) == [2, 5, 6] and np.allclose(in_parts.relevance, [0.9, 0.3, 0.3])
 
 
 def test_without_a_text_encoder_a_query_by_text_says_what_is_missing():
