@@ -32,6 +32,7 @@ class FakeSnapshot:
     backend: str = "cpu"
     num_gaussians: int = 100
     making_s: float = 0.0
+    parts: tuple = ()
 
     @property
     def objects(self):

@@ -81,6 +81,22 @@ def test_objects_lie_where_they_stand_and_rooms_are_background(sequence, mapper)
     assert any(o.background for o in objects)
 
 
+def test_better_masks_of_a_keyframe_replace_its_former_ones(sequence):
+    mapper = mapped(sequence, steps=60)
+    keyframe = mapper.keyframes.newest()
+    rows, columns = np.mgrid[: keyframe.image.shape[0], : keyframe.image.shape[1]]
+    tiles = (rows // 12) * 100 + columns // 12 + 1  # far more masks than before
+    assert mapper.add_masks(keyframe.id, tiles.astype(np.int32))
+    votes = mapper.segmenter.layer.votes[keyframe.id]
+    assert votes.num_masks > 100
+    assert keyframe.id not in mapper.segmenter.waiting
+    for _ in range(12):  # trains features on them before and after objects are associated anew
+        mapper.segmenter._train_features(mapper.keyframes, mapper.steps)
+    mapper.segmenter.update_objects(mapper.steps, mapper.scene_depth)
+    assert len(mapper.segmenter.layer.mask_objects[keyframe.id]) == votes.num_masks + 1
+    mapper.segmenter.drop_keyframe(keyframe.id)
+
+
 def test_seeded_runs_repeat(sequence):
     first, second = (mapped(sequence, steps=40) for _ in range(2))
     for name, value in first.model.parameters.items():

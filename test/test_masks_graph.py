@@ -67,6 +67,11 @@ def source():
     return create_mask_source("graph")
 
 
+def segment(source, image, depth=None) -> np.ndarray:
+    """The coarser of the two levels."""
+    return source.segment(image, depth=depth)[0]
+
+
 def best_iou(labels: np.ndarray, truth: np.ndarray) -> float:
     return max(
         (((labels == label) & truth).sum() / ((labels == label) | truth).sum() for label in np.unique(labels) if label),
@@ -77,31 +82,53 @@ def best_iou(labels: np.ndarray, truth: np.ndarray) -> float:
 def test_two_colours_are_two_masks_cut_at_their_border(source):
     image = np.full((120, 200, 3), (180, 40, 30), np.uint8)
     image[:, 90:] = (30, 60, 190)
-    labels = source.segment(image)
+    labels = segment(source, image)
     assert (labels.dtype, labels.shape) == (np.int32, (120, 200))
     assert set(np.unique(labels)) == {1, 2}
     assert best_iou(labels, np.arange(200)[None] < np.full((120, 1), 90)) > 0.98
 
 
 def test_colour_alone_cuts_the_box_into_its_print(scene, source):
-    assert best_iou(source.segment(scene.image), scene.truth == 2) < 0.7
+    assert best_iou(segment(source, scene.image), scene.truth == 2) < 0.7
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -1.0])
 def test_depth_that_is_all_invalid_is_as_good_as_none(scene, source, value):
     depth = np.full(scene.depth.shape, value, np.float32)
-    np.testing.assert_array_equal(source.segment(scene.image, depth=depth), source.segment(scene.image))
+    np.testing.assert_array_equal(segment(source, scene.image, depth=depth), segment(source, scene.image))
+
+
+def test_with_depth_things_are_whole_whatever_is_printed_on_them(scene, source):
+    labels = segment(source, scene.image, depth=scene.depth)
+    assert best_iou(labels, scene.truth == 2) > 0.8
+    assert best_iou(labels, scene.truth == 3) > 0.8
+
+
+def test_parts_lie_in_objects_and_are_finer(scene, source):
+    for depth in (None, scene.depth):
+        objects, parts = source.segment(scene.image, depth=depth)
+        pairs = np.unique(np.stack([parts[parts > 0], objects[parts > 0]]), axis=1)
+        assert len(np.unique(pairs[0])) == pairs.shape[1]
+        assert parts.max() > objects.max()
+
+
+def test_large_images_are_segmented_at_working_resolution_and_borders_sharpened():
+    image = np.full((900, 1200, 3), (180, 40, 30), np.uint8)
+    image[:, 601:] = (30, 60, 190)
+    labels = segment(create_mask_source("graph"), image)
+    assert labels.shape == (900, 1200)
+    assert best_iou(labels, np.arange(1200)[None] < np.full((900, 1), 601)) > 0.99
 
 
 def test_the_same_image_gives_the_same_masks(scene, source):
     np.testing.assert_array_equal(
-        source.segment(scene.image, depth=scene.depth), source.segment(scene.image, depth=scene.depth)
+        segment(source, scene.image, depth=scene.depth), segment(source, scene.image, depth=scene.depth)
     )
 
 
 def test_nothing_smaller_than_the_least_area_gets_a_mask(scene):
     for min_area in (100, 3000):
-        labels = create_mask_source("graph", min_area=min_area).segment(scene.image)
+        labels = segment(create_mask_source("graph", min_area=min_area), scene.image)
         ids, areas = np.unique(labels[labels > 0], return_counts=True)
         assert areas.min() >= min_area
         assert list(ids) == list(range(1, len(ids) + 1))
@@ -120,7 +147,7 @@ def test_nothing_smaller_than_the_least_area_gets_a_mask(scene):
 )
 def test_images_with_nothing_to_see_are_segmented_all_the_same(source, image):
     for depth in (None, np.ones(image.shape[:2], np.float32)):
-        labels = source.segment(image, depth=depth)
+        labels = segment(source, image, depth=depth)
         assert labels.shape == image.shape[:2]
         if image.std() == 0 and image.size > 10_000:
             assert set(np.unique(labels)) == {1}
@@ -128,10 +155,10 @@ def test_images_with_nothing_to_see_are_segmented_all_the_same(source, image):
 
 def test_input_that_is_no_image_is_refused_by_name(source):
     with pytest.raises(MaskError, match=r"\(10, 10\) uint8") as caught:
-        source.segment(np.zeros((10, 10), np.uint8))
+        segment(source, np.zeros((10, 10), np.uint8))
     assert caught.value.reason == "bad_image"
     with pytest.raises(MaskError, match="registered") as caught:
-        source.segment(np.zeros((10, 10, 3), np.uint8), depth=np.zeros((5, 5), np.float32))
+        segment(source, np.zeros((10, 10, 3), np.uint8), depth=np.zeros((5, 5), np.float32))
     assert caught.value.reason == "depth_mismatch"
 
 
@@ -143,6 +170,7 @@ def test_sources_are_made_by_name():
         ("magic", {}, "magic.*graph, sam, given"),
         ("graph", {"colour": 3}, "colour"),
         ("graph", {"superpixel_spacing": 200}, "superpixel_spacing"),
+        ("graph", {"parts": 1.0}, "parts"),
         ("given", {"path": "x"}, "path"),
     ):
         with pytest.raises(MaskError, match=named):

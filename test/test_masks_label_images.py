@@ -37,7 +37,7 @@ def test_every_pixel_keeps_a_label_up_to_the_corners():
 
 def test_small_masks_lie_on_large_ones():
     large, small = disc((30, 40), 25), disc((30, 40), 8)
-    labels = flatten_masks(np.array([small, large]), np.array([0.9, 0.95]), min_area=20, duplicate_iou=0.85)
+    labels = flatten_masks(np.array([small, large]), np.array([0.9, 0.95]), min_area=20, duplicate_iou=0.85)[1]
     assert len(np.unique(labels)) == 3
     assert (labels[small] == labels[30, 40]).all() and labels[30, 40] != labels[30, 60] != 0
     assert (labels > 0).sum() == large.sum()
@@ -45,7 +45,7 @@ def test_small_masks_lie_on_large_ones():
 
 def test_of_near_duplicates_the_better_one_stays():
     masks = np.array([disc((30, 40), 20), disc((30, 41), 20), disc((30, 40), 10)])
-    labels = flatten_masks(masks, np.array([0.8, 0.9, 0.7]), min_area=20, duplicate_iou=0.85)
+    labels = flatten_masks(masks, np.array([0.8, 0.9, 0.7]), min_area=20, duplicate_iou=0.85)[1]
     np.testing.assert_array_equal(labels > 0, masks[1] | masks[2])
     assert labels.max() == 2
 
@@ -54,19 +54,29 @@ def test_small_holes_are_filled_and_large_ones_left_to_what_may_be_in_them():
     mask = disc((30, 40), 25)
     mask[30, 40] = mask[20, 35] = False
     ring = mask & ~disc((35, 40), 8)
-    labels = flatten_masks(np.array([ring]), np.ones(1), min_area=20, duplicate_iou=0.85)
+    labels = flatten_masks(np.array([ring]), np.ones(1), min_area=20, duplicate_iou=0.85)[1]
     assert labels[20, 35] == 1  # one pixel
     assert labels[35, 40] == 0  # a tenth of the mask
 
 
 def test_small_masks_and_remnants_are_left_out():
     masks = np.array([disc((30, 40), 3), disc((30, 20), 12), disc((30, 20), 12) | disc((30, 22), 12)])
-    labels = flatten_masks(masks, np.ones(3), min_area=100, duplicate_iou=0.95)
+    labels = flatten_masks(masks, np.ones(3), min_area=100, duplicate_iou=0.95)[1]
     assert labels[30, 40] == 0
     ids, areas = np.unique(labels[labels > 0], return_counts=True)
     assert (areas >= 100).all() and list(ids) == list(range(1, len(ids) + 1))
 
 
 def test_no_masks_are_an_empty_label_image():
-    labels = flatten_masks(np.zeros((0, 60, 80), bool), np.zeros(0), min_area=100, duplicate_iou=0.85)
+    labels = flatten_masks(np.zeros((0, 60, 80), bool), np.zeros(0), min_area=100, duplicate_iou=0.85)[1]
     assert labels.shape == (60, 80) and not labels.any()
+
+
+def test_wholes_hide_their_parts_and_lie_on_what_the_border_cuts():
+    table = np.zeros((60, 80), bool)
+    table[20:] = True
+    mug, handle = disc((40, 40), 12), disc((40, 49), 3)
+    wholes, parts = flatten_masks(np.array([mug, table, handle]), np.ones(3), min_area=20, duplicate_iou=0.85)
+    assert wholes[40, 49] == wholes[40, 40] != wholes[58, 5] != 0
+    assert len({int(parts[point]) for point in ((40, 49), (40, 40), (58, 5))}) == 3
+    assert wholes.max() == 2 and parts.max() == 3

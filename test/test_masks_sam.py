@@ -52,14 +52,17 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 
 
-def test_the_generator_runs_and_gives_a_label_image(options, image):
+def test_the_generator_runs_and_gives_wholes_and_parts(options, image):
     from cgc_ros.masks.sam import SamMaskSource
 
     source = SamMaskSource(options(), model=tiny_sam())
     labels = source.segment(image, depth=np.ones((48, 64), np.float32))
-    assert (labels.shape, labels.dtype, source.name) == ((48, 64), np.int32, "sam")
-    ids, areas = np.unique(labels[labels > 0], return_counts=True)
-    assert len(ids) >= 1 and list(ids) == list(range(1, len(ids) + 1)) and areas.min() >= 20
+    assert (labels.shape, labels.dtype, source.name) == ((2, 48, 64), np.int32, "sam")
+    for level in labels:
+        ids, areas = np.unique(level[level > 0], return_counts=True)
+        assert len(ids) >= 1 and list(ids) == list(range(1, len(ids) + 1)) and areas.min() >= 20
+    np.testing.assert_array_equal(labels[0] > 0, labels[1] > 0)
+    assert labels[0].max() <= labels[1].max()
     np.testing.assert_array_equal(labels, source.segment(image))
 
 

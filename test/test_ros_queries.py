@@ -48,8 +48,14 @@ def labelled():
     return LabelledView(view, labels)
 
 
+LID_AND_BODY = (
+    replace(make_object(5, (0.0, 0.0, 1.1)), parent_id=1),
+    replace(make_object(6, (0.0, 0.0, 0.9)), parent_id=1),
+)
+
+
 def answerer(**parameters):
-    snapshot = FakeSnapshot(1, 77, THINGS)
+    snapshot = FakeSnapshot(1, 77, THINGS, parts=LID_AND_BODY)
     return Answerer(snapshot, ObjectCache(lambda: snapshot), NodeParameters(**parameters), lookup, labelled)
 
 
@@ -59,6 +65,16 @@ def query(**fields):
 
 def ids(response):
     return [each.id for each in response.objects]
+
+
+def test_the_finer_level_gives_the_parts_of_what_the_filters_find_and_uncut_objects_whole():
+    response = query(level=QueryObjects.Request.LEVEL_PARTS, ids=[1, 2], include_clouds=True)
+    assert [(each.id, each.parent_id) for each in response.objects] == [(5, 1), (6, 1), (2, 0)]
+    assert all(each.cloud.width > 0 for each in response.objects)
+    assert ids(query(level=QueryObjects.Request.LEVEL_PARTS, label="mug")) == [5, 6]
+    assert {each.parent_id for each in query(include_background=True).objects} == {0}
+    with pytest.raises(RequestError, match="level 2"):
+        query(level=2)
 
 
 def at(x=0.0, y=0.0, z=0.0):
@@ -238,6 +254,9 @@ def test_a_query_by_text_returns_the_best_fit_first():
     assert ids(response) == [2, 1] and np.allclose(response.relevance, [0.9, 0.3])
     one = made.query_objects(QueryObjects.Request(text="the red mug", max_objects=1), QueryObjects.Response())
     assert ids(one) == [2] and len(one.relevance) == 1
+    finer = QueryObjects.Request(text="the red mug", level=QueryObjects.Request.LEVEL_PARTS)
+    in_parts = made.query_objects(finer, QueryObjects.Response())
+    assert ids(in_parts) == [2, 5, 6] and np.allclose(in_parts.relevance, [0.9, 0.3, 0.3])
 
 
 def test_without_a_text_encoder_a_query_by_text_says_what_is_missing():

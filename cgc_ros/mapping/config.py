@@ -85,6 +85,7 @@ class SegmentationConfig:
     cluster_every: int = 40  # steps after which all masks are associated anew, or earlier with
     min_news: int = 3  # this many new keyframes, or
     news_share: float = 0.1  # this share of those held, whichever is more
+    parts_every: int = 400  # steps after which objects are cut into parts anew, where masks come at two levels
     min_mask_pixels: int = 100  # at the input's own size, as in the paper
     vote_scale: float = 0.5  # image scale at which masks vote
     consensus: float = 0.5  # mean agreement of the views that see two masks, from which on they are one object

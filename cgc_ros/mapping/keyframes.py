@@ -41,7 +41,7 @@ class Keyframe:
     depth: np.ndarray | None  # [H, W] float16, metres, 0 = invalid
     median_depth: float  # metres
     corrections: KeyframeCorrections
-    masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask
+    masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask; or [2, H, W]: of objects, and of their parts
     depth_trust: float = 1.0  # weight of `depth` in training: less for stereo than for a depth camera
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss

@@ -18,11 +18,13 @@ from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.naming import ObjectNames
 from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
+from cgc_ros.segmentation.parts import PartRecord, PartState, no_parts
 
 if TYPE_CHECKING:
     from cgc_ros.mapping.mapper import Mapper
 
 JPEG_QUALITY = 95  # of keyframe images in the file
+MASK_ARRAYS = ("masks", "part_masks")  # of objects, and of their parts where there are such
 ROW_ARRAYS = ("uids", "born_step", "importance")
 
 
@@ -39,6 +41,8 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "memory/uids": layer.memory.uids,
         "memory/objects": layer.memory.objects,
         "memory/weights": layer.memory.weights,
+        "parts/uids": mapper.parts.layer.state.uids,
+        "parts/ids": mapper.parts.layer.state.ids,
         "prototypes/ids": mapper.segmenter.prototype_ids,
         "prototypes/features": mapper.segmenter.prototypes.cpu().numpy(),
     }
@@ -63,6 +67,8 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "memory_views": layer.memory.views,
         "memory_stamp_ns": layer.memory.stamp_ns,
         "objects": [asdict(record) for record in layer.state.records.values()],
+        "parts": [asdict(record) for record in mapper.parts.layer.state.records.values()],
+        "next_part_id": mapper.parts.layer.registry.next_id,
         "up": list(mapper.config.up),
     } | mapper.names.to_json()
     write_map(path, arrays, info)
@@ -91,6 +97,8 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
             {int(key): int(value) for key, value in info["memory_views"].items()},
             int(info["memory_stamp_ns"]),
         )
+        parts = _read_parts(arrays, info)
+        next_part_id = int(info.get("next_part_id", 1))
         prototypes = _read_prototypes(arrays)
         numbers = {
             name: info[name]
@@ -112,6 +120,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
     model.next_uid = int(numbers["next_uid"])
     layer.state, layer.first_seen, layer.memory = state, first_seen, memory
+    mapper.parts.layer.restore(parts, next_part_id)
     mapper.segmenter.prototype_ids, mapper.segmenter.prototypes = prototypes[0], prototypes[1].to(model.device)
     layer.registry.next_id, layer.registry.missing = int(numbers["next_object_id"]), missing
     layer.registry.members = {
@@ -122,7 +131,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     for keyframe, masks in keyframes:
         mapper.keyframes.keyframes[keyframe.id] = keyframe
         if masks is not None:
-            mapper.segmenter.add_masks(keyframe, masks)
+            mapper.add_masks(keyframe.id, masks)
     mapper.keyframes.next_id = int(numbers["next_keyframe_id"])
     mapper.steps_since_keyframe = mapper.config.training.settle_steps
 
@@ -142,6 +151,16 @@ def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict,
             raise ValueError(f"{name} has shape {parameters[name].shape}, wanted {(count, *shape)} of finite numbers")
     if any(len(value) != count for value in rows.values()) or (np.diff(rows["uids"]) <= 0).any():
         raise ValueError("Gaussian ids are not unique and sorted")
+
+
+def _read_parts(arrays: dict[str, np.ndarray], info: dict) -> PartState:
+    """Parts of objects; none in files of before they were kept."""
+    if "parts/uids" not in arrays:
+        return no_parts()
+    uids, ids = arrays["parts/uids"].copy(), arrays["parts/ids"].copy()
+    if uids.shape != ids.shape or uids.ndim != 1:
+        raise ValueError(f"parts have {uids.shape} Gaussians and {ids.shape} ids")
+    return PartState(uids, ids, {int(entry["id"]): PartRecord(**entry) for entry in info["parts"]})
 
 
 def _read_prototypes(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, torch.Tensor]:
@@ -179,7 +198,9 @@ def _keyframe_arrays(keyframe: Keyframe) -> dict[str, np.ndarray]:
     if keyframe.depth is not None:
         arrays["depth"] = keyframe.depth
     if keyframe.masks is not None:
-        arrays["masks"] = cv2.imencode(".png", keyframe.masks.astype(np.uint16))[1].ravel()
+        levels = keyframe.masks[None] if keyframe.masks.ndim == 2 else keyframe.masks
+        for name, masks in zip(MASK_ARRAYS, levels, strict=False):
+            arrays[name] = cv2.imencode(".png", masks.astype(np.uint16))[1].ravel()
     return arrays
 
 
@@ -193,11 +214,14 @@ def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -
     pose = arrays[prefix + "pose"]
     check_rigid(pose)
     depth = arrays.get(prefix + "depth")
-    masks = None
-    if prefix + "masks" in arrays:
-        masks = cv2.imdecode(arrays[prefix + "masks"], cv2.IMREAD_UNCHANGED)
-        if masks is None or masks.shape != size:
-            raise ValueError(f"masks of keyframe {entry['id']} are unreadable or of another size")
+    levels = []
+    for name in MASK_ARRAYS:
+        if prefix + name in arrays:
+            masks = cv2.imdecode(arrays[prefix + name], cv2.IMREAD_UNCHANGED)
+            if masks is None or masks.shape != size:
+                raise ValueError(f"{name} of keyframe {entry['id']} are unreadable or of another size")
+            levels.append(masks.astype(np.int32))
+    masks = None if not levels else levels[0] if len(levels) == 1 else np.stack(levels)
     corrections = KeyframeCorrections(mapper.config.training)
     values = torch.from_numpy(arrays[prefix + "corrections"].astype(np.float32))
     with torch.no_grad():
@@ -218,4 +242,4 @@ def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -
         steps=int(entry["steps"]),
         loss=float("nan") if entry["loss"] is None else float(entry["loss"]),
     )
-    return keyframe, None if masks is None else masks.astype(np.int32)
+    return keyframe, masks

@@ -16,7 +16,8 @@ from cgc_ros.mapping.depth_source import DepthSource
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.map_file import load_mapper, save_mapper
-from cgc_ros.mapping.segmenter import MapSegmenter
+from cgc_ros.mapping.part_segmenter import PartSegmenter
+from cgc_ros.mapping.segmenter import MapSegmenter, storable
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
 from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
@@ -56,6 +57,7 @@ class Mapper:
         self.keyframes = KeyframeStore(config.keyframes, config.training)
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
         self.segmenter = MapSegmenter(self.model, config.segmentation, self.backend, config.seed)
+        self.parts = PartSegmenter(self.model, config.segmentation, self.backend)
         self.depth_source = DepthSource(self.device)
         self.growth = MapGrowth(self.model, config.seeding, config.density, self._render_plain, config.seed)
         self.rng = np.random.default_rng(config.seed)
@@ -87,19 +89,26 @@ class Mapper:
         self._seed(keyframe)
         self.steps_since_keyframe = 0
         if frame.masks is not None:
-            self.segmenter.add_masks(keyframe, frame.masks)
+            self.add_masks(keyframe.id, frame.masks)
         return FrameOutcome("keyframe", keyframe_id=keyframe.id)
 
     def add_masks(self, keyframe_id: int, masks: np.ndarray) -> bool:
-        """Masks of a keyframe ([H, W] int32, 0 = no mask), at any later time; False where the keyframe has left."""
+        """Masks of a keyframe, at any later time; False where the keyframe has left.
+
+        [H, W] int32, 0 = no mask; or [2, H, W], a coarse and a fine level: objects, and parts of them.
+        """
         keyframe = self.keyframes.keyframes.get(keyframe_id)
         if keyframe is None:
             return False
-        if masks.shape != keyframe.image.shape[:2]:
+        levels = masks[None] if masks.ndim == 2 else masks
+        if levels.shape[1:] != keyframe.image.shape[:2] or len(levels) not in (1, 2):
             raise FrameError(
                 "masks_mismatch", f"masks are {masks.shape}, keyframe {keyframe.name} is {keyframe.image.shape[:2]}"
             )
-        self.segmenter.add_masks(keyframe, masks)
+        self.segmenter.add_masks(keyframe, levels[0])
+        if len(levels) == 2:
+            self.parts.add_masks(keyframe, levels[1])
+        keyframe.masks = storable(masks)
         return True
 
     def step(self) -> StepReport | None:
@@ -124,6 +133,7 @@ class Mapper:
         if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
             self.growth.refine(keyframe, self.steps)
         self.segmenter.step(self.keyframes, self.steps, self.scene_depth)
+        self.parts.step(self.keyframes, self.steps, self.segmenter.layer.state)
         return report
 
     def snapshot(self) -> MapSnapshot:
@@ -140,6 +150,8 @@ class Mapper:
             np.asarray(self.config.up, dtype=np.float64),
             self.scene_depth,
             self.backend,
+            self.parts.part_ids(),
+            self.parts.layer.state.records,
         )
 
     def relieve_memory(self) -> str:
@@ -161,13 +173,14 @@ class Mapper:
     def _move_to_cpu(self) -> None:
         self.backend, self.device = "cpu", torch.device("cpu")
         self.model.to(self.device)
-        self.trainer.backend = self.segmenter.backend = "cpu"
+        self.trainer.backend = self.segmenter.backend = self.parts.backend = "cpu"
         self.segmenter.prototypes = self.segmenter.prototypes.cpu()
         self.depth_source.device = self.device
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all, its objects brought up to date; raises MapFileError."""
         self.segmenter.refresh(self.keyframes, self.steps, self.scene_depth)
+        self.parts.refresh(self.keyframes, self.steps, self.segmenter.layer.state)
         save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:
@@ -241,6 +254,7 @@ class Mapper:
         evicted = self.keyframes.evict_redundant()
         if evicted is not None:
             self.segmenter.drop_keyframe(evicted.id)
+            self.parts.drop_keyframe(evicted.id)
 
 
 @dataclass(frozen=True)

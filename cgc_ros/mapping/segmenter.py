@@ -19,6 +19,7 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.rendering import blend_weights, mask_votes
 from cgc_ros.segmentation import (
     AssociationConfig,
+    MaskVotes,
     ObjectLayer,
     ObjectState,
     collect_votes,
@@ -33,11 +34,43 @@ MAX_STORED_ID = 65535  # of a mask in a map file
 
 
 @dataclass
-class _KeyframeMasks:
-    keyframe_id: int
+class VoteImage:
+    """A keyframe's masks as they vote."""
+
     masks: np.ndarray  # [h, w] int32 at vote scale, 0..count
     count: int
     voted_step: int = -1
+
+    @staticmethod
+    def of(masks: np.ndarray, config: SegmentationConfig) -> VoteImage:
+        """Of masks [H, W] int32, 0 = no mask, without those that are too small."""
+        scale = config.vote_scale
+        compact, _ = compact_masks(masks, config.min_mask_pixels)
+        size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
+        return VoteImage(*compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1))
+
+
+def storable(masks: np.ndarray) -> np.ndarray:
+    """Masks as a map file can hold them, in 16 bits: a user's segmenter may number its own anyhow."""
+    in_range = masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID
+    return masks if in_range else compact_masks(masks, 1)[0]
+
+
+@torch.no_grad()
+def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str) -> MaskVotes:
+    """What a keyframe's masks say about the Gaussians as they are now."""
+    height, width = image.masks.shape
+    votes = mask_votes(
+        model.means.detach(),
+        model.quats.detach(),
+        model.scales.detach(),
+        model.opacities.detach(),
+        keyframe.camera(1.0, model.device).scaled_to(width, height),
+        torch.from_numpy(image.masks).to(model.device),
+        image.count + 1,
+        backend=backend,
+    )
+    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks)
 
 
 class MapSegmenter:
@@ -52,7 +85,7 @@ class MapSegmenter:
         )
         self.optimizer = GaussianAdam(model)
         self.rng = np.random.default_rng(seed)
-        self.masks: dict[int, _KeyframeMasks] = {}
+        self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
         self.clustered_step = 0
         self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
@@ -61,15 +94,16 @@ class MapSegmenter:
         self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
 
     def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
-        """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps."""
-        scale = self.config.vote_scale
-        compact, _ = compact_masks(masks, self.config.min_mask_pixels)
-        size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
-        small, count = compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1)
-        # A user's segmenter may number its masks anyhow; map files hold 16 bits.
-        keyframe.masks = masks if masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID else compact
-        self.masks[keyframe.id] = _KeyframeMasks(keyframe.id, small, count)
-        self.waiting.append(keyframe.id)
+        """Take a keyframe's masks ([H, W] int32, 0 = no mask); they vote at one of the next steps.
+
+        Better masks of a keyframe that has voted take its former masks' place at once.
+        """
+        image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
+        if keyframe.id in self.layer.votes:
+            self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
+            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend))
+        else:
+            self.waiting.append(keyframe.id)
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         self.masks.pop(keyframe_id, None)
@@ -146,23 +180,15 @@ class MapSegmenter:
         if entry is None or keyframe is None:
             return
         entry.voted_step = step
-        with torch.no_grad():
-            votes = mask_votes(
-                *self._geometry(),
-                self._camera(keyframe, entry),
-                torch.from_numpy(entry.masks).to(self.model.device),
-                entry.count + 1,
-                backend=self.backend,
-            )
-        self.layer.set_votes(collect_votes(keyframe_id, keyframe.stamp_ns, self.model.uids, votes, entry.masks))
+        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend))
 
     def _train_features(self, keyframes: KeyframeStore, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial
         loss.
         """
         config = self.config
-        entry = self.masks[list(self.masks)[int(self.rng.integers(len(self.masks)))]]
-        keyframe = keyframes.keyframes.get(entry.keyframe_id)
+        keyframe_id = list(self.masks)[int(self.rng.integers(len(self.masks)))]
+        entry, keyframe = self.masks[keyframe_id], keyframes.keyframes.get(keyframe_id)
         inside = np.flatnonzero(entry.masks)
         if keyframe is None or len(inside) < 2:
             return
@@ -179,7 +205,7 @@ class MapSegmenter:
         rendered = weights.blend(features)
         masks = entry.masks.ravel()[pixels]
         loss = contrastive_clustering_loss(rendered, torch.from_numpy(masks.astype(np.int64)).to(device))
-        rows = self._prototype_rows(entry.keyframe_id, masks)
+        rows = self._prototype_rows(keyframe_id, masks)
         known = np.flatnonzero(rows >= 0)
         if len(known):
             classes = torch.from_numpy(rows[known]).to(device)
@@ -208,7 +234,7 @@ class MapSegmenter:
         model = self.model
         return model.means.detach(), model.quats.detach(), model.scales.detach(), model.opacities.detach()
 
-    def _camera(self, keyframe: Keyframe, entry: _KeyframeMasks):
+    def _camera(self, keyframe: Keyframe, entry: VoteImage):
         height, width = entry.masks.shape
         return keyframe.camera(1.0, self.model.device).scaled_to(width, height)
 

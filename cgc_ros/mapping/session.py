@@ -10,13 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
 
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.mapper import Mapper
+from cgc_ros.mapping.mask_worker import MaskSource, MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
 
 Result = TypeVar("Result")
@@ -29,16 +29,6 @@ FAULT_LIFETIME = 5.0  # seconds for which a fault stays active after it last hap
 LASTING_FAULTS = {"mask_source_failed", "mask_source_hung"}  # active until the source works again
 FAILURE_PAUSE = 0.2  # seconds of rest after a step that failed
 RELIEF_PAUSE = 2.0  # seconds between two cuts of the map that readers of snapshots ask for
-MASK_PATIENCE = 5.0  # times as long as its slowest image of late, and at least
-MIN_MASK_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
-
-
-class MaskSource(Protocol):
-    """What the session needs of a mask source (cgc_ros.masks has them)."""
-
-    name: str
-
-    def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -81,23 +71,21 @@ class MappingSession:
         after which a mask source counts as hung; sooner where its earlier images went faster.
         """
         self.mapper, self.mask_source = mapper, mask_source
-        self.mask_timeout = mask_timeout
-        self._mask_started: float | None = None
-        self._mask_times: deque[float] = deque(maxlen=10)
         self._last_relief = -RELIEF_PAUSE
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
-        self._queue_size, self._mask_queue_size = queue_size, mask_queue_size
+        self._queue_size = queue_size
         self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
-        self._mask_jobs: deque[tuple[int, np.ndarray, np.ndarray | None]] = deque()
-        self._new_masks: queue.SimpleQueue[tuple[int, np.ndarray]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards the queues' bounds, the counters and the faults
-        self._wake, self._mask_wake = threading.Event(), threading.Event()
+        self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
+        self._wake = threading.Event()
         self._stopping, self._paused = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._clear_counters()
         self._last_snapshot = 0.0
+        self._masks = None
+        if mask_source is not None:
+            self._masks = MaskWorker(mask_source, self._newest, self, queue_size=mask_queue_size, timeout=mask_timeout)
 
     def _clear_counters(self) -> None:
         self._received = self._used = 0
@@ -109,8 +97,10 @@ class MappingSession:
         """Start the threads; a stopped session may be started again."""
         self._stopping.clear()
         self._threads = [threading.Thread(target=self._work, name="mapper", daemon=True)]
-        if self.mask_source is not None:
-            self._threads.append(threading.Thread(target=self._make_masks, name="masks", daemon=True))
+        if self._masks is not None:
+            self._threads.append(
+                threading.Thread(target=self._masks.run, args=(self._stopping,), name="masks", daemon=True)
+            )
         for thread in self._threads:
             thread.start()
 
@@ -118,7 +108,8 @@ class MappingSession:
         """Stop the threads; the mapper and the last snapshot stay."""
         self._stopping.set()
         self._wake.set()
-        self._mask_wake.set()
+        if self._masks is not None:
+            self._masks.wake()
         for thread in self._threads:
             thread.join(timeout)
         self._threads = []
@@ -172,8 +163,9 @@ class MappingSession:
             mapper.reset()
             with self._lock:
                 self._frames.clear()
-                self._mask_jobs.clear()
                 self._clear_counters()
+            if self._masks is not None:
+                self._masks.forget()
 
         self.call(forget, timeout)
 
@@ -181,11 +173,12 @@ class MappingSession:
         """Somebody who reads the map ran out of memory: make it smaller soon, at most every 2 s. Never waits."""
         if time.monotonic() - self._last_relief >= RELIEF_PAUSE:
             self._last_relief = time.monotonic()
-            self._calls.put((lambda mapper: self._fault("out_of_memory", mapper.relieve_memory()), Future()))
+            self._calls.put((lambda mapper: self.fault("out_of_memory", mapper.relieve_memory()), Future()))
             self._wake.set()
 
     def status(self) -> SessionStatus:
-        self._watch_masks()
+        if self._masks is not None:
+            self._masks.watch()
         mapper, times = self.mapper, list(self._step_times)
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
         if times and time.monotonic() - times[-1] > 2.0:
@@ -206,17 +199,6 @@ class MappingSession:
                 mask_source="given" if self.mask_source is None else self.mask_source.name,
                 faults=self._active_faults(),
             )
-
-    def _watch_masks(self) -> None:
-        """Name a mask source that does not come back."""
-        started, limit = self._mask_started, self.mask_timeout
-        if self._mask_times:
-            limit = min(limit, max(MIN_MASK_PATIENCE, MASK_PATIENCE * max(self._mask_times)))
-        if started is not None and time.monotonic() - started > limit:
-            message = f"{self.mask_source.name} has worked on one image for {time.monotonic() - started:.0f} s"
-            self._fault("mask_source_hung", f"{message}; mapping goes on without new masks")
-        else:
-            self._clear_fault("mask_source_hung")
 
     def _state(self) -> str:
         if self._stopping.is_set() or not self._threads:
@@ -269,7 +251,7 @@ class MappingSession:
         except FrameError as error:
             with self._lock:
                 self._dropped[error.reason] += 1
-            self._fault(error.reason, str(error))
+            self.fault(error.reason, str(error))
             return True
         except Exception as error:  # whatever it is, the map and the frames to come must not be lost
             with self._lock:
@@ -278,54 +260,24 @@ class MappingSession:
             return True
         with self._lock:
             self._used += 1
-        if outcome.kind == "keyframe" and self.mask_source is not None and frame.masks is None:
-            self._request_masks(outcome.keyframe_id, frame)
+        if outcome.kind == "keyframe" and self._masks is not None and frame.masks is None:
+            self._masks.request(outcome.keyframe_id, frame)
         return True
 
-    def _request_masks(self, keyframe_id: int, frame: Frame) -> None:
-        with self._lock:
-            if len(self._mask_jobs) >= self._mask_queue_size:
-                self._mask_jobs.popleft()
-                self._dropped["masks_late"] += 1
-            self._mask_jobs.append((keyframe_id, frame.image, frame.depth))
-        self._mask_wake.set()
-
-    def _make_masks(self) -> None:
-        while not self._stopping.is_set():
-            with self._lock:
-                job = self._mask_jobs.popleft() if self._mask_jobs else None
-            if job is None:
-                self._mask_wake.wait(IDLE_WAIT)
-                self._mask_wake.clear()
-                continue
-            keyframe_id, image, depth = job
-            self._mask_started = time.monotonic()
-            try:
-                masks = self.mask_source.segment(image, depth=depth)
-                self._mask_times.append(time.monotonic() - self._mask_started)
-                self._new_masks.put((keyframe_id, masks))
-                self._clear_fault("mask_source_failed")
-            except Exception as error:  # models of others raise anything; mapping goes on without this keyframe's masks
-                log.exception("mask source %s failed on keyframe %d", self.mask_source.name, keyframe_id)
-                with self._lock:
-                    self._dropped["masks_failed"] += 1
-                self._fault(
-                    "mask_source_failed", f"{self.mask_source.name}: {error}; mapping goes on without its masks"
-                )
-            self._mask_started = None
-
     def _take_masks(self) -> None:
-        while not self._new_masks.empty():
-            keyframe_id, masks = self._new_masks.get()
+        while self._masks is not None and not self._masks.finished.empty():
+            keyframe_id, stamp_ns, masks = self._masks.finished.get()
+            keyframe = self.mapper.keyframes.keyframes.get(keyframe_id)
+            if keyframe is None or keyframe.stamp_ns != stamp_ns:  # it has left, or the map was reset or loaded
+                self._masks.forget(keyframe_id)
+                continue
             try:
                 self.mapper.add_masks(keyframe_id, masks)
             except Exception as error:  # sources of others return anything: another size, no integers, nothing
-                log.exception("masks of %s for keyframe %d cannot be used", self.mask_source.name, keyframe_id)
-                with self._lock:
-                    self._dropped["masks_failed"] += 1
-                self._fault(
-                    "mask_source_failed", f"{self.mask_source.name}: {error}; mapping goes on without its masks"
-                )
+                self._masks.refused(keyframe_id, error)
+
+    def _newest(self) -> tuple[MapSnapshot | None, int]:
+        return self.snapshot, self.mapper.steps
 
     def _train(self) -> bool:
         times = self._step_times
@@ -345,12 +297,12 @@ class MappingSession:
         """Name an unexpected error; where memory ran out, make the work smaller."""
         if is_out_of_memory(error):
             try:
-                self._fault("out_of_memory", self.mapper.relieve_memory())
+                self.fault("out_of_memory", self.mapper.relieve_memory())
                 return
             except Exception as failure:  # so little is left that cutting the map fails, too
                 error = failure
         log.error("mapping failed", exc_info=error)
-        self._fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
+        self.fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
 
     def _publish(self) -> None:
         self._last_snapshot = time.monotonic()
@@ -361,11 +313,17 @@ class MappingSession:
         recent = time.monotonic() - FAULT_LIFETIME
         return {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
 
-    def _fault(self, name: str, message: str) -> None:
+    def count(self, reason: str) -> None:
+        """Count one more drop."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def fault(self, name: str, message: str) -> None:
+        """A fault has happened; it stays in `status` for a while."""
         with self._lock:
             self._faults[name] = (message, time.monotonic())
 
-    def _clear_fault(self, name: str) -> None:
+    def clear_fault(self, name: str) -> None:
         with self._lock:
             self._faults.pop(name, None)
 

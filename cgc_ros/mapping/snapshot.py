@@ -15,6 +15,7 @@ from cgc_ros.gaussians.surface import plain_colors, surface_points
 from cgc_ros.rendering import Camera, label_image, rasterize
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
+from cgc_ros.segmentation.parts import PartRecord
 
 SOLID_OPACITY = 0.5  # Gaussians below it do not count as an object's surface
 KNOWN_ALPHA = 0.5  # a pixel with less opacity is unknown: no depth, no label
@@ -44,6 +45,8 @@ class MapSnapshot:
     up: np.ndarray  # [3] unit, map frame
     scene_depth: float  # metres, typical distance from the camera to what it sees
     backend: str
+    part_ids: Tensor  # [N] int32, -1 = none
+    part_records: dict[int, PartRecord]
 
     @property
     def num_gaussians(self) -> int:
@@ -68,16 +71,23 @@ class MapSnapshot:
         color = (out.color.clamp(0, 1) * 255).round().to(torch.uint8)
         return ViewRender(color.cpu().numpy(), depth.cpu().numpy(), out.alpha.cpu().numpy())
 
-    @torch.no_grad()
     def segment(self, camera: Camera) -> np.ndarray:
         """Lasting object ids of any view, [H, W] uint16, 65535 unlabelled."""
+        return self._label(camera, self.object_ids)
+
+    def segment_parts(self, camera: Camera) -> np.ndarray:
+        """Lasting part ids of any view, [H, W] uint16, 65535 where no part of an object is known."""
+        return self._label(camera, self.part_ids)
+
+    @torch.no_grad()
+    def _label(self, camera: Camera, ids: Tensor) -> np.ndarray:
         labels, confidence, _ = label_image(
             self.model.means,
             self.model.quats,
             self._scales,
             self._opacities,
             camera.to(self.model.device),
-            self.object_ids,
+            ids,
             backend=self.backend,
         )
         known = (labels >= 0) & (confidence >= MIN_LABEL_SHARE)
@@ -86,19 +96,42 @@ class MapSnapshot:
     @cached_property
     def objects(self) -> tuple[MapObject, ...]:
         """Every object, by id; computed at first use."""
-        solid = torch.where(self._opacities >= SOLID_OPACITY, self.object_ids, -1).cpu().numpy()
-        order = np.argsort(solid, kind="stable")
-        known = np.array(sorted(self.records), dtype=solid.dtype)
-        begins = np.searchsorted(solid[order], known)
-        ends = np.searchsorted(solid[order], known, side="right")
-        found = (
-            self._object(self.records[object_id], order[begin:end])
-            for object_id, begin, end in zip(known.tolist(), begins, ends, strict=True)
-        )
+        found = []
+        for object_id, rows in self._solid_rows(self.object_ids, self.records):
+            record, name = self.records[object_id], self.names.get(object_id, ("", 0.0))
+            found.append(self._object(object_id, rows, record, name, record.background))
         return tuple(item for item in found if item is not None)
 
-    def _object(self, record: ObjectRecord, rows: np.ndarray) -> MapObject | None:
-        """One object from its solid Gaussians; None where they are too few to have a shape."""
+    @cached_property
+    def parts(self) -> tuple[MapObject, ...]:
+        """Every part of every object, by part id; objects that are not cut have none. Computed at first use."""
+        found = []
+        for part_id, rows in self._solid_rows(self.part_ids, self.part_records):
+            record = self.part_records[part_id]
+            whole = self.records.get(record.object_id)
+            background = whole is not None and whole.background
+            found.append(self._object(part_id, rows, record, ("", 0.0), background, record.object_id))
+        return tuple(item for item in found if item is not None)
+
+    def _solid_rows(self, ids: Tensor, records: dict) -> list[tuple[int, np.ndarray]]:
+        """The solid Gaussians of each recorded id, ids rising."""
+        solid = torch.where(self._opacities >= SOLID_OPACITY, ids, -1).cpu().numpy()
+        order = np.argsort(solid, kind="stable")
+        known = np.array(sorted(records), dtype=solid.dtype)
+        begins = np.searchsorted(solid[order], known)
+        ends = np.searchsorted(solid[order], known, side="right")
+        return [(int(each), order[begin:end]) for each, begin, end in zip(known, begins, ends, strict=True)]
+
+    def _object(
+        self,
+        object_id: int,
+        rows: np.ndarray,
+        record: ObjectRecord | PartRecord,
+        name: tuple[str, float],
+        background: bool,
+        parent_id: int = 0,
+    ) -> MapObject | None:
+        """One object or part from its solid Gaussians; None where they are too few to have a shape."""
         rows = rows[without_floaters(self.model.means[rows].cpu().numpy())]
         if len(rows) < MIN_OBJECT_GAUSSIANS:
             return None
@@ -112,19 +145,19 @@ class MapSnapshot:
         )
         colors = plain_colors(self.model.sh[index])[source]
         box = oriented_box(points.cpu().numpy(), self.up)
-        name, name_confidence = self.names.get(record.id, ("", 0.0))
         return MapObject(
-            record.id,
-            name,
-            name_confidence,
+            object_id,
+            name[0],
+            name[1],
             record.confidence,
-            record.background,
+            background,
             box,
             points.cpu().numpy(),
             colors.cpu().numpy(),
             record.num_views,
             record.first_seen_ns,
             record.last_seen_ns,
+            parent_id,
         )
 
     @cached_property

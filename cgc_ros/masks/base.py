@@ -19,14 +19,18 @@ class MaskError(ValueError):
 
 
 class MaskSource(Protocol):
-    """Cuts one image into class-agnostic object masks; ids mean nothing outside their image. Called from one thread at a time."""
+    """Cuts one image into class-agnostic object masks; ids mean nothing outside their image.
+
+    Called from one thread at a time.
+    """
 
     name: str
+    uses_depth: bool  # whether `depth` helps it: the map's own is rendered for it where the camera has none
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
         """image [H, W, 3] uint8 RGB, depth [H, W] float32 metres (0 = invalid) -> [H, W] int32 ids 1..n, 0 = no mask.
 
-        Raises MaskError.
+        Or [2, H, W], two levels of detail: masks of objects, and masks of their parts. Raises MaskError.
         """
         ...
 

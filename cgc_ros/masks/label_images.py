@@ -1,4 +1,6 @@
-"""Label images: ids made dense, small regions dropped, borders moved onto the image's edges, overlapping masks laid flat."""
+"""Label images: ids made dense, small regions dropped, borders moved onto the image's edges, overlapping masks laid
+flat.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,23 @@ def relabelled(labels: np.ndarray, min_area: int = 0) -> np.ndarray:
     return new_id[labels].astype(np.int32)
 
 
-def snap_to_edges(labels: np.ndarray, image: np.ndarray, band: int) -> np.ndarray:
-    """Labels [h, w] (ids from 0) enlarged to the size of `image` [H, W, 3] uint8, their borders moved onto its colour edges.
+def enlarged(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Labels [h, w] (ids from 0) at the size of `image` [H, W, 3], their borders moved onto its colour edges."""
+    factor = image.shape[0] / labels.shape[0]
+    return labels if factor == 1.0 else snap_to_edges(labels, image, int(np.ceil(factor)))
 
-    Pixels within `band` pixels of a border are given out anew by flooding the image from the regions' insides (watershed); a region
-    too thin to have an inside keeps its pixels.
+
+def snap_to_edges(labels: np.ndarray, image: np.ndarray, band: int) -> np.ndarray:
+    """Labels [h, w] (ids from 0) enlarged to the size of `image` [H, W, 3] uint8, their borders moved onto its colour
+    edges.
+
+    Pixels within `band` pixels of a border are given out anew by flooding the image from the regions' insides
+    (watershed); a region too thin to have an inside keeps its pixels.
     """
     height, width = image.shape[:2]
-    coarse = cv2.resize((labels + 1).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    coarse = cv2.resize((labels + 1).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST).astype(
+        np.int32
+    )
     kernel = np.ones((2 * band + 1, 2 * band + 1), np.uint8)
     as_float = coarse.astype(np.float32)
     inside = cv2.erode(as_float, kernel) == cv2.dilate(as_float, kernel)
@@ -36,10 +47,12 @@ def snap_to_edges(labels: np.ndarray, image: np.ndarray, band: int) -> np.ndarra
 def flatten_masks(
     masks: np.ndarray, scores: np.ndarray, *, min_area: int, duplicate_iou: float, max_hole: float = 0.01
 ) -> np.ndarray:
-    """Overlapping masks [M, H, W] bool to one label image [H, W] int32, 0 = none; small masks lie on large ones.
+    """Overlapping masks [M, H, W] bool as two label images [2, H, W] int32, 0 = none: of wholes, and of their parts.
 
-    Of near duplicates (IoU above `duplicate_iou`) the one with the highest score stays. Holes of up to `max_hole` of a mask's area
-    are filled: larger ones may be objects that have no mask of their own.
+    Among parts, small masks lie on large ones. Among wholes it is the other way round, except that masks which the
+    image's border cuts (floors, walls, table tops) lie under all others: what stands on them is no part of them.
+    Of near duplicates (IoU above `duplicate_iou`) the one with the highest score stays. Holes of up to `max_hole` of a
+    mask's area are filled: larger ones may be objects that have no mask of their own.
     """
     masks, scores = np.asarray(masks, dtype=bool), np.asarray(scores, dtype=np.float64)
     area = masks.sum(axis=(1, 2))
@@ -48,10 +61,24 @@ def flatten_masks(
     for index in np.argsort(-scores, kind="stable"):
         if area[index] >= min_area and not any(iou[index, other] > duplicate_iou for other in kept):
             kept.append(int(index))
-    labels = np.zeros(masks.shape[1:], np.int32)
-    for number, index in enumerate(sorted(kept, key=lambda index: -area[index]), start=1):
-        labels[_without_small_holes(masks[index], max_hole * area[index])] = number
-    return relabelled(labels, min_area)
+    filled = {index: _without_small_holes(masks[index], max_hole * area[index]) for index in kept}
+    is_cut = {index: _touches_border(masks[index]) for index in kept}
+    parts = sorted(kept, key=lambda index: -area[index])
+    wholes = [index for index in parts if is_cut[index]] + [index for index in parts[::-1] if not is_cut[index]]
+    levels = (_painted(masks.shape[1:], [filled[index] for index in order]) for order in (wholes, parts))
+    return np.stack([relabelled(level, min_area) for level in levels])
+
+
+def _painted(shape: tuple[int, int], masks: list[np.ndarray]) -> np.ndarray:
+    """Label image of masks, the last on top."""
+    labels = np.zeros(shape, np.int32)
+    for number, mask in enumerate(masks, start=1):
+        labels[mask] = number
+    return labels
+
+
+def _touches_border(mask: np.ndarray) -> bool:
+    return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())
 
 
 def _pairwise_iou(masks: np.ndarray) -> np.ndarray:
@@ -73,7 +100,9 @@ def _without_small_holes(mask: np.ndarray, max_area: float) -> np.ndarray:
 
 
 def _without_lines(flooded: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """OpenCV leaves lines of -1 between basins: they go to a neighbouring basin, the image's outermost pixels to the nearest inner one."""
+    """OpenCV leaves lines of -1 between basins: they go to a neighbouring basin, the image's outermost pixels to the
+    nearest inner one.
+    """
     flooded = flooded.copy()
     flooded[[0, -1]], flooded[:, [0, -1]] = flooded[[1, -2]], flooded[:, [1, -2]]
     flooded[[0, -1]] = flooded[[1, -2]]

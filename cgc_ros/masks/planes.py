@@ -1,7 +1,7 @@
 """Planes of regions from sums over their pixels.
 
-On a plane n.X = 1 (X in the camera's frame) inverse depth is linear in the pixel's ray: 1/z = n_u u + n_v v + n_w. Sums of products
-of (1, u, v, 1/z) therefore give the least-squares plane of a region and of any union of regions.
+On a plane n.X = 1 (X in the camera's frame) inverse depth is linear in the pixel's ray: 1/z = n_u u + n_v v + n_w.
+Sums of products of (1, u, v, 1/z) therefore give the least-squares plane of a region and of any union of regions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ class Planes:
     normal: np.ndarray  # [n, 3] with 1/z = normal . (u, v, 1)
     mean: np.ndarray  # [n] mean inverse depth
     center: np.ndarray  # [n, 2] mean u, v
-    residual: np.ndarray  # [n] root mean square of what the plane leaves of inverse depth, relative to the mean
+    squares: np.ndarray  # [n] sum of squares of what the plane leaves of inverse depth
+
+    count: np.ndarray  # [n] valid pixels
+
+    @property
+    def residual(self) -> np.ndarray:
+        """Root mean square of what the plane leaves of inverse depth, relative to the mean, [n]."""
+        return np.sqrt(self.squares / np.maximum(self.count, 1.0)) / np.maximum(self.mean, 1e-6)
 
 
 def plane_moments(inverse_depth: np.ndarray, u: np.ndarray, v: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -44,40 +51,49 @@ def fit_planes(moments: np.ndarray) -> Planes:
     slope_v = (cov_vd * var_u - cov_ud * cov_uv) / determinant
     variance = np.maximum(dd - d * d - slope_u * cov_ud - slope_v * cov_vd, 0.0)
     normal = np.stack([slope_u, slope_v, d - slope_u * u - slope_v * v], axis=1)
-    return Planes(normal, d, np.stack([u, v], axis=1), np.sqrt(variance) / np.maximum(d, 1e-6))
+    return Planes(normal, d, np.stack([u, v], axis=1), variance * n, moments[:, 0])
 
 
 def residual_under(moments: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """How badly planes [n, 3] explain the regions of moments [n, 10]: root mean square of inverse depth, relative, [n]."""
+    """How badly planes [n, 3] explain the regions of moments [n, 10]: root mean square of inverse depth, relative,
+    [n].
+    """
     a, b, c = normal.T
     one, u, v, uu, uv, vv, d, ud, vd, dd = moments.T
-    squares = dd + a * a * uu + b * b * vv + c * c * one + 2 * (a * b * uv + a * c * u + b * c * v - a * ud - b * vd - c * d)
+    squares = (
+        dd + a * a * uu + b * b * vv + c * c * one + 2 * (a * b * uv + a * c * u + b * c * v - a * ud - b * vd - c * d)
+    )
     n = np.maximum(one, 1.0)
     return np.sqrt(np.maximum(squares / n, 0.0)) / np.maximum(d / n, 1e-6)
 
 
-def steps_and_creases(
-    moments: np.ndarray, area: np.ndarray, pairs: np.ndarray, middle: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How the planes of two neighbouring regions meet at the middle [e, 2] (u, v) of their border.
+def creases(moments: np.ndarray, area: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """How the planes of two neighbouring regions meet, [e], a sine-like figure between -2 and 2.
 
-    Returns the relative jump of inverse depth [e], and the crease [e]: positive where the two surfaces form a valley (concave),
-    negative on a ridge (convex), 0 where they continue each other. Both 0 where either has too little depth.
+    Positive where the two surfaces form a valley (concave), negative on a ridge (convex), 0 where they continue each
+    other, and where either has too little depth.
     """
     planes = fit_planes(moments)
     first, second = pairs.T
-    rays = np.concatenate([middle, np.ones((len(middle), 1))], axis=1)
-    inverse_first = (planes.normal[first] * rays).sum(axis=1)
-    inverse_second = (planes.normal[second] * rays).sum(axis=1)
-    scale = np.maximum(np.maximum(planes.mean[first], planes.mean[second]), 1e-6)
-    step = np.abs(inverse_first - inverse_second) / scale
-    centers = np.concatenate([planes.center, np.ones((len(moments), 1))], axis=1) / np.maximum(planes.mean, 1e-6)[:, None]
+    centers = np.concatenate([planes.center, np.ones((len(moments), 1))], axis=1)
+    centers /= np.maximum(planes.mean, 1e-6)[:, None]
     across = _unit(centers[second] - centers[first])
     normals = _unit(planes.normal)  # pointing away from the camera
     crease = ((normals[second] - normals[first]) * across).sum(axis=1)
     known = moments[:, 0] >= np.maximum(0.5 * area, 8)
-    known = known[first] & known[second]
-    return np.where(known, step, 0.0), np.where(known, crease, 0.0)
+    return np.where(known[first] & known[second], crease, 0.0)
+
+
+def departure(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How far two regions' surfaces are from one common plane, [e], for moments [e, 10] of either.
+
+    Root mean square of inverse depth per pixel of the smaller region, relative; 0 where either has no depth.
+    """
+    squares = [fit_planes(m).squares for m in (first + second, first, second)]
+    smaller = np.minimum(first[:, 0], second[:, 0])
+    mean = (first[:, 6] + second[:, 6]) / np.maximum(first[:, 0] + second[:, 0], 1.0)
+    excess = np.maximum(squares[0] - squares[1] - squares[2], 0.0) / np.maximum(smaller, 1.0)
+    return np.where(smaller > 0, np.sqrt(excess) / np.maximum(mean, 1e-6), 0.0)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

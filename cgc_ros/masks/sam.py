@@ -1,7 +1,8 @@
 """segment-anything's automatic mask generator as a mask source (Kirillov et al., "Segment Anything", ICCV 2023).
 
-Needs the packages segment-anything and torchvision and a checkpoint on disk; nothing is ever downloaded, and checkpoints are
-read as plain tensors, which cannot run code. Made for a GPU: a ViT-B encoder takes seconds to tens of seconds an image on a CPU.
+Needs the packages segment-anything and torchvision and a checkpoint on disk; nothing is ever downloaded, and
+checkpoints are read as plain tensors, which cannot run code. Made for a GPU: a ViT-B encoder takes seconds to tens of
+seconds an image on a CPU.
 """
 
 from __future__ import annotations
@@ -42,9 +43,12 @@ class SamOptions:
 
 
 class SamMaskSource:
-    """A MaskSource (see cgc_ros.masks.base). `model`: a segment-anything model to use instead of the options' checkpoint."""
+    """A MaskSource (see cgc_ros.masks.base). `model`: a segment-anything model to use instead of the options'
+    checkpoint.
+    """
 
     name = "sam"
+    uses_depth = False
 
     def __init__(self, options: SamOptions = SamOptions(), model: torch.nn.Module | None = None):
         generator_class = _import_generator()
@@ -53,12 +57,16 @@ class SamMaskSource:
         if model is None:
             model = _load_model(options)
         self._generator = generator_class(
-            model.to(self.device).eval(), points_per_side=options.points_per_side, points_per_batch=options.points_per_batch,
-            pred_iou_thresh=options.pred_iou_thresh, stability_score_thresh=options.stability_score_thresh,
-            box_nms_thresh=options.box_nms_thresh)
+            model.to(self.device).eval(),
+            points_per_side=options.points_per_side,
+            points_per_batch=options.points_per_batch,
+            pred_iou_thresh=options.pred_iou_thresh,
+            stability_score_thresh=options.stability_score_thresh,
+            box_nms_thresh=options.box_nms_thresh,
+        )
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
-        """image [H, W, 3] uint8 RGB -> [H, W] int32 ids 1..n, 0 = no mask. Depth is not used."""
+        """image [H, W, 3] uint8 RGB -> [2, H, W] int32 ids 1..n, 0 = no mask: wholes and parts. Depth is not used."""
         check_input(image, depth)
         found = self._generate(np.ascontiguousarray(image))
         masks = np.array([record["segmentation"] for record in found], dtype=bool).reshape(-1, *image.shape[:2])
@@ -76,12 +84,16 @@ class SamMaskSource:
                 batch = self._generator.points_per_batch // 2
                 if batch < _FEWEST_POINTS:
                     raise MaskError(
-                        "out_of_memory", f"segment-anything ran out of GPU memory with {_FEWEST_POINTS} prompts at once: use vit_b, smaller "
-                        "images, or mask_source graph") from error
+                        "out_of_memory",
+                        f"segment-anything ran out of GPU memory with {_FEWEST_POINTS} prompts at once: use vit_b, "
+                        "smaller images, or mask_source graph",
+                    ) from error
                 log.warning("segment-anything ran out of GPU memory: goes on with %d prompts at once", batch)
                 self._generator.points_per_batch = batch
             except RuntimeError as error:
-                raise MaskError("failed", f"segment-anything failed on a {image.shape[1]}x{image.shape[0]} image: {error}") from error
+                raise MaskError(
+                    "failed", f"segment-anything failed on a {image.shape[1]}x{image.shape[0]} image: {error}"
+                ) from error
 
     def _precision(self):
         use_half = self.options.half_precision and self.device.type == "cuda"
@@ -93,7 +105,10 @@ def _import_generator():
     try:
         import torchvision
     except ImportError as error:
-        raise MaskError("missing_package", f"mask source sam needs torchvision ({error}): pip install torchvision (in torch's version)") from error
+        raise MaskError(
+            "missing_package",
+            f"mask source sam needs torchvision ({error}): pip install torchvision (in torch's version)",
+        ) from error
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise MaskError("missing_operators", _operators_message(error)) from error
     if not torchvision.extension._has_ops():
@@ -101,14 +116,17 @@ def _import_generator():
     try:
         from segment_anything import SamAutomaticMaskGenerator
     except ImportError as error:
-        raise MaskError("missing_package", f"mask source sam needs segment-anything ({error}): pip install segment-anything") from error
+        raise MaskError(
+            "missing_package", f"mask source sam needs segment-anything ({error}): pip install segment-anything"
+        ) from error
     return SamAutomaticMaskGenerator
 
 
 def _operators_message(cause) -> str:
     return (
-        f"torchvision's compiled operators do not work here ({cause}): install the torchvision build made for torch {torch.__version__} "
-        "(https://pytorch.org/get-started), or use mask_source graph")
+        f"torchvision's compiled operators do not work here ({cause}): install the torchvision build made for torch "
+        f"{torch.__version__} (https://pytorch.org/get-started), or use mask_source graph"
+    )
 
 
 def _device(wanted: str) -> torch.device:
@@ -119,7 +137,10 @@ def _device(wanted: str) -> torch.device:
     except RuntimeError as error:
         raise MaskError("bad_options", f"device {wanted!r} is not known: use auto, cuda, cuda:1 or cpu") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise MaskError("bad_options", f"device {wanted!r} was asked for, and torch {torch.__version__} sees no CUDA device: use auto or cpu")
+        raise MaskError(
+            "bad_options",
+            f"device {wanted!r} was asked for, and torch {torch.__version__} sees no CUDA device: use auto or cpu",
+        )
     return device
 
 
@@ -128,21 +149,28 @@ def _load_model(options: SamOptions) -> torch.nn.Module:
 
     path = Path(options.checkpoint).expanduser()
     if not str(options.checkpoint) or not path.is_file():
-        raise MaskError("missing_checkpoint", f"sam checkpoint {str(options.checkpoint)!r} is no file: download one from {CHECKPOINTS_PAGE}")
+        raise MaskError(
+            "missing_checkpoint",
+            f"sam checkpoint {str(options.checkpoint)!r} is no file: download one from {CHECKPOINTS_PAGE}",
+        )
     weights = _read_weights(path)
     width = weights["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in weights else None
     model_type = options.model_type if options.model_type != "auto" else _MODEL_TYPES.get(width, "unknown")
     if width is None or model_type not in sam_model_registry:
         raise MaskError(
-            "bad_checkpoint", f"{path} with model_type {options.model_type!r} is no segment-anything model (vit_b, vit_l and vit_h are known): "
-            f"download one from {CHECKPOINTS_PAGE}")
+            "bad_checkpoint",
+            f"{path} with model_type {options.model_type!r} is no segment-anything model (vit_b, vit_l and vit_h "
+            f"are known): download one from {CHECKPOINTS_PAGE}",
+        )
     model = sam_model_registry[model_type](checkpoint=None)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise MaskError(
-            "bad_checkpoint", f"{path} does not fit model_type {model_type}: by its size it is {_MODEL_TYPES.get(width, 'another model')}; "
-            "use model_type auto") from error
+            "bad_checkpoint",
+            f"{path} does not fit model_type {model_type}: by its size it is "
+            f"{_MODEL_TYPES.get(width, 'another model')}; use model_type auto",
+        ) from error
     return model
 
 
@@ -156,8 +184,13 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own; all mean the same to the user
         raise MaskError(
-            "bad_checkpoint", f"{path} cannot be read as weights ({type(error).__name__}): the download is damaged, or it is another kind of "
-            f"file; download it again from {CHECKPOINTS_PAGE}") from error
+            "bad_checkpoint",
+            f"{path} cannot be read as weights ({type(error).__name__}): the download is damaged, or it is another "
+            f"kind of file; download it again from {CHECKPOINTS_PAGE}",
+        ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise MaskError("bad_checkpoint", f"{path} does not hold the weights of one model: download it again from {CHECKPOINTS_PAGE}")
+        raise MaskError(
+            "bad_checkpoint",
+            f"{path} does not hold the weights of one model: download it again from {CHECKPOINTS_PAGE}",
+        )
     return weights

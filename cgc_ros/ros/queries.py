@@ -5,6 +5,7 @@ directly.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,14 +67,22 @@ class Answerer:
             objects, response.relevance = self._by_text(request.text, objects)
         if request.max_objects:
             objects, response.relevance = objects[: request.max_objects], response.relevance[: request.max_objects]
+        in_parts = request.level == QueryObjects.Request.LEVEL_PARTS
+        if in_parts:
+            relevance = {each.id: value for each, value in zip(objects, response.relevance, strict=False)}
+            objects = _finer(objects, made.snapshot.parts)
+            response.relevance = [relevance[each.parent_id or each.id] for each in objects if relevance]
+        elif request.level != QueryObjects.Request.LEVEL_OBJECTS:
+            raise RequestError(f"level {request.level} is unknown: 0 objects, 1 parts")
         max_points = self._points_per_object(request, len(objects))
         response.success, response.header = True, frame.header
-        if max_points == 0 and frame.frame_from_map is None:
+        if max_points == 0 and frame.frame_from_map is None and not in_parts:
             messages = made.plain_messages(self.parameters.map_frame)
             response.objects = [messages[each.id] for each in objects]
         else:
             response.objects = object_messages(objects, frame, max_points)
-        response.message = f"{len(objects)} of {len(made.objects)} objects"
+        found = f"{len(objects)} of {len(made.objects)} objects"
+        response.message = f"{len(objects)} parts and uncut objects" if in_parts else found
         return response
 
     def render_view(self, request: RenderView.Request, response: RenderView.Response) -> RenderView.Response:
@@ -182,6 +191,14 @@ class Answerer:
                 f"focal lengths {camera.fx:g}, {camera.fy:g} do not belong to a {camera.width}x{camera.height} view"
             )
         return camera
+
+
+def _finer(objects: list[MapObject], parts: tuple[MapObject, ...]) -> list[MapObject]:
+    """The parts of each object, in the objects' order; an object that has none stays as it is."""
+    parts_of = defaultdict(list)
+    for each in parts:
+        parts_of[each.parent_id].append(each)
+    return [part for each in objects for part in parts_of.get(each.id, [each])]
 
 
 def _region(request: QueryObjects.Request) -> Callable[[np.ndarray], bool]:

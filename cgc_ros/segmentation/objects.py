@@ -35,6 +35,7 @@ class MapObject:
     num_views: int  # keyframes whose masks support it
     first_seen_ns: int
     last_seen_ns: int
+    parent_id: int = 0  # of a part: the object that it belongs to; 0: a whole object
 
 
 def without_floaters(points: np.ndarray) -> np.ndarray:

@@ -77,6 +77,7 @@ def object_messages(objects: Sequence[MapObject], frame: ObjectsIn, max_points: 
     return [
         Object(
             id=each.id,
+            parent_id=each.parent_id,
             label=each.label,
             label_confidence=float(each.label_confidence),
             confidence=float(each.confidence),

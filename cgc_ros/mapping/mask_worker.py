@@ -1,0 +1,177 @@
+"""The thread that makes masks of keyframes: on keyframes only, with the map's own depth, never in mapping's way."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from cgc_ros.frame import Frame
+from cgc_ros.mapping.snapshot import MapSnapshot
+from cgc_ros.rendering import Camera
+
+log = logging.getLogger(__name__)
+
+IDLE_WAIT = 0.05  # seconds
+PATIENCE = 5.0  # times as long as its slowest image of late, and at least
+MIN_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
+DEPTH_SIDE = 320  # pixels: longer side of the render that a source gets its depth from
+LOOK_AGAIN = 2.0  # times the training steps at the last look, and
+LOOK_AGAIN_STEPS = 100  # more: then a keyframe whose masks rest on rendered depth gets new ones
+LOOK_AGAIN_REST = 1.0  # times what the last image took: pause before another look, so that training is not starved
+
+
+class MaskSource(Protocol):
+    """What the session needs of a mask source (cgc_ros.masks has them)."""
+
+    name: str
+    uses_depth: bool  # whether `depth` is worth rendering for it
+
+    def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray: ...
+
+
+class Reporter(Protocol):
+    """Where the worker's counters and faults go."""
+
+    def count(self, reason: str) -> None: ...
+    def fault(self, name: str, message: str) -> None: ...
+    def clear_fault(self, name: str) -> None: ...
+
+
+@dataclass
+class _Look:
+    frame: Frame
+    steps: int  # training steps that the map had when its masks were last made
+
+
+class MaskWorker:
+    """Makes masks one keyframe at a time; `finished` holds (keyframe id, its stamp in ns, masks) for the mapper's
+    thread to take; where that id is of another stamp by now, the map was replaced meanwhile.
+
+    A source that uses depth is handed the frame's own; where the frame has none, what the newest snapshot renders in
+    its view, and keyframes are looked at again, at ever longer intervals, while training improves the map and nothing
+    else waits. `newest` gives the newest snapshot (or None) and the training steps so far.
+    """
+
+    def __init__(
+        self,
+        source: MaskSource,
+        newest: Callable[[], tuple[MapSnapshot | None, int]],
+        reporter: Reporter,
+        *,
+        queue_size: int,
+        timeout: float,
+    ):
+        """`queue_size` keyframes may wait for their masks; after `timeout` seconds on one image a source counts as
+        hung, sooner where its earlier images went faster.
+        """
+        self.source, self.newest, self.reporter = source, newest, reporter
+        self.queue_size, self.timeout = queue_size, timeout
+        self.finished: queue.SimpleQueue[tuple[int, int, np.ndarray]] = queue.SimpleQueue()
+        self._waiting: deque[tuple[int, Frame]] = deque()
+        self._looks: dict[int, _Look] = {}  # keyframes whose masks rest on rendered depth
+        self._lock = threading.Lock()  # guards the two above
+        self._wake = threading.Event()
+        self._started: float | None = None  # of the image in work
+        self._times: deque[float] = deque(maxlen=10)  # seconds that the source took of late
+        self._rested = 0.0  # monotonic time from which keyframes may be looked at again
+
+    def request(self, keyframe_id: int, frame: Frame) -> None:
+        """Ask for a keyframe's masks; where too many wait, the oldest gives way and is counted as `masks_late`."""
+        with self._lock:
+            late = len(self._waiting) >= self.queue_size
+            if late:
+                self._waiting.popleft()
+            self._waiting.append((keyframe_id, frame))
+        if late:
+            self.reporter.count("masks_late")
+        self._wake.set()
+
+    def forget(self, keyframe_id: int | None = None) -> None:
+        """Make no more masks of a keyframe that has left; of none, where no id is given."""
+        with self._lock:
+            if keyframe_id is None:
+                self._waiting.clear()
+                self._looks.clear()
+            else:
+                self._looks.pop(keyframe_id, None)
+
+    def wake(self) -> None:
+        """Let a waiting `run` look whether it is to stop."""
+        self._wake.set()
+
+    def run(self, stopping: threading.Event) -> None:
+        """Make masks until `stopping` is set."""
+        while not stopping.is_set():
+            job = self._next()
+            if job is None:
+                self._wake.wait(IDLE_WAIT)
+                self._wake.clear()
+                continue
+            self._started = time.monotonic()
+            try:
+                self._make(*job)
+                self.reporter.clear_fault("mask_source_failed")
+            except Exception as error:  # models of others raise anything
+                self.refused(job[0], error)
+            self._rested = time.monotonic() + LOOK_AGAIN_REST * (time.monotonic() - self._started)
+            self._started = None
+
+    def refused(self, keyframe_id: int, error: Exception) -> None:
+        """The source failed on a keyframe, or made masks that cannot be used; mapping goes on without them."""
+        log.error("mask source %s failed on keyframe %d", self.source.name, keyframe_id, exc_info=error)
+        self.reporter.count("masks_failed")
+        self.reporter.fault("mask_source_failed", f"{self.source.name}: {error}; mapping goes on without its masks")
+
+    def watch(self) -> None:
+        """Name a source that does not come back."""
+        started, limit = self._started, self.timeout
+        if self._times:
+            limit = min(limit, max(MIN_PATIENCE, PATIENCE * max(self._times)))
+        if started is not None and time.monotonic() - started > limit:
+            message = f"{self.source.name} has worked on one image for {time.monotonic() - started:.0f} s"
+            self.reporter.fault("mask_source_hung", f"{message}; mapping goes on without new masks")
+        else:
+            self.reporter.clear_fault("mask_source_hung")
+
+    def _next(self) -> tuple[int, Frame] | None:
+        """A keyframe that waits for its first masks, the oldest first; else one that is worth another look."""
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            if not self._looks or time.monotonic() < self._rested:
+                return None
+            keyframe_id = min(self._looks, key=lambda key: self._looks[key].steps)
+            look = self._looks[keyframe_id]
+            due = LOOK_AGAIN * look.steps + LOOK_AGAIN_STEPS
+            return (keyframe_id, look.frame) if self.newest()[1] >= due else None
+
+    def _make(self, keyframe_id: int, frame: Frame) -> None:
+        depth = frame.depth
+        if depth is None and getattr(self.source, "uses_depth", False):
+            snapshot, steps = self.newest()
+            depth = None if snapshot is None else _rendered_depth(snapshot, frame)
+            with self._lock:
+                self._looks[keyframe_id] = _Look(frame, steps)
+        masks = self.source.segment(frame.image, depth=depth)
+        self._times.append(time.monotonic() - self._started)
+        self.finished.put((keyframe_id, frame.stamp_ns, masks))
+
+
+def _rendered_depth(snapshot: MapSnapshot, frame: Frame) -> np.ndarray | None:
+    """The map's depth in a frame's view, [H, W] float32 metres, 0 where it does not know; None of an empty map."""
+    if snapshot.num_gaussians == 0:
+        return None
+    camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+    scale = min(1.0, DEPTH_SIDE / max(camera.width, camera.height))
+    camera = camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+    depth = np.nan_to_num(snapshot.render(camera).depth, nan=0.0)
+    return cv2.resize(depth, (frame.intrinsics.width, frame.intrinsics.height), interpolation=cv2.INTER_NEAREST)

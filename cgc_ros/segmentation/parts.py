@@ -1,0 +1,168 @@
+"""Parts of objects: the finer level of masks, associated object by object.
+
+Where a mask source cuts images at two levels of detail, the coarser one makes the objects. Of the finer one, only what
+lies inside an object is looked at, and only together with what other views have there: small problems instead of one
+large one, and every part belongs to one object by construction.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
+from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.votes import MaskVotes
+
+MIN_SHARE = 0.05  # of what a view sees of an object: smaller masks are not looked at
+PART_SAMPLE = 2000  # Gaussians of an object that association looks at; all of them are labelled
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What is known of a part beside its Gaussians."""
+
+    id: int  # lasting, among parts: a part's id says nothing of the object with the same number
+    object_id: int  # the object that it is a part of
+    confidence: float  # 0..1, mean share of its Gaussians' votes that agree
+    num_views: int
+    first_seen_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True)
+class PartState:
+    """One consistent state; replaced as a whole by each update."""
+
+    uids: np.ndarray  # [N] int64 sorted
+    ids: np.ndarray  # [N] int32 part id, -1 = none
+    records: dict[int, PartRecord]
+
+    def ids_of(self, uids: np.ndarray) -> np.ndarray:
+        """Part of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
+        if len(self.uids) == 0:
+            return np.full(len(uids), -1, dtype=np.int32)
+        at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
+        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
+
+
+def no_parts() -> PartState:
+    return PartState(np.zeros(0, np.int64), np.zeros(0, np.int32), {})
+
+
+@dataclass
+class PartLayer:
+    """Collects the finer masks' votes and cuts objects into parts."""
+
+    association: AssociationConfig = field(default_factory=AssociationConfig)
+    min_views: int = 2
+    min_gaussians: int = 20
+    votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
+    registry: IdRegistry = field(default_factory=IdRegistry)
+    state: PartState = field(default_factory=no_parts)
+
+    def update(self, uids: np.ndarray, object_ids: np.ndarray) -> PartState:
+        """Cut every object anew; `object_ids` [N] is the object of the living Gaussians `uids` ([N], sorted), -1 none.
+
+        An object that is not cut has no parts.
+        """
+        if len(uids) == 0 or not self.votes:
+            return self.state
+        parts = np.full(len(uids), -1, dtype=np.int64)
+        found: list[PartRecord] = []  # ids to be given below
+        entries = _Entries.of(list(self.votes.values()), uids, object_ids)
+        for object_id in np.unique(object_ids[object_ids >= 0]).tolist():
+            rows = np.flatnonzero(object_ids == object_id)
+            cut, records = self._cut(object_id, uids[rows], entries.votes_on(object_id))
+            if len(records) > 1:
+                parts[rows] = np.where(cut >= 0, cut + len(found), -1)
+                found += records
+        lasting = self.registry.assign(parts, uids)
+        ids = np.where(parts >= 0, lasting[parts] if len(lasting) else -1, -1).astype(np.int32)
+        records = [replace(record, id=int(part_id)) for record, part_id in zip(found, lasting, strict=True)]
+        self.state = PartState(uids.copy(), ids, {record.id: record for record in records})
+        return self.state
+
+    def restore(self, state: PartState, next_id: int) -> None:
+        """Go on from a saved state: its parts keep their ids."""
+        self.state = state
+        members = {part_id: state.uids[state.ids == part_id] for part_id in state.records}
+        self.registry = IdRegistry(next_id=next_id, members=members)
+
+    def _cut(self, object_id: int, uids: np.ndarray, votes: list[MaskVotes]) -> tuple[np.ndarray, list[PartRecord]]:
+        """Parts of one object: of each of its Gaussians ([n], -1 none), and what is known of each."""
+        if not votes:
+            return np.full(len(uids), -1, dtype=np.int64), []
+        table = MaskTable.of(votes)
+        sample = uids if len(uids) <= PART_SAMPLE else uids[:: -(-len(uids) // PART_SAMPLE)]
+        clusters = associate(table, sample, self.association)
+        labelling = label_gaussians(table, clusters, uids)
+        records, cut = [], np.full(len(uids), -1, dtype=np.int64)
+        for cluster in range(int(clusters.max(initial=-1)) + 1):
+            frames = np.unique(table.frame_of[clusters == cluster])
+            members = labelling.clusters == cluster
+            if len(frames) < min(self.min_views, len(votes)) or members.sum() < self.min_gaussians:
+                continue
+            cut[members] = len(records)
+            stamps = [votes[frame].stamp_ns for frame in frames]
+            confidence = float(labelling.confidence[members].mean())
+            records.append(PartRecord(0, object_id, confidence, len(frames), min(stamps), max(stamps)))
+        return cut, records
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """All votes of all keyframes, one entry per keyframe and Gaussian, sorted by the Gaussian's object, then
+    keyframe.
+    """
+
+    votes: list[MaskVotes]
+    objects: np.ndarray  # [E]
+    frames: np.ndarray  # [E] index into votes
+    uids: np.ndarray  # [E] rising within a frame
+    masks: np.ndarray  # [E]
+    weights: np.ndarray  # [E]
+
+    @staticmethod
+    def of(votes: list[MaskVotes], uids: np.ndarray, object_ids: np.ndarray) -> _Entries:
+        owners = []
+        for each in votes:
+            at = np.searchsorted(uids, each.uids).clip(max=len(uids) - 1)
+            owners.append(np.where(uids[at] == each.uids, object_ids[at], -1))
+        frames = np.repeat(np.arange(len(votes)), [len(each.uids) for each in votes])
+        objects = np.concatenate(owners)
+        order = np.argsort(objects, kind="stable")
+        joined = (np.concatenate([getattr(each, name) for each in votes]) for name in ("uids", "masks", "weights"))
+        return _Entries(votes, objects[order], frames[order], *(values[order] for values in joined))
+
+    def votes_on(self, object_id: int) -> list[MaskVotes]:
+        """Each keyframe's votes on one object's Gaussians, its masks renumbered; keyframes that do not see it are left
+        out.
+        """
+        begin, end = np.searchsorted(self.objects, [object_id, object_id + 1])
+        frames = self.frames[begin:end]
+        found = []
+        for frame in np.unique(frames).tolist():
+            low, high = begin + np.searchsorted(frames, [frame, frame + 1])
+            masks, numbers = np.unique(self.masks[low:high], return_inverse=True)
+            weights = np.bincount(numbers, weights=self.weights[low:high])
+            kept = (masks > 0) & (weights >= MIN_SHARE * weights.sum())
+            numbers = (np.cumsum(kept) * kept)[numbers]  # 1.., 0 = no mask
+            count = int(kept.sum())
+            whole = self.votes[frame]
+            if count > 0:
+                found.append(
+                    MaskVotes(
+                        whole.keyframe_id,
+                        whole.stamp_ns,
+                        self.uids[low:high],
+                        numbers.astype(np.int32),
+                        self.weights[low:high],
+                        count,
+                        np.zeros(count + 1, bool),
+                        np.zeros(count + 1, np.float32),
+                    )
+                )
+        return found

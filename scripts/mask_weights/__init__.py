@@ -1,0 +1,1 @@
+"""How good the masks of single images are, and fitting the weights of the `graph` source (docs/masks.md)."""

@@ -1,0 +1,163 @@
+"""Masks of keyframes: which depth a source is handed, when it looks again, and when it does not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+from cgc_ros.mapping.mask_worker import LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
+
+FRAME = SyntheticSequence(num_frames=8, width=80, height=60)[0]
+BLIND = replace(FRAME, depth=None, masks=None)
+
+
+class Source:
+    name, uses_depth = "watchful", True
+
+    def __init__(self):
+        self.depths = []
+
+    def segment(self, image, *, depth=None):
+        self.depths.append(depth)
+        return np.ones(image.shape[:2], np.int32)
+
+
+class Reporter:
+    def __init__(self):
+        self.counts, self.faults = Counter(), {}
+
+    def count(self, reason):
+        self.counts[reason] += 1
+
+    def fault(self, name, message):
+        self.faults[name] = message
+
+    def clear_fault(self, name):
+        self.faults.pop(name, None)
+
+
+class Rig:
+    """A worker whose thread runs, on a map that the test says."""
+
+    def __init__(self, snapshot=None, source=None):
+        self.snapshot, self.steps = snapshot, 0
+        self.source, self.reporter = source or Source(), Reporter()
+        self.worker = MaskWorker(
+            self.source, lambda: (self.snapshot, self.steps), self.reporter, queue_size=2, timeout=1.0
+        )
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.worker.run, args=(self.stopping,), daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.worker.wake()
+        self.thread.join(5.0)
+
+    def masks(self):
+        return self.worker.finished.get(timeout=5.0)
+
+
+@pytest.fixture(scope="module")
+def snapshot():
+    mapper = Mapper(MapperConfig(backend="cpu", sh_degree=0))
+    mapper.add_frame(FRAME)
+    for _ in range(15):
+        mapper.step()
+    return mapper.snapshot()
+
+
+def test_the_cameras_own_depth_goes_first_and_is_final(snapshot):
+    with Rig(snapshot) as rig:
+        rig.worker.request(3, replace(FRAME, masks=None))
+        assert rig.masks()[0] == 3
+        rig.steps = 10_000
+        time.sleep(0.2)
+        assert rig.worker.finished.empty()
+    np.testing.assert_array_equal(rig.source.depths, [FRAME.depth])
+
+
+def test_without_it_the_map_s_depth_is_rendered(snapshot):
+    with Rig(snapshot) as rig:
+        rig.worker.request(3, BLIND)
+        rig.masks()
+    (depth,) = rig.source.depths
+    assert depth.shape == FRAME.depth.shape and depth.dtype == np.float32
+    known = (depth > 0) & (FRAME.depth > 0)
+    assert known.mean() > 0.5
+    assert np.median(np.abs(depth - FRAME.depth)[known] / FRAME.depth[known]) < 0.02
+
+
+def test_a_keyframe_is_looked_at_again_as_the_map_gets_better_at_ever_longer_intervals(snapshot):
+    with Rig() as rig:
+        rig.worker.request(3, BLIND)
+        rig.masks()
+        assert rig.source.depths == [None]
+        rig.snapshot = snapshot
+        for _ in range(2):
+            due = int(LOOK_AGAIN * rig.steps + LOOK_AGAIN_STEPS)
+            rig.steps = due - 1
+            time.sleep(0.15)
+            assert rig.worker.finished.empty()
+            rig.steps = due
+            assert rig.masks()[0] == 3
+        assert len(rig.source.depths) == 3 and rig.source.depths[1] is not None
+        rig.worker.forget(3)
+        rig.steps = 100_000
+        time.sleep(0.15)
+        assert rig.worker.finished.empty()
+
+
+def test_a_source_that_does_not_use_depth_is_not_asked_again(snapshot):
+    source = Source()
+    source.uses_depth = False
+    with Rig(snapshot, source) as rig:
+        rig.worker.request(3, BLIND)
+        rig.masks()
+        rig.steps = 10_000
+        time.sleep(0.15)
+        assert rig.worker.finished.empty()
+    assert source.depths == [None]
+
+
+def test_the_newest_keyframes_win_and_late_ones_are_counted():
+    rig = Rig()  # not started: nothing takes them away
+    for keyframe_id in range(5):
+        rig.worker.request(keyframe_id, BLIND)
+    assert rig.reporter.counts == {"masks_late": 3}
+    with rig:
+        assert [rig.masks()[0], rig.masks()[0]] == [3, 4]
+
+
+def test_masks_of_a_keyframe_that_has_left_or_is_another_map_s_are_not_taken():
+    session = MappingSession(Mapper(MapperConfig(backend="cpu", sh_degree=0)), Source())  # not started
+    session.mapper.add_frame(BLIND)
+    masks = np.ones(BLIND.image.shape[:2], np.int32)
+    for keyframe_id, stamp_ns in ((7, BLIND.stamp_ns), (0, BLIND.stamp_ns - 1)):
+        session._masks.finished.put((keyframe_id, stamp_ns, masks))
+    session._take_masks()
+    assert not session.mapper.segmenter.masks
+    session._masks.finished.put((0, BLIND.stamp_ns, masks))
+    session._take_masks()
+    assert list(session.mapper.segmenter.masks) == [0]
+
+
+def test_nothing_is_made_of_keyframes_that_were_forgotten():
+    rig = Rig()
+    rig.worker.request(0, BLIND)
+    rig.worker.forget()
+    with rig:
+        rig.worker.request(1, BLIND)
+        assert rig.masks()[0] == 1
+        time.sleep(0.15)
+        assert rig.worker.finished.empty()
