@@ -28,7 +28,6 @@ OVERRIDES = {
     "pose_source": "tf, pose, pose_with_covariance or odometry",
     "mask_source": "graph, sam, topic or none",
     "use_detections": "true: name objects by detections_2d",
-    "viewer": "true: serve the live web viewer",
     "autostart": "false: wait for lifecycle transitions",
     "viewer": "true: serve the live web viewer",
     "viewer_port": "its port",

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 RECORDING = ROOT / "demo" / "tabletop"
 QUALITY = 85  # JPEG
+LARGEST = 0.4  # metres: the selected object is no larger
 WITHOUT_NOTICES = (  # WebGL without a GPU is announced across the page
     "document.head.insertAdjacentHTML('beforeend', '<style>[class*=Notification] {display: none !important}</style>')"
 )
@@ -73,12 +74,11 @@ def _viewer(folder: Path, seconds: float) -> None:
         browser.evaluate(WITHOUT_NOTICES)
         browser.wait_for("document.body.innerText.includes('object ')", 60)
         time.sleep(15)  # the page fades in
-        largest = max(
-            (item for item in session.snapshot.objects if not item.background), key=lambda item: item.num_views
-        )
+        things = [item for item in session.snapshot.objects if not item.background and item.box.size.max() < LARGEST]
+        shown = max(things, key=lambda item: item.num_views)
         browser.click_on(
             "[...document.querySelectorAll('button')].find("
-            f"b => b.innerText.trim().startsWith('object {largest.id}\\n'))"
+            f"b => b.innerText.trim().startsWith('object {shown.id}\\n'))"
         )
         time.sleep(6)
         browser.screenshot(folder / "viewer.png")
@@ -98,6 +98,7 @@ def _evaluated(run: Path, seconds: int) -> Path:
 def _report(run: Path, folder: Path) -> None:
     """The report's first screens."""
     with Browser(1240, 1400) as browser:
+        browser.send("Emulation.setScrollbarsHidden", hidden=True)
         browser.open((run.resolve() / "eval" / "report.html").as_uri())
         time.sleep(1)
         browser.screenshot(folder / "report.png")

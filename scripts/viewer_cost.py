@@ -1,9 +1,10 @@
-"""What the viewer costs mapping: training steps per second without it, with nobody looking, and with an open page.
+"""What the viewer costs: its CPU time while nobody looks, and training steps per second with and without an open page.
 
-    .venv/bin/python scripts/viewer_cost.py demo/tabletop --seconds 20
+    .venv/bin/python scripts/viewer_cost.py demo/tabletop
 
-The recording is mapped once; then each condition trains for so many seconds, in an order that cancels drift. The page
-is one that takes what it is sent and draws nothing: a browser on the same machine would cost its own drawing.
+The recording is mapped once; then training goes on, and a page is open in every second of many short stretches, each of
+which is compared with its two neighbours: so drift cancels. The page takes what it is sent and draws nothing; a browser
+on the same machine would cost its own drawing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,46 +24,53 @@ from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.sequences import open_sequence
 from cgc_ros.viewer import MapViewer
 
-CONDITIONS = ("without", "nobody looks", "page open")
-ORDER = (0, 1, 2, 2, 1, 0)
-SETTLE = 3.0  # seconds after a change of condition: a new page is sent everything once
+IDLE = 5.0  # seconds over which the CPU time without a page is taken
+SETTLE = 2.0  # seconds after a page was opened or closed: a new one is sent everything once
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recording", type=Path)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of training per measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of training per stretch")
+    parser.add_argument("--pages", type=int, default=7, help="stretches with a page open")
     arguments = parser.parse_args()
-    sequence = open_sequence(arguments.recording)
     session = MappingSession(Mapper(MapperConfig()))
-    session.start()
+    with MapViewer(session, port=0) as viewer:
+        start = time.process_time()
+        time.sleep(IDLE)
+        print(f"nobody looks: {100 * (time.process_time() - start) / IDLE:.2f}% of one core")
+        session.start()
+        _map(session, arguments.recording)
+        stretches = range(2 * arguments.pages + 1)
+        rates = np.array([_rate(session, viewer if index % 2 else None, arguments.seconds) for index in stretches])
+    session.stop()
+    around = (rates[:-1:2] + rates[2::2]) / 2
+    costs = 100 * (1 - rates[1::2] / around)
+    error = costs.std(ddof=1) / np.sqrt(len(costs))
+    print(f"steps/s: {around.mean():.2f} without, {rates[1::2].mean():.2f} with a page open")
+    print(f"cost of a page: {costs.mean():.1f} +- {error:.1f}% ({', '.join(f'{cost:.1f}' for cost in costs)})")
+    return 0
+
+
+def _map(session: MappingSession, recording: Path) -> None:
+    """Hand the whole recording over as fast as the mapper takes it, and let training settle."""
+    sequence = open_sequence(recording)
     for index in range(len(sequence)):
         while session.waiting_frames > 10:
             time.sleep(0.05)
         session.submit(sequence[index])
     while session.waiting_frames:
         time.sleep(0.1)
-    time.sleep(SETTLE)
-    rates = {name: [] for name in CONDITIONS}
-    for condition in ORDER:
-        name = CONDITIONS[condition]
-        with ExitStack() as stack:
-            if condition > 0:
-                viewer = stack.enter_context(MapViewer(session, port=0))
-            if condition > 1:
-                stack.enter_context(Visitor(viewer.url))
-            time.sleep(SETTLE)
-            steps, start = session.status().steps, time.monotonic()
-            time.sleep(arguments.seconds)
-            rates[name].append((session.status().steps - steps) / (time.monotonic() - start))
-    session.stop()
-    base = np.mean(rates[CONDITIONS[0]])
-    for name, values in rates.items():
-        cost = 100 * (1 - np.mean(values) / base)
-        print(
-            f"{name:14} {np.mean(values):6.2f} steps/s  {cost:+5.1f}% slower  ({', '.join(f'{v:.2f}' for v in values)})"
-        )
-    return 0
+    time.sleep(4 * SETTLE)
+
+
+def _rate(session: MappingSession, viewer: MapViewer | None, seconds: float) -> float:
+    """Steps per second over one stretch, with a page open where there is a viewer."""
+    with nullcontext() if viewer is None else Visitor(viewer.url):
+        time.sleep(SETTLE)
+        steps, start = session.status().steps, time.monotonic()
+        time.sleep(seconds)
+        return (session.status().steps - steps) / (time.monotonic() - start)
 
 
 if __name__ == "__main__":

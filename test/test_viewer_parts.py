@@ -198,6 +198,16 @@ def test_crops_show_the_object_in_their_middle(saved, views):
     assert contact_sheet([outlined(crop, red_box.id) for crop in crops[:2]]).shape == (100, 204, 3)
 
 
+def test_a_stray_patch_does_not_make_the_object_small_in_its_crops(saved, views):
+    thing_ = next(item for item in saved.snapshot.objects if not item.background)
+    stray = np.tile(thing_.box.center + [0.5, 0.3, 0.4], (len(thing_.points) // 10, 1)).astype(np.float32)
+    with_stray = replace(thing_, points=np.concatenate([thing_.points, stray]))
+    plain = object_crops(thing_, views.keyframes, saved.snapshot)
+    crops = object_crops(with_stray, views.keyframes, saved.snapshot)
+    assert len(crops) == len(plain) > 0
+    assert min(crop.mask.mean() for crop in crops) > 0.7 * min(crop.mask.mean() for crop in plain)
+
+
 def test_no_crops_of_what_no_keyframe_shows(saved, views):
     item = saved.snapshot.objects[0]
     away = item.points + np.array([0.0, 0.0, 100.0], np.float32)

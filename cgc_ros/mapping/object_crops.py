@@ -16,6 +16,7 @@ from cgc_ros.segmentation.objects import MapObject
 
 MIN_VISIBLE = 0.02  # share of the crop that must show the object
 MIN_TURN = np.deg2rad(12)  # between the directions from which two crops look at the object
+STRAY = 3.0  # times the median distance from the middle: points farther off do not count for the window
 SAMPLE = 400  # points that stand for the cloud
 BESIDE_THE_IMAGE = (233, 236, 239)  # colour of what lies outside the keyframe's image
 
@@ -48,7 +49,7 @@ def object_crops(
 
     A view qualifies where the map, rendered from there, shows the object: it may be hidden behind others.
     """
-    points = item.points[:: max(1, len(item.points) // SAMPLE)].astype(np.float64)
+    points = _main_body(item.points[:: max(1, len(item.points) // SAMPLE)].astype(np.float64))
     candidates = sorted(
         ((share, view, window) for view in views for share, window in [_window(points, view, margin)] if share > 0),
         key=lambda candidate: -candidate[0],
@@ -65,6 +66,12 @@ def object_crops(
         if len(crops) == count:
             break
     return crops
+
+
+def _main_body(points: np.ndarray) -> np.ndarray:
+    """Points [P, 3] without those far from most: a stray patch must not make the object small in its picture."""
+    distances = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    return points[distances <= STRAY * np.median(distances)]
 
 
 def _direction(view: PosedImage, item: MapObject) -> np.ndarray:
@@ -99,7 +106,10 @@ def _crop(
     camera = Camera(
         size, size, k.fx * zoom, k.fy * zoom, (pose.cx - left) * zoom, (pose.cy - top) * zoom, pose.camera_from_world
     )
-    mask = snapshot.segment(camera) == item.id
+    # Beside the image, the map may know the object too: that is not in the picture.
+    columns, rows = (np.arange(size) / zoom + start for start in (left, top))
+    inside = ((rows >= 0) & (rows < k.height))[:, None] & ((columns >= 0) & (columns < k.width))[None, :]
+    mask = (snapshot.segment(camera) == item.id) & inside
     if mask.mean() < MIN_VISIBLE:
         return None
     picture = cv2.warpAffine(
