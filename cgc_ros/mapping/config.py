@@ -39,8 +39,8 @@ class SeedingConfig:
 class TrainingConfig:
     """Photometric training."""
 
-    image_scale: float = 0.5  # of the input's size, for most steps
-    full_scale_every: int = 4  # every n-th step runs at the input's own size (0: never)
+    image_scale: float = 0.5  # of the input's size, for a keyframe's first steps
+    coarse_steps: int = 8  # training steps on a keyframe before it is rendered at the input's own size
     ssim_weight: float = 0.2
     depth_weight: float = 0.15  # of the relative depth error, where the frame has depth
     opacity_weight: float = 0.002  # pulls towards fewer, more opaque Gaussians
@@ -55,7 +55,7 @@ class TrainingConfig:
     colors_rate: float = 2.5e-3
     exposure_rate: float = 1e-3
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
-    settle_steps: int = 800  # steps after the last new keyframe over which rates fall to `settled_rate`
+    settle_steps: int = 800  # steps after a keyframe joined over which its rates fall to `settled_rate`
     settled_rate: float = 0.1
 
 
@@ -63,7 +63,7 @@ class TrainingConfig:
 class DensityConfig:
     """Removing and refining Gaussians under a hard cap."""
 
-    max_gaussians: int = 80_000
+    max_gaussians: int = 200_000
     prune_every: int = 100  # steps
     min_opacity: float = 0.04
     min_age: int = 100  # steps before a Gaussian may be removed

@@ -43,6 +43,7 @@ class Keyframe:
     corrections: KeyframeCorrections
     masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask; or [2, H, W]: of objects, and of their parts
     depth_trust: float = 1.0  # weight of `depth` in training: less for stereo than for a depth camera
+    born_step: int = 0  # of the mapper, when it joined
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss
     _scaled: _ScaledImages | None = field(default=None, repr=False)
@@ -87,8 +88,8 @@ class KeyframeStore:
     def __iter__(self):
         return iter(self.keyframes.values())
 
-    def add(self, frame: Frame, median_depth: float) -> Keyframe:
-        """Hold `frame`; the caller evicts first where the store is full."""
+    def add(self, frame: Frame, median_depth: float, step: int = 0) -> Keyframe:
+        """Hold `frame` from training step `step` on; the caller evicts first where the store is full."""
         depth = None if frame.depth is None else frame.depth.astype(np.float16)
         keyframe = Keyframe(
             self.next_id,
@@ -101,6 +102,7 @@ class KeyframeStore:
             median_depth,
             KeyframeCorrections(self.training),
             frame.masks,
+            born_step=step,
         )
         self.keyframes[keyframe.id] = keyframe
         self.next_id += 1

@@ -129,11 +129,11 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     mapper.steps, mapper.scene_depth = int(numbers["steps"]), float(numbers["scene_depth"])
     mapper.stamp_ns, mapper.names = int(numbers["stamp_ns"]), names
     for keyframe, masks in keyframes:
+        keyframe.born_step = mapper.steps - mapper.config.training.settle_steps  # its rates have fallen
         mapper.keyframes.keyframes[keyframe.id] = keyframe
         if masks is not None:
             mapper.add_masks(keyframe.id, masks)
     mapper.keyframes.next_id = int(numbers["next_keyframe_id"])
-    mapper.steps_since_keyframe = mapper.config.training.settle_steps
 
 
 def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict, mapper: Mapper) -> None:

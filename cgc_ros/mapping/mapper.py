@@ -63,7 +63,6 @@ class Mapper:
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
         self.memory_failures = 0
-        self.steps_since_keyframe = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
         self.train_psnr = float("nan")
         self.stamp_ns = 0
@@ -85,9 +84,8 @@ class Mapper:
         if seen_before and look.unexplained < self.config.keyframes.min_unexplained:
             return FrameOutcome("tracked")
         self._evict()
-        keyframe = self.keyframes.add(frame, median_depth)
+        keyframe = self.keyframes.add(frame, median_depth, self.steps)
         self._seed(keyframe)
-        self.steps_since_keyframe = 0
         if frame.masks is not None:
             self.add_masks(keyframe.id, frame.masks)
         return FrameOutcome("keyframe", keyframe_id=keyframe.id)
@@ -117,12 +115,10 @@ class Mapper:
             return None
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
-        full = training.full_scale_every > 0 and self.steps % training.full_scale_every == training.full_scale_every - 1
-        report = self.trainer.step(
-            keyframe, 1.0 if full else training.image_scale, self.scene_depth, self._rate_factor()
-        )
+        full = keyframe.steps >= training.coarse_steps
+        scale = 1.0 if full else training.image_scale
+        report = self.trainer.step(keyframe, scale, self.scene_depth, self._rate_factor(keyframe))
         self.steps += 1
-        self.steps_since_keyframe += 1
         self.train_psnr = (
             report.psnr
             if np.isnan(self.train_psnr)
@@ -194,10 +190,12 @@ class Mapper:
         mapper.restore(path)
         return mapper
 
-    def _rate_factor(self) -> float:
-        """Learning rates are full while keyframes come and fall once the stream rests."""
+    def _rate_factor(self, keyframe: Keyframe) -> float:
+        """Learning rates are full for a new keyframe and fall as it ages: what is new is learnt fast, and places seen
+        long ago are not shaken while the camera is elsewhere.
+        """
         training = self.config.training
-        progress = min(1.0, self.steps_since_keyframe / training.settle_steps)
+        progress = min(1.0, (self.steps - keyframe.born_step) / training.settle_steps)
         return training.settled_rate**progress
 
     def _look(self, frame: Frame) -> _Look:
