@@ -130,13 +130,28 @@ def test_a_source_that_does_not_use_depth_is_not_asked_again(snapshot):
     assert source.depths == [None]
 
 
-def test_the_newest_keyframes_win_and_late_ones_are_counted():
+def test_the_newest_keyframes_go_first_and_late_ones_are_counted_and_come_later():
     rig = Rig()  # not started: nothing takes them away
     for keyframe_id in range(5):
         rig.worker.request(keyframe_id, BLIND)
     assert rig.reporter.counts == {"masks_late": 3}
     with rig:
-        assert [rig.masks()[0], rig.masks()[0]] == [3, 4]
+        assert [rig.masks()[0] for _ in range(5)] == [3, 4, 0, 1, 2]
+
+
+def test_a_late_keyframe_on_which_the_source_fails_is_not_tried_for_ever():
+    class Failing(Source):
+        def segment(self, image, *, depth=None):
+            self.depths.append(depth)
+            raise RuntimeError("weights on fire")
+
+    rig = Rig(source=Failing())
+    rig.source.uses_depth = False
+    for keyframe_id in range(4):
+        rig.worker.request(keyframe_id, BLIND)
+    with rig:
+        time.sleep(0.4)
+    assert len(rig.source.depths) == 4 and rig.reporter.counts["masks_failed"] == 4
 
 
 def test_masks_of_a_keyframe_that_has_left_or_is_another_map_s_are_not_taken():

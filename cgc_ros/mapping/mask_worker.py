@@ -24,6 +24,8 @@ IDLE_WAIT = 0.05  # seconds
 PATIENCE = 5.0  # times as long as its slowest image of late, and at least
 MIN_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
 DEPTH_SIDE = 320  # pixels: longer side of the render that a source gets its depth from
+MAX_LOOKS = 300  # keyframes remembered for a later turn
+NEVER = -1
 LOOK_AGAIN = 2.0  # times the training steps at the last look, and
 LOOK_AGAIN_STEPS = 100  # more: then a keyframe whose masks rest on rendered depth gets new ones
 LOOK_AGAIN_REST = 1.0  # times what the last image took: pause before another look, so that training is not starved
@@ -49,7 +51,7 @@ class Reporter(Protocol):
 @dataclass
 class _Look:
     frame: Frame
-    steps: int  # training steps that the map had when its masks were last made
+    steps: int  # training steps that the map had when its masks were last made; NEVER where they have not been yet
 
 
 class MaskWorker:
@@ -77,7 +79,7 @@ class MaskWorker:
         self.queue_size, self.timeout = queue_size, timeout
         self.finished: queue.SimpleQueue[tuple[int, int, np.ndarray]] = queue.SimpleQueue()
         self._waiting: deque[tuple[int, Frame]] = deque()
-        self._looks: dict[int, _Look] = {}  # keyframes whose masks rest on rendered depth
+        self._looks: dict[int, _Look] = {}  # keyframes that came too late, or whose masks rest on rendered depth
         self._lock = threading.Lock()  # guards the two above
         self._wake = threading.Event()
         self._started: float | None = None  # of the image in work
@@ -85,11 +87,17 @@ class MaskWorker:
         self._rested = 0.0  # monotonic time from which keyframes may be looked at again
 
     def request(self, keyframe_id: int, frame: Frame) -> None:
-        """Ask for a keyframe's masks; where too many wait, the oldest gives way and is counted as `masks_late`."""
+        """Ask for a keyframe's masks.
+
+        Where too many wait, the oldest gives way, is counted as `masks_late`, and has its turn when no other waits.
+        """
         with self._lock:
             late = len(self._waiting) >= self.queue_size
             if late:
-                self._waiting.popleft()
+                late_id, late_frame = self._waiting.popleft()
+                self._looks[late_id] = _Look(late_frame, NEVER)
+                if len(self._looks) > MAX_LOOKS:
+                    del self._looks[min(self._looks)]
             self._waiting.append((keyframe_id, frame))
         if late:
             self.reporter.count("masks_late")
@@ -147,10 +155,14 @@ class MaskWorker:
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
-            if not self._looks or time.monotonic() < self._rested:
+            if not self._looks:
                 return None
             keyframe_id = min(self._looks, key=lambda key: self._looks[key].steps)
             look = self._looks[keyframe_id]
+            if look.steps == NEVER:
+                return keyframe_id, self._looks.pop(keyframe_id).frame
+            if time.monotonic() < self._rested:
+                return None
             due = LOOK_AGAIN * look.steps + LOOK_AGAIN_STEPS
             return (keyframe_id, look.frame) if self.newest()[1] >= due else None
 
