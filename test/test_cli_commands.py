@@ -167,6 +167,14 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
         assert set(cloud.point.label.numpy().ravel().tolist()) == {record["id"]}
 
 
+def test_an_empty_map_is_exported_as_one(tmp_path):
+    from cgc_ros.evaluation.ply import write_gaussian_ply
+    from cgc_ros.gaussians.model import GaussianModel
+
+    write_gaussian_ply(tmp_path / "map.ply", GaussianModel(sh_degree=1))
+    assert b"element vertex 0\n" in (tmp_path / "map.ply").read_bytes()
+
+
 def test_masks_that_the_recording_lacks_are_refused(tmp_path, capsys):
     recording = write_recording(tmp_path / "bare", SyntheticSequence(num_frames=2, width=40, height=30), truth=False)
     for mask in (recording / "masks").iterdir():

@@ -31,7 +31,7 @@ def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
             parameters["means"],
             np.zeros((count, 3)),
             sh[:, 0],
-            sh[:, 1:].transpose(0, 2, 1).reshape(count, -1),
+            sh[:, 1:].transpose(0, 2, 1).reshape(count, 3 * (PLY_SH_COEFFICIENTS - 1)),
             parameters["logit_opacities"][:, None],
             parameters["log_scales"],
             quats,
