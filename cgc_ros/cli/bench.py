@@ -28,6 +28,7 @@ def add_parsers(subparsers) -> None:
     )
     parser.add_argument("--threads", metavar="N", type=positive_int, default=2, help="raster: of the CPU (default: 2)")
     parser.add_argument("--quick", action="store_true", help="raster: two sizes instead of the whole table")
+    parser.add_argument("--map", metavar="MAP", dest="map_file", type=Path, help="raster: measure this saved map, too")
     add_backend(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -58,6 +59,7 @@ def _raster(arguments: argparse.Namespace) -> dict:
         backend="cpu" if arguments.backend == "auto" else arguments.backend,  # the CPU's figures are the headline
         threads=arguments.threads,
         quick=arguments.quick,
+        map_file=arguments.map_file,
         on_progress=lambda stage: note(f"measuring: {stage}"),
     )
 
@@ -92,6 +94,18 @@ _COLUMNS = {
     "backward_ns_per_blend": "ns/blend",
 }
 
+#: Of a map's rows.
+_MAP_COLUMNS = {
+    "map": "map",
+    "gaussians": "Gaussians",
+    "size": "size",
+    "blends_per_pixel": "blends/pixel",
+    "forward_ms": "forward ms",
+    "backward_ms": "backward ms",
+    "train_step_ms": "training step ms",
+    "label_view_ms": "labels ms",
+}
+
 
 def _print_table(figures: dict) -> None:
     from rich.console import Console
@@ -107,13 +121,14 @@ def _print_table(figures: dict) -> None:
             table.add_row(key, _text(value))
     console = Console()
     console.print(table)
-    rows = figures.get("table")
-    if rows:
+    for rows, columns in ((figures.get("table"), _COLUMNS), (figures.get("map"), _MAP_COLUMNS)):
+        if not rows:
+            continue
         details = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-        for title in _COLUMNS.values():
+        for title in columns.values():
             details.add_column(title, justify="right")
         for row in rows:
-            details.add_row(*(_text(row.get(key, "")) for key in _COLUMNS))
+            details.add_row(*(_text(row.get(key, "")) for key in columns))
         console.print()
         console.print(details)
     if isinstance(figures.get("machine"), dict):

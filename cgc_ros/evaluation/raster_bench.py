@@ -7,29 +7,36 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cgc_ros.evaluation.bench_scene import BenchScene, make_camera, make_scene
 from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.evaluation.map_bench import measure_map
 from cgc_ros.gaussians.model import GaussianModel
-from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON, GaussianAdam
 from cgc_ros.rendering import (
     Camera,
     Render,
+    StepLosses,
     available_backends,
     blend_weights,
     label_image,
     photometric_loss,
     rasterize,
+    train_in_place,
 )
 from cgc_ros.rendering.kernels import kernels
+from cgc_ros.rendering.training_step import TRAINED
 from cgc_ros.segmentation.losses import contrastive_clustering_loss
 
 #: The scene that the headline figures are about, and the threads they are measured with.
 NUM_GAUSSIANS, WIDTH, HEIGHT, THREADS = 50_000, 320, 240, 2
 SAMPLED_PIXELS = 1024  # of the contrastive loss
+TINY_RATE = 1e-6  # of learning: too small to change what is rendered
 
 #: Gaussians, width, height, channels.
 FULL_TABLE = [
@@ -55,6 +62,7 @@ def run_raster_bench(
     threads: int = THREADS,
     quick: bool = False,
     compare_with_torch: bool = True,
+    map_file: Path | None = None,
     on_progress: Callable[[str], None] = lambda stage: None,
 ) -> dict:
     """Measure the rasteriser; the keys are those of `cgc bench raster --json`.
@@ -64,6 +72,7 @@ def run_raster_bench(
         threads: of the CPU backend.
         quick: two rows instead of the table over Gaussians, image sizes and channels.
         compare_with_torch: time the plain PyTorch rasteriser, too (seconds).
+        map_file: a saved map that is measured from its own keyframes, too.
         on_progress: told what is measured next.
     """
     device = "cuda" if backend == "gsplat" else "cpu"
@@ -107,6 +116,9 @@ def run_raster_bench(
             on_progress("gsplat on the GPU")
             peer = time_render(scene.to("cuda"), make_camera(WIDTH, HEIGHT, "cuda"), "20", "gsplat")
             figures["gsplat_forward_ms"], figures["gsplat_backward_ms"] = (timing.wall_ms for timing in peer)
+        if map_file is not None:
+            on_progress(f"the map {map_file}")
+            figures["map"] = measure_map(map_file, backend)
         figures["table"] = list(_table(QUICK_TABLE if quick else FULL_TABLE, backend, device, on_progress))
     figures["machine"] = describe_machine()
     return figures
@@ -152,28 +164,66 @@ def time_training(scene: BenchScene, camera: Camera, backend: str, calls: int = 
     with torch.no_grad():
         target = rasterize(*scene.gaussians, camera, colors=scene.colors, depth=True, backend=backend)
         labels = label_image(*scene.gaussians, camera, scene.object_ids, backend=backend)[0].flatten().long()
-    rates = dict.fromkeys(model.parameters, 1e-6)  # too small to change what is rendered
+    move = _FusedMove(camera, target) if backend == "cpu" else _Move(camera, target, backend)
     generator = torch.Generator().manual_seed(0)
     times = []
     for call in range(warm_up + calls):
         start = _now(scene)
-        leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters.items()}
-        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
-        geometry = (leaves["means"], leaves["quats"], scales, opacities)
-        render = rasterize(*geometry, camera, colors=leaves["sh"], sh_degree=0, depth=True, backend=backend)
         pixels = torch.randperm(camera.width * camera.height, generator=generator)[:SAMPLED_PIXELS].to(device)
-        sampled = blend_weights(*(t.detach() for t in geometry), camera, pixels, backend=backend)
-        loss = (
-            photometric_loss(render.color, target.color)
-            + _depth_loss(render, target)
-            + contrastive_clustering_loss(sampled.blend(leaves["features"]), labels[pixels])
-        )
-        loss.backward()
-        optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
+        with torch.no_grad():
+            geometry = (model.means, model.quats, model.scales, model.opacities)
+            sampled = blend_weights(*geometry, camera, pixels, backend=backend)
+        features = model.features.detach().requires_grad_(True)
+        contrastive_clustering_loss(sampled.blend(features), labels[pixels]).backward()
+        optimizer.step({"features": features.grad}, {"features": TINY_RATE}, touched_only=True)
+        move(model, optimizer)
         end = _now(scene)
         if call >= warm_up:
             times.append((end[0] - start[0], end[1] - start[1]))
     return _median(times)
+
+
+class _FusedMove:
+    """The photometric part of a step by the CPU kernels alone, as the mapper takes it."""
+
+    def __init__(self, camera: Camera, target: Render):
+        self.camera = camera
+        self.color = (target.color.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        self.depth = target.depth.numpy().astype(np.float16)
+        self.losses = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, anisotropy=0.0, max_anisotropy=6.0)
+
+    def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
+        train_in_place(
+            model.parameters,
+            model.moments,
+            dict.fromkeys(TRAINED, TINY_RATE),
+            self.camera,
+            self.color,
+            self.depth,
+            self.losses,
+            sh_degree=0,
+            gain=torch.ones(3),
+            offset=torch.zeros(3),
+            betas=(BETA1, BETA2),
+            epsilon=EPSILON,
+        )
+
+
+class _Move:
+    """The same by torch operators, for any backend."""
+
+    def __init__(self, camera: Camera, target: Render, backend: str):
+        self.camera, self.target, self.backend = camera, target, backend
+
+    def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
+        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in TRAINED}
+        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
+        geometry = (leaves["means"], leaves["quats"], scales, opacities)
+        render = rasterize(*geometry, self.camera, colors=leaves["sh"], sh_degree=0, depth=True, backend=self.backend)
+        depth_loss = 0.1 * (render.depth - self.target.depth).abs().mean()
+        (photometric_loss(render.color, self.target.color) + depth_loss).backward()
+        gradients = {name: leaf.grad for name, leaf in leaves.items()}
+        optimizer.step(gradients, dict.fromkeys(TRAINED, TINY_RATE), render.visible)
 
 
 def time_labels(scene: BenchScene, camera: Camera, backend: str, calls: int = 15, warm_up: int = 3) -> Timing:
@@ -244,10 +294,6 @@ def _model_of(scene: BenchScene) -> GaussianModel:
         name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()
     }
     return model
-
-
-def _depth_loss(render: Render, target: Render) -> Tensor:
-    return 0.1 * (render.depth - target.depth).abs().mean()
 
 
 def _now(scene: BenchScene) -> tuple[float, float]:

@@ -56,8 +56,7 @@ def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarra
         (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), shape=(count, num_clusters)
     )
     voted = np.asarray(histogram.sum(axis=1)).ravel()
-    best = np.asarray(histogram.argmax(axis=1)).ravel()
-    most = histogram.max(axis=1).toarray().ravel()
+    best, most = _strongest(histogram)
     chosen = (voted > 0) & (most >= min_share * (voted + silent))
     confidence = (most / np.maximum(voted, 1e-9)).astype(np.float32)
     clusters = np.where(chosen, best, -1)
@@ -78,6 +77,23 @@ def _observers(clusters: np.ndarray, seen_rows: list[np.ndarray], num_clusters: 
         seen = clusters[rows]
         observers += np.bincount(seen[seen >= 0], minlength=num_clusters) >= np.maximum(OBSERVED_SHARE * sizes, 1)
     return observers
+
+
+def _strongest(histogram: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Column of each row's largest entry, the first of equal ones, and that entry; 0 and 0 for empty rows.
+
+    SciPy's own argmax of a sparse matrix is a Python loop over the rows.
+    """
+    histogram.sort_indices()
+    filled = np.flatnonzero(np.diff(histogram.indptr))
+    most = np.zeros(histogram.shape[0], dtype=histogram.dtype)
+    best = np.zeros(histogram.shape[0], dtype=np.int64)
+    if len(filled):
+        most[filled] = np.maximum.reduceat(histogram.data, histogram.indptr[filled])
+        rows = np.repeat(filled, np.diff(histogram.indptr)[filled])
+        largest = np.flatnonzero(histogram.data == most[rows])[::-1]  # the first of a row is written last
+        best[rows[largest]] = histogram.indices[largest]
+    return best, most
 
 
 @dataclass

@@ -15,9 +15,14 @@ struct PyScene {
   RenderInput input;
 
   PyScene(const PyView& view, In<float> means_, In<float> quats_, In<float> scales_, In<float> opacities_,
-          Optional<float> colors_, int sh_degree, Optional<float> camera_position, Optional<float> features_, bool depth,
-          Optional<float> background_)
-      : means(means_), quats(quats_), scales(scales_), opacities(opacities_), colors(colors_), features(features_),
+          Optional<float> colors_, int sh_degree, Optional<float> camera_position, Optional<float> features_,
+          bool depth, Optional<float> background_)
+      : means(means_),
+        quats(quats_),
+        scales(scales_),
+        opacities(opacities_),
+        colors(colors_),
+        features(features_),
         background(background_) {
     input.view = view.view;
     input.gaussians = gaussians_of(means, quats, scales, opacities);
@@ -139,8 +144,8 @@ PYBIND11_MODULE(_kernels, m) {
 
   m.def(
       "pixel_weights",
-      [](const PyView& view, In<float> means, In<float> quats, In<float> scales, In<float> opacities, In<int64_t> pixels,
-         int threads) {
+      [](const PyView& view, In<float> means, In<float> quats, In<float> scales, In<float> opacities,
+         In<int64_t> pixels, int threads) {
         const Gaussians g = gaussians_of(means, quats, scales, opacities);
         const int64_t* at = read(pixels, {-1}, "pixels");
         const int64_t n = pixels.shape(0);
@@ -167,8 +172,8 @@ PYBIND11_MODULE(_kernels, m) {
 
   m.def(
       "mask_votes",
-      [](const PyView& view, In<float> means, In<float> quats, In<float> scales, In<float> opacities, In<int32_t> labels,
-         In<float> votes, int threads) {
+      [](const PyView& view, In<float> means, In<float> quats, In<float> scales, In<float> opacities,
+         In<int32_t> labels, In<float> votes, int threads) {
         const Gaussians g = gaussians_of(means, quats, scales, opacities);
         const int32_t* in = read(labels, {view.view.height, view.view.width}, "labels");
         float* out = write(votes, {g.count, -1}, "votes");
@@ -215,7 +220,8 @@ PYBIND11_MODULE(_kernels, m) {
 
   m.def(
       "blend_values_backward",
-      [](In<int64_t> offsets, In<int32_t> gaussians, In<float> weights, In<float> gradient, In<float> out, int threads) {
+      [](In<int64_t> offsets, In<int32_t> gaussians, In<float> weights, In<float> gradient, In<float> out,
+         int threads) {
         const int64_t pixels = offsets.size() - 1;
         const int64_t* at = read(offsets, {-1}, "offsets");
         const int32_t* g = read(gaussians, {-1}, "gaussians");
@@ -242,14 +248,15 @@ PYBIND11_MODULE(_kernels, m) {
         py::gil_scoped_release release;
         return photometric_loss(int(w), int(h), x, y, keep, ssim_weight, out, threads);
       },
-      py::arg("rendered").noconvert(), py::arg("target").noconvert(), py::arg("mask").noconvert(), py::arg("ssim_weight"),
-      py::arg("gradient").noconvert(), py::kw_only(), py::arg("threads"));
+      py::arg("rendered").noconvert(), py::arg("target").noconvert(), py::arg("mask").noconvert(),
+      py::arg("ssim_weight"), py::arg("gradient").noconvert(), py::kw_only(), py::arg("threads"));
 
   m.def(
       "adam_update",
-      [](In<float> parameter, In<float> first, In<float> second, In<float> gradient, Optional<uint8_t> moving, bool touched_only,
-         float rate, float beta1, float beta2, float epsilon, int threads) {
-        const py::ssize_t n = parameter.ndim() == 2 ? parameter.shape(0) : 0, width = parameter.ndim() == 2 ? parameter.shape(1) : 0;
+      [](In<float> parameter, In<float> first, In<float> second, In<float> gradient, Optional<uint8_t> moving,
+         bool touched_only, float rate, float beta1, float beta2, float epsilon, int threads) {
+        const py::ssize_t n = parameter.ndim() == 2 ? parameter.shape(0) : 0,
+                          width = parameter.ndim() == 2 ? parameter.shape(1) : 0;
         AdamRows rows{width,
                       read(moving, {n}, "moving"),
                       touched_only,
@@ -266,8 +273,8 @@ PYBIND11_MODULE(_kernels, m) {
         });
       },
       py::arg("parameter").noconvert(), py::arg("first").noconvert(), py::arg("second").noconvert(),
-      py::arg("gradient").noconvert(), py::arg("moving").noconvert(), py::arg("touched_only"),
-      py::arg("rate"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
+      py::arg("gradient").noconvert(), py::arg("moving").noconvert(), py::arg("touched_only"), py::arg("rate"),
+      py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
       "One Adam update in place, of the rows in `moving` (None: all).");
   bind_training(m);
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");

@@ -1,8 +1,8 @@
-// Gradients of a tile, back to front. The transmittance is recovered by division, and what lies behind a Gaussian is one
-// number a pixel: sum of w_j (c_j . dL/dC), since only its product with dL/dC matters.
+// Gradients of a tile, back to front. The transmittance is recovered by division, and what lies behind a Gaussian is
+// one number a pixel: sum of w_j (c_j . dL/dC), since only its product with dL/dC matters.
 //
-// Per block and run of Gaussians: alphas; products channels . dL/dC of eight Gaussians at once; the walk back through the
-// run; sums of w dL/dC for the channels, four Gaussians at once with the channels across the lanes.
+// Per block and run of Gaussians: alphas; products channels . dL/dC of eight Gaussians at once; the walk back through
+// the run; sums of w dL/dC for the channels, four Gaussians at once with the channels across the lanes.
 #include "channels.h"
 #include "kernels.h"
 #include "tile_segment.h"
@@ -54,7 +54,8 @@ struct BackwardArrays {
   }
   static size_t floats(const Channels& channels) {
     const size_t stride = channels.stride();
-    return (kSegment + 2) * (kQuadrants * kLanes + stride) + 2 * kBlocks * kLanes * stride + record_floats(channels, kSegment + 1);
+    return (kSegment + 2) * (kQuadrants * kLanes + stride) + 2 * kBlocks * kLanes * stride +
+           record_floats(channels, kSegment + 1);
   }
 };
 
@@ -231,8 +232,8 @@ inline void scatter_geometry(const BackwardQueue& queue, int block, float* momen
   }
 }
 
-// The quadrants' moments of two splats that follow each other, to sums of s times 1, u, v, u^2, u v, v^2: a lane for each
-// quadrant of the first, then of the second. Six numbers to out[0 ..] and six to out[8 ..].
+// The quadrants' moments of two splats that follow each other, to sums of s times 1, u, v, u^2, u v, v^2: a lane for
+// each quadrant of the first, then of the second. Six numbers to out[0 ..] and six to out[8 ..].
 inline void whiten(const LocalSplat* p, const float* moments, float* out) {
   vfloat m[kLanes];
   for (int k = 0; k < kLanes; ++k) m[k] = load(moments + k * kLanes);
@@ -261,8 +262,8 @@ inline void scatter_channels(const BackwardQueue& queue, int stride, const float
 }
 
 // Record i of the segment to where its pair stands in the order of Gaussians.
-inline void write_record(float* pairs, const int32_t* slots, int i, int n, const float* geometry, const float* gradients,
-                         int stride) {
+inline void write_record(float* pairs, const int32_t* slots, int i, int n, const float* geometry,
+                         const float* gradients, int stride) {
   constexpr int kLineFloats = 16, kNext = 6;
   const int row = kGeometry + stride;
   if (i + kNext < n) {
@@ -301,7 +302,8 @@ void backward_tile(const BackwardTiles& job, int tile, void* memory) {
     state.transmittance = load(forward.transmittance + at);
     state.stop = load(forward.stop + at) & lanes;
     state.last_stop = 0;
-    for (int l = 0; l < kLanes; ++l) state.last_stop = state.stop[l] > state.last_stop ? state.stop[l] : state.last_stop;
+    for (int l = 0; l < kLanes; ++l)
+      state.last_stop = state.stop[l] > state.last_stop ? state.stop[l] : state.last_stop;
     tile_stop = state.last_stop > tile_stop ? state.last_stop : tile_stop;
     load_pixel_gradients(job, pixels, block, arrays.by_channel + block * kLanes * stride,
                          arrays.by_pixel + block * kLanes * stride, state);

@@ -36,7 +36,7 @@ template <int kGroup>
 inline void accumulate_group(const Queue& queue, const float* records, int stride, vfloat* sums) {
   constexpr int kChains = kGroup <= 5 ? 2 : 1;
   vfloat s[kChains][kGroup];
-#pragma GCC unroll 16
+#pragma GCC unroll 20
   for (int k = 0; k < kGroup; ++k) {
     s[0][k] = sums[k];
     if (kChains > 1) s[kChains - 1][k] = splat(0.0f);
@@ -47,42 +47,40 @@ inline void accumulate_group(const Queue& queue, const float* records, int strid
     for (int c = 0; c < kChains; ++c) {
       const vfloat weight = load(queue.weights[q + c]);
       const float* record = records + queue.index[q + c] * stride;
-#pragma GCC unroll 16
+#pragma GCC unroll 20
       for (int k = 0; k < kGroup; ++k) s[c][k] += weight * splat(record[k]);
     }
   }
   for (; q < queue.size; ++q) {
     const vfloat weight = load(queue.weights[q]);
     const float* record = records + queue.index[q] * stride;
-#pragma GCC unroll 16
+#pragma GCC unroll 20
     for (int k = 0; k < kGroup; ++k) s[0][k] += weight * splat(record[k]);
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 20
   for (int k = 0; k < kGroup; ++k) sums[k] = kChains > 1 ? s[0][k] + s[kChains - 1][k] : s[0][k];
 }
 
-constexpr int kGroupMax = 12;  // accumulators that fit into sixteen registers beside a weight and a factor
+// Accumulators that fit into the registers beside a weight and a factor.
+#if defined(__AVX512VL__)
+constexpr int kGroupMax = 20;
+#else
+constexpr int kGroupMax = 12;
+#endif
+
+template <int kGroup>
+inline void accumulate_some(int count, const Queue& queue, const float* records, int stride, vfloat* sums) {
+  if constexpr (kGroup > 0) {
+    if (count == kGroup) return accumulate_group<kGroup>(queue, records, stride, sums);
+    accumulate_some<kGroup - 1>(count, queue, records, stride, sums);
+  }
+}
 
 inline void accumulate(const Queue& queue, const float* records, int stride, int count, vfloat* sums) {
   const int groups = (count + kGroupMax - 1) / kGroupMax;
   for (int g = 0, done = 0; g < groups; ++g) {
     const int n = (count - done) / (groups - g);
-    const float* from = records + done;
-    vfloat* to = sums + done;
-    switch (n) {
-      case 1: accumulate_group<1>(queue, from, stride, to); break;
-      case 2: accumulate_group<2>(queue, from, stride, to); break;
-      case 3: accumulate_group<3>(queue, from, stride, to); break;
-      case 4: accumulate_group<4>(queue, from, stride, to); break;
-      case 5: accumulate_group<5>(queue, from, stride, to); break;
-      case 6: accumulate_group<6>(queue, from, stride, to); break;
-      case 7: accumulate_group<7>(queue, from, stride, to); break;
-      case 8: accumulate_group<8>(queue, from, stride, to); break;
-      case 9: accumulate_group<9>(queue, from, stride, to); break;
-      case 10: accumulate_group<10>(queue, from, stride, to); break;
-      case 11: accumulate_group<11>(queue, from, stride, to); break;
-      case 12: accumulate_group<12>(queue, from, stride, to); break;
-    }
+    accumulate_some<kGroupMax>(n, queue, records + done, stride, sums + done);
     done += n;
   }
 }

@@ -7,8 +7,8 @@
 namespace cgc::CGC_ISA {
 namespace {
 
-// For eight bands of `height` pixel rows from row `top` on, the first and last cell of `width` pixels that the splat reaches
-// (first > last: none). (x, y) is its mean and all rows and cells are counted from the grid's corner.
+// For eight bands of `height` pixel rows from row `top` on, the first and last cell of `width` pixels that the splat
+// reaches (first > last: none). (x, y) is its mean and all rows and cells are counted from the grid's corner.
 inline void cells_in_bands(const Splat& s, float x, float y, float top, float height, float width, int num_cells,
                            vint& first, vint& last) {
   const vfloat band = {0, 1, 2, 3, 4, 5, 6, 7}, zero = splat(0.0f);

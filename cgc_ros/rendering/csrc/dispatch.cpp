@@ -64,7 +64,8 @@ namespace {
 const KernelTable* find_or_throw(const char* name) {
   const KernelTable* table = kernels_named(name);
   if (table) return table;
-  std::string message = std::string("the instruction set '") + name + "' is unknown or cannot run on this processor; choose";
+  std::string message =
+      std::string("the instruction set '") + name + "' is unknown or cannot run on this processor; choose";
   for (const KernelTable* const* t = runnable(); *t; ++t) message += std::string(" ") + (*t)->name;
   throw std::invalid_argument(message);
 }

@@ -1,5 +1,5 @@
-// The functions that exist once for every instruction set. Each works on one chunk of Gaussians, one tile or one band of
-// rows; who runs them, on how many threads and on what memory is rasterizer.cpp's business.
+// The functions that exist once for every instruction set. Each works on one chunk of Gaussians, one tile or one band
+// of rows; who runs them, on how many threads and on what memory is rasterizer.cpp's business.
 #pragma once
 
 #include "scene.h"
@@ -169,8 +169,9 @@ struct TrainedRows {
   float rate;
 };
 
-// What moves the Gaussians of a chunk. The two regularisers have gradients of their own: `opacity_pull` for every visible
-// opacity, `needle_pull` on log scales where the longest axis is more than exp(max_log_ratio) times the middle one.
+// What moves the Gaussians of a chunk. The two regularisers have gradients of their own: `opacity_pull` for every
+// visible opacity, `needle_pull` on log scales where the longest axis is more than exp(max_log_ratio) times the middle
+// one.
 struct TrainingUpdate {
   TrainedRows means, quats, log_scales, logit_opacities, harmonics;
   const float* scales;          // [N, 3]
@@ -220,7 +221,8 @@ struct KernelTable {
   void (*adam_rows)(const AdamRows&, int64_t begin, int64_t end);
   void (*activate_rows)(const Activation&, int64_t begin, int64_t end);
   void (*update_rows)(const TrainingUpdate&, const ChunkGradients&, int64_t begin, int64_t end);
-  // Pixels [begin, end). First what is compared, then, with the gradient of `exposed`, the gradients of colour and depth.
+  // Pixels [begin, end). First what is compared, then, with the gradient of `exposed`, the gradients of colour and
+  // depth.
   void (*expose_pixels)(const TargetPixels&, int64_t begin, int64_t end, ExposureSums&);
   void (*loss_gradient_pixels)(const TargetPixels&, float depth_scale, int64_t begin, int64_t end, ExposureGradient&);
 };

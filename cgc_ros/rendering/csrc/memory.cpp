@@ -1,4 +1,8 @@
 // Memory that outlives a render.
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -29,6 +33,26 @@ Shelf& shelf() {
   return *instance;
 }
 
+#ifdef MADV_HUGEPAGE
+constexpr size_t kHugePage = 2 << 20;
+#else
+constexpr size_t kHugePage = SIZE_MAX;
+#endif
+
+std::align_val_t alignment(size_t bytes) { return bytes < kHugePage ? kAlignment : std::align_val_t{kHugePage}; }
+
+// Splats and records are visited in no order: on large pages, where the system has them, their addresses are found
+// quicker.
+void* fresh_memory(size_t bytes) {
+  void* memory = ::operator new(bytes, alignment(bytes));
+#ifdef MADV_HUGEPAGE
+  if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+void free_memory(void* memory, size_t bytes) { ::operator delete(memory, alignment(bytes)); }
+
 // A size that requests of about the same size share: the next of 16 steps to a power of two.
 size_t rounded(size_t bytes) {
   if (bytes < kSmallest) return std::max<size_t>(bytes, 1);
@@ -52,18 +76,18 @@ void* take_memory(size_t bytes) {
       return memory;
     }
   }
-  return ::operator new(bytes, kAlignment);
+  return fresh_memory(bytes);
 }
 
 void release_memory(void* memory, size_t bytes) {
   bytes = rounded(bytes);
-  if (bytes < kSmallest || bytes > kMostKept) return ::operator delete(memory, kAlignment);
+  if (bytes < kSmallest || bytes > kMostKept) return free_memory(memory, bytes);
   Shelf& s = shelf();
   std::lock_guard lock(s.mutex);
   s.blocks.push_back({memory, bytes});
   s.bytes += bytes;
   while (s.bytes > kMostKept) {
-    ::operator delete(s.blocks.front().memory, kAlignment);
+    free_memory(s.blocks.front().memory, s.blocks.front().bytes);
     s.bytes -= s.blocks.front().bytes;
     s.blocks.erase(s.blocks.begin());
   }

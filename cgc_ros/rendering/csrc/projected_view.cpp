@@ -1,4 +1,5 @@
-// Projection, order by depth, lists of tiles. Sorting is stable throughout, so results do not depend on how work is cut.
+// Projection, order by depth, lists of tiles. Sorting is stable throughout, so results do not depend on how work is
+// cut.
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
@@ -18,7 +19,8 @@ struct DepthKey {
 struct Parts {
   int64_t count;
   int number;
-  Parts(int64_t count, int threads) : count(count), number(int(std::clamp<int64_t>(count / 4096, 1, std::min(threads, 16)))) {}
+  Parts(int64_t count, int threads)
+      : count(count), number(int(std::clamp<int64_t>(count / 4096, 1, std::min(threads, 16)))) {}
   int64_t begin(int64_t part) const { return count * part / number; }
   int64_t end(int64_t part) const { return begin(part + 1); }
 };
@@ -35,8 +37,8 @@ void to_starts(std::vector<uint32_t>& counts, int parts, int buckets) {
   }
 }
 
-// Least-significant-digit radix sort by depth; ties stay in the order of indices. Depths of one view differ in few of their
-// high bits, which are not sorted by: two passes as a rule.
+// Least-significant-digit radix sort by depth; ties stay in the order of indices. Depths of one view differ in few of
+// their high bits, which are not sorted by: two passes as a rule.
 void sort_by_depth(Array<DepthKey>& keys, uint32_t low, uint32_t high, int threads) {
   constexpr int kDigit = 13, kBuckets = 1 << kDigit;
   int bits = 0;
@@ -70,7 +72,8 @@ int64_t tile_order(const View& view, int64_t pixel) {
   return int64_t(tile) * kTilePixels + block * (kTilePixels / kBlocks) + lane;
 }
 
-ProjectedView::ProjectedView(const View& view, const Gaussians& gaussians, const float* colors, int threads) : view_(view) {
+ProjectedView::ProjectedView(const View& view, const Gaussians& gaussians, const float* colors, int threads)
+    : view_(view) {
   struct Chunk {
     GrowingBuffer tiles;  // of its Gaussians, one after the other
     int64_t pairs = 0, visible = 0;

@@ -1,4 +1,5 @@
-// EWA splatting by gsplat 1.5.3's conventions, eight Gaussians at a time: what the forward and backward pass have in common.
+// EWA splatting by gsplat 1.5.3's conventions, eight Gaussians at a time: what the forward and backward pass have in
+// common.
 //
 // With W = camera rotation, Q = the quaternion's rotation, S = scales and J = the projection's Jacobian, the screen
 // covariance is M M^T + kBlur I with M = J W Q S (2 x 3). Its determinant is |m1 x m2|^2 + kBlur (|m1|^2 + |m2|^2) +
@@ -41,7 +42,8 @@ struct Lanes {
 };
 
 // Lane l holds Gaussian index[l].
-inline void load_lanes(const View& view, const Lens& lens, const Gaussians& g, const int64_t* index, Lanes& o, CameraPoints& p) {
+inline void load_lanes(const View& view, const Lens& lens, const Gaussians& g, const int64_t* index, Lanes& o,
+                       CameraPoints& p) {
   float raw[11][kLanes];
   for (int l = 0; l < kLanes; ++l) {
     const int64_t i = index[l];

@@ -40,7 +40,8 @@ void store3(float* out, int64_t i, int l, const vfloat* v) {
 
 }  // namespace
 
-void project_backward(const Projection& job, const ProjectionGradients& out, int64_t begin, int64_t end, double* camera) {
+void project_backward(const Projection& job, const ProjectionGradients& out, int64_t begin, int64_t end,
+                      double* camera) {
   const View& view = job.view;
   const Lens lens = lens_of(view);
   const float* r = view.rotation;

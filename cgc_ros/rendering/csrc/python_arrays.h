@@ -48,7 +48,8 @@ T* write(In<T>& a, std::initializer_list<py::ssize_t> shape, const char* name) {
   return read(a, shape, name), a.mutable_data();
 }
 
-inline Gaussians gaussians_of(const In<float>& means, const In<float>& quats, const In<float>& scales, const In<float>& opacities) {
+inline Gaussians gaussians_of(const In<float>& means, const In<float>& quats, const In<float>& scales,
+                              const In<float>& opacities) {
   const py::ssize_t n = means.ndim() ? means.shape(0) : 0;
   return {n, read(means, {-1, 3}, "means"), read(quats, {n, 4}, "quats"), read(scales, {n, 3}, "scales"),
           read(opacities, {n}, "opacities")};
@@ -59,7 +60,8 @@ struct PyView {
   PyView(int width, int height, double fx, double fy, double cx, double cy, const In<float>& camera_from_world) {
     const float* m = read(camera_from_world, {4, 4}, "camera_from_world");
     if (width < 1 || height < 1)
-      throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" + std::to_string(height));
+      throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" +
+                            std::to_string(height));
     view = View{width, height, fx, fy, cx, cy, {}, {}};
     for (int i = 0; i < 3; ++i) {
       for (int j = 0; j < 3; ++j) view.rotation[3 * i + j] = m[4 * i + j];

@@ -69,12 +69,13 @@ int64_t weights_tile(const WeightTiles& job, int tile, GrowingBuffer& memory, Gr
   int64_t sizes[kBlocks] = {};
   const uint32_t inside = scratch.start(TilePixels(job.view, tile));
   auto row_of = [&](int block) { return __builtin_popcount(blocks & ((1u << block) - 1)) * length; };
-  run_tile(job.view, job.splats, job.lists, tile, blocks & inside, scratch, [&](int block, const Queue& queue, int begin) {
-    const int64_t at = row_of(block) + sizes[block];
-    std::memcpy(weights + at * kLanes, queue.weights, sizeof(float) * kLanes * queue.size);
-    for (int k = 0; k < queue.size; ++k) gaussians[at + k] = job.lists.gaussian[begin + queue.index[k]];
-    sizes[block] += queue.size;
-  });
+  run_tile(job.view, job.splats, job.lists, tile, blocks & inside, scratch,
+           [&](int block, const Queue& queue, int begin) {
+             const int64_t at = row_of(block) + sizes[block];
+             std::memcpy(weights + at * kLanes, queue.weights, sizeof(float) * kLanes * queue.size);
+             for (int k = 0; k < queue.size; ++k) gaussians[at + k] = job.lists.gaussian[begin + queue.index[k]];
+             sizes[block] += queue.size;
+           });
   const int64_t before = used;
   for (int i = 0; i < kTilePixels; ++i) {
     if (!wanted[i]) continue;

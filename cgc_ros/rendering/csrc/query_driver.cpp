@@ -79,9 +79,11 @@ void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* lab
   });
   const TileLists lists = projected.lists();
   std::vector<int64_t> first_vote(tiles + 1, 0);
-  for (int t = 0; t < tiles; ++t) first_vote[t + 1] = first_vote[t] + int64_t(lists.first[t + 1] - lists.first[t]) * num_local[t];
+  for (int t = 0; t < tiles; ++t)
+    first_vote[t + 1] = first_vote[t] + int64_t(lists.first[t + 1] - lists.first[t]) * num_local[t];
   Array<float> tile_votes(first_vote[tiles]);
-  const VoteTiles job{view, projected.splats(), lists, local.data(), num_local.data(), first_vote.data(), tile_votes.data()};
+  const VoteTiles job{
+      view, projected.splats(), lists, local.data(), num_local.data(), first_vote.data(), tile_votes.data()};
   std::vector<GrowingBuffer> scratch(threads);
   const KernelTable& k = kernels();
   parallel_for(tiles, threads, [&](int64_t tile, int worker) { k.votes_tile(job, int(tile), scratch[worker]); });

@@ -1,4 +1,5 @@
-// The rasteriser: owns a view's lists and runs the kernels over threads. Results do not depend on the number of threads.
+// The rasteriser: owns a view's lists and runs the kernels over threads. Results do not depend on the number of
+// threads.
 #pragma once
 
 #include <memory>
@@ -9,8 +10,8 @@
 
 namespace cgc {
 
-// Large arrays come and go with every render: released ones are kept for the next (at most 256 MiB in all), since fresh pages
-// from the system cost more than what is computed in them. Content is left as it comes.
+// Large arrays come and go with every render: released ones are kept for the next (at most 256 MiB in all), since fresh
+// pages from the system cost more than what is computed in them. Content is left as it comes.
 void* take_memory(size_t bytes);
 void release_memory(void* memory, size_t bytes);
 
@@ -54,7 +55,9 @@ class ProjectedView {
   const int32_t* radii() const { return radii_.data(); }
   Splat* splats() const { return splats_.data(); }
   const int32_t* first_slot() const { return first_slot_.data(); }
-  TileLists lists() const { return {tile_first_.data(), pair_gaussian_.data(), pair_slot_.data(), pair_blocks_.data()}; }
+  TileLists lists() const {
+    return {tile_first_.data(), pair_gaussian_.data(), pair_slot_.data(), pair_blocks_.data()};
+  }
   size_t bytes() const;
 
  private:

@@ -11,8 +11,8 @@ namespace {
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 Harmonics harmonics_job(const RenderInput& input, const int32_t* radii) {
-  Harmonics job{input.color.degree, input.color.num_coefficients, input.color.coefficients, input.gaussians.means, radii,
-                {}};
+  Harmonics job{
+      input.color.degree, input.color.num_coefficients, input.color.coefficients, input.gaussians.means, radii, {}};
   std::copy_n(input.color.camera_position, 3, job.camera_position);
   return job;
 }
@@ -98,7 +98,8 @@ Array<float> Render::backward_tiles(const RenderInput& input, const float* depth
   return pairs;
 }
 
-void Render::backward(const RenderInput& input, const float* depth, const RenderGradients& gradients, int threads) const {
+void Render::backward(const RenderInput& input, const float* depth, const RenderGradients& gradients,
+                      int threads) const {
   const KernelTable& k = kernels();
   const int64_t n = input.gaussians.count;
   const Array<float> pairs = backward_tiles(input, depth, gradients, threads);

@@ -40,9 +40,10 @@ struct Gaussians {
   const float* opacities;  // [N]
 };
 
-// A projected Gaussian, one cache line. With d = pixel - mean, its alpha is 2^(log2_opacity - u^2 - v^2), u = a dx + b dy,
-// v = c dy: the Cholesky factor of the conic, scaled by kWhiten. Unlike the quadratic form it never turns negative by
-// rounding. The mean is split into whole pixels and a fraction, so that coordinates within a tile keep all of float's digits.
+// A projected Gaussian, one cache line. With d = pixel - mean, its alpha is 2^(log2_opacity - u^2 - v^2), u = a dx + b
+// dy, v = c dy: the Cholesky factor of the conic, scaled by kWhiten. Unlike the quadratic form it never turns negative
+// by rounding. The mean is split into whole pixels and a fraction, so that coordinates within a tile keep all of
+// float's digits.
 struct alignas(64) Splat {
   int32_t x_whole, y_whole;
   float x_fraction, y_fraction;
@@ -55,7 +56,8 @@ struct alignas(64) Splat {
   float depth;
 };
 
-// What is blended, in this order: [features F][color 3][depth 1], each part optional. Colour and depth stand in the splats.
+// What is blended, in this order: [features F][color 3][depth 1], each part optional. Colour and depth stand in the
+// splats.
 struct Channels {
   const float* features;  // [N, F] or null
   int num_features;

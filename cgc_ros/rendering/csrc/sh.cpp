@@ -103,7 +103,8 @@ void harmonics_backward(const Harmonics& job, int64_t begin, int64_t end, const 
   const int terms = (job.degree + 1) * (job.degree + 1), row = 3 * job.num_coefficients;
   double position[3] = {0, 0, 0};
   for (int64_t i = begin; i < end; ++i) {
-    if (coefficient_gradients && job.radii[i] <= 0) std::memset(coefficient_gradients + i * row, 0, row * sizeof(float));
+    if (coefficient_gradients && job.radii[i] <= 0)
+      std::memset(coefficient_gradients + i * row, 0, row * sizeof(float));
     if (direction_gradients && job.radii[i] <= 0) std::memset(direction_gradients + 3 * i, 0, 3 * sizeof(float));
   }
   for_visible(job, begin, end, [&](const int64_t* index, int n) {

@@ -152,7 +152,8 @@ inline vfloat log2(vfloat x) {
   return __builtin_convertvector(exponent, vfloat) + s * r;
 }
 
-// sqrt to a relative error of 4e-4 at most, where the hardware has an estimate; NaN for negative numbers, not for use at 0.
+// sqrt to a relative error of 4e-4 at most, where the hardware has an estimate; NaN for negative numbers, not for use
+// at 0.
 inline vfloat rough_sqrt(vfloat v) {
 #if defined(__AVX__)
   return v * (vfloat)_mm256_rsqrt_ps((__m256)v);
@@ -164,10 +165,14 @@ inline vfloat rough_sqrt(vfloat v) {
 // Rows of an 8x8 matrix become its columns.
 inline void transpose(vfloat* r) {
 #define CGC_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-  vfloat a0 = CGC_SHUFFLE(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13), a1 = CGC_SHUFFLE(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
-  vfloat a2 = CGC_SHUFFLE(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13), a3 = CGC_SHUFFLE(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
-  vfloat a4 = CGC_SHUFFLE(r[4], r[5], 0, 8, 1, 9, 4, 12, 5, 13), a5 = CGC_SHUFFLE(r[4], r[5], 2, 10, 3, 11, 6, 14, 7, 15);
-  vfloat a6 = CGC_SHUFFLE(r[6], r[7], 0, 8, 1, 9, 4, 12, 5, 13), a7 = CGC_SHUFFLE(r[6], r[7], 2, 10, 3, 11, 6, 14, 7, 15);
+  vfloat a0 = CGC_SHUFFLE(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13),
+         a1 = CGC_SHUFFLE(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
+  vfloat a2 = CGC_SHUFFLE(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13),
+         a3 = CGC_SHUFFLE(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
+  vfloat a4 = CGC_SHUFFLE(r[4], r[5], 0, 8, 1, 9, 4, 12, 5, 13),
+         a5 = CGC_SHUFFLE(r[4], r[5], 2, 10, 3, 11, 6, 14, 7, 15);
+  vfloat a6 = CGC_SHUFFLE(r[6], r[7], 0, 8, 1, 9, 4, 12, 5, 13),
+         a7 = CGC_SHUFFLE(r[6], r[7], 2, 10, 3, 11, 6, 14, 7, 15);
   vfloat b0 = CGC_SHUFFLE(a0, a2, 0, 1, 8, 9, 4, 5, 12, 13), b1 = CGC_SHUFFLE(a0, a2, 2, 3, 10, 11, 6, 7, 14, 15);
   vfloat b2 = CGC_SHUFFLE(a1, a3, 0, 1, 8, 9, 4, 5, 12, 13), b3 = CGC_SHUFFLE(a1, a3, 2, 3, 10, 11, 6, 7, 14, 15);
   vfloat b4 = CGC_SHUFFLE(a4, a6, 0, 1, 8, 9, 4, 5, 12, 13), b5 = CGC_SHUFFLE(a4, a6, 2, 3, 10, 11, 6, 7, 14, 15);
@@ -178,8 +183,8 @@ inline void transpose(vfloat* r) {
   r[3] = CGC_SHUFFLE(b3, b7, 0, 1, 2, 3, 8, 9, 10, 11), r[7] = CGC_SHUFFLE(b3, b7, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
-// The sums of six vectors over lanes 0 to 3, in out[0] to out[5], and over lanes 4 to 7, in out[8] to out[13]; what stands
-// between is garbage.
+// The sums of six vectors over lanes 0 to 3, in out[0] to out[5], and over lanes 4 to 7, in out[8] to out[13]; what
+// stands between is garbage.
 inline void sums_of_halves(const vfloat* r, float* out) {
   auto pair = [](vfloat x, vfloat y) {  // x0+x1 x2+x3 y0+y1 y2+y3 | the same of the upper half
     return CGC_SHUFFLE(x, y, 0, 2, 8, 10, 4, 6, 12, 14) + CGC_SHUFFLE(x, y, 1, 3, 9, 11, 5, 7, 13, 15);

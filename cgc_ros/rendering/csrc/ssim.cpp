@@ -24,8 +24,8 @@ struct Window {
 
 int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room for
-// whole vectors and start as zeros.
+// Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room
+// for whole vectors and start as zeros.
 struct Rows {
   int n, length, border, input_length;  // 3 W; room for it; 15 zeros on each side of an input row
   float* input;
@@ -173,8 +173,8 @@ void ssim_gradient_rows(const SsimImages& job, int begin, int end, GrowingBuffer
     for (int i = 0; i < n; i += kLanes) {
       const int left = n - i;
       const vfloat x = load_some(job.rendered + at + i, left), t = load_some(job.target + at + i, left);
-      const vfloat ssim =
-          by_mean.filtered(window, i) + splat(2.0f) * x * by_squares.filtered(window, i) + t * by_product.filtered(window, i);
+      const vfloat ssim = by_mean.filtered(window, i) + splat(2.0f) * x * by_squares.filtered(window, i) +
+                          t * by_product.filtered(window, i);
       const vfloat l1 = only_where(x > t, l1_scale) - only_where(x < t, l1_scale);
       store_some(job.gradient + at + i, select(load(rows.counts + i) > zero, l1 + ssim_scale * ssim, zero), left);
     }

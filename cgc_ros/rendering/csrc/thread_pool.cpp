@@ -93,7 +93,8 @@ class Pool {
   int working_ = 0;
 };
 
-// Never destroyed: helpers may outlive static destructors. A forked child starts anew, for threads do not survive a fork.
+// Never destroyed: helpers may outlive static destructors. A forked child starts anew, for threads do not survive a
+// fork.
 Pool*& pool() {
   static Pool* instance = [] {
     pthread_atfork(nullptr, nullptr, [] { pool() = new Pool; });

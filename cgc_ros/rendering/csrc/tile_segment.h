@@ -8,7 +8,7 @@
 namespace cgc::CGC_ISA {
 namespace {
 
-constexpr int kAhead = 12;  // Gaussians whose memory is asked for in advance
+constexpr int kAhead = 32;  // Gaussians whose memory is asked for in advance
 
 struct LocalSplat {
   float x, y;  // from the tile's corner
@@ -65,8 +65,8 @@ struct Segment {
   int list_size[kBlocks];
   uint8_t lists[kBlocks][kSegment + kLanes];  // per block: positions in `splats`, front to back
 
-  // Entries [begin, begin + n) of the lists, in the blocks of `live` alone. `take(i, gaussian, splat)` may copy more, having
-  // asked for it in advance in `expect(gaussian)`.
+  // Entries [begin, begin + n) of the lists, in the blocks of `live` alone. `take(i, gaussian, splat)` may copy more,
+  // having asked for it in advance in `expect(gaussian)`.
   template <class Expect, class Take>
   void load(const Splat* all, const TileLists& tiles, bool find_blocks, const TilePixels& pixels, int begin, int n,
             uint32_t live, Expect expect, Take take) {
@@ -139,8 +139,8 @@ struct Queue {
   int size;
 };
 
-// Blends up to kQueue entries of a block's list from `from` on; returns where the next run starts (the list's size where all
-// pixels are done). `position` is the segment's place in the tile's list.
+// Blends up to kQueue entries of a block's list from `from` on; returns where the next run starts (the list's size
+// where all pixels are done). `position` is the segment's place in the tile's list.
 inline int blend_run(const Segment& segment, int block, int from, int position, BlockState& state, Queue& queue) {
   const vfloat px = TilePixels::centre_x(block), py = TilePixels::centre_y(block);
   const uint8_t* list = segment.lists[block];

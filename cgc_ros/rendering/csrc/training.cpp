@@ -93,8 +93,8 @@ void move_gaussians(const TrainingStep& step, const RenderInput& input, const Re
     const Projection projection{input.view, part, nullptr, nullptr, nullptr, nullptr};
     k.project_backward(projection, out, 0, part.count, step.camera_wanted ? cameras[c].camera : nullptr);
 
-    Harmonics harmonics{step.sh_degree, input.color.num_coefficients, input.color.coefficients + begin * row, part.means,
-                        view.radii() + begin, {}};
+    Harmonics harmonics{step.sh_degree, input.color.num_coefficients, input.color.coefficients + begin * row,
+                        part.means,     view.radii() + begin,         {}};
     std::copy_n(step.camera_position, 3, harmonics.camera_position);
     k.harmonics_backward(harmonics, 0, part.count, view.splats() + begin, colors, g.harmonics,
                          directional ? directions : nullptr, cameras[c].position);
@@ -132,7 +132,8 @@ TrainingResult train(const TrainingStep& step, int threads) {
 
   TrainingResult result;
   for (int64_t i = 0; i < n; ++i) result.visible += render.view().radii()[i] > 0;
-  Array<float> exposed(3 * count), target(3 * count), color_gradient(3 * count), depth_gradient(input.depth ? count : 0);
+  Array<float> exposed(3 * count), target(3 * count), color_gradient(3 * count),
+      depth_gradient(input.depth ? count : 0);
   TargetPixels pixels{count, color.data(), output.depth, alpha.data(), step.color, step.depth_halves, {}, {},
                       exposed.data(), target.data(), color_gradient.data(), depth_gradient.data()};
   std::copy_n(step.gain, 3, pixels.gain), std::copy_n(step.offset, 3, pixels.offset);

@@ -34,7 +34,8 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
   step.view = view.view;
   const py::ssize_t n = std::get<0>(means).ndim() ? std::get<0>(means).shape(0) : 0;
   const py::ssize_t h = view.view.height, w = view.view.width, terms = (sh_degree + 1) * (sh_degree + 1);
-  if (sh_degree < 0 || sh_degree > 3) throw py::value_error("sh_degree must be 0 to 3, not " + std::to_string(sh_degree));
+  if (sh_degree < 0 || sh_degree > 3)
+    throw py::value_error("sh_degree must be 0 to 3, not " + std::to_string(sh_degree));
   step.count = n;
   step.means = rows_of(means, {n, 3}, "means");
   step.quats = rows_of(quats, {n, 4}, "quats");

@@ -60,7 +60,8 @@ void expose_pixels(const TargetPixels& job, int64_t begin, int64_t end, Exposure
   for (int64_t i = begin; i < end; ++i) sums.with_depth += has_depth(job, i);
 }
 
-void loss_gradient_pixels(const TargetPixels& job, float depth_scale, int64_t begin, int64_t end, ExposureGradient& sums) {
+void loss_gradient_pixels(const TargetPixels& job, float depth_scale, int64_t begin, int64_t end,
+                          ExposureGradient& sums) {
   const ByChannel gain(job.gain);
   vfloat by_gain[3], by_offset[3];
   for (int k = 0; k < 3; ++k) by_gain[k] = by_offset[k] = splat(0.0f);

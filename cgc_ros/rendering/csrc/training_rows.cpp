@@ -37,8 +37,8 @@ struct Adam {
 
 // One parameter of a chunk; `moves` is -1 or 0 for each of its rows.
 template <int kWidth>
-void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gradient, const int32_t* moves, int64_t begin,
-            int64_t count) {
+void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gradient, const int32_t* moves,
+            int64_t begin, int64_t count) {
   const Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
   float* value = rows.value + begin * kWidth;
   float* first = rows.first + begin * kWidth;
