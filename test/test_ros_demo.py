@@ -10,9 +10,11 @@ from recording_writer import write_recording
 
 from cgc_ros.demo import run_demo
 from cgc_ros.demo.cloud_view import Viewpoint, draw_points, viewpoint_around
+from cgc_ros.demo.many_objects import write_map
 from cgc_ros.demo.pictures import DrawnObject, draw_objects
 from cgc_ros.demo.processes import Companion, DemoError
 from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.mapping import Mapper, MapperConfig
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -44,6 +46,13 @@ def test_a_process_that_ends_early_is_shown_with_the_end_of_its_log(tmp_path):
         player._process.wait(60)
         with pytest.raises(DemoError, match="(?s)the player ended with exit status 1.*nowhere"):
             player.check()
+
+
+def test_the_map_for_timing_queries_holds_its_objects(tmp_path):
+    write_map(tmp_path / "many.cgc", num_objects=12, gaussians_each=40)
+    objects = Mapper.load(tmp_path / "many.cgc", MapperConfig(backend="cpu")).snapshot().objects
+    assert [each.id for each in objects] == list(range(1, 13)) and not any(each.background for each in objects)
+    np.testing.assert_allclose([each.box.size for each in objects], 0.12, atol=0.04)
 
 
 def test_a_near_point_hides_a_far_one():

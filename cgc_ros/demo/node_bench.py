@@ -23,6 +23,7 @@ from cgc_ros.srv import LoadMap
 
 _START_TIMEOUT_S = 60.0
 _WARM_UP_S = 5.0  # left out of the figures: imports, first kernels
+_ADVANCE_HZ = 5.0  # frames of the recording per second: the camera moves as it did, however many images it sends
 _NUM_OBJECTS = 200
 _QUERIES, _QUERY_PERIOD_S = 100, 0.1
 
@@ -65,7 +66,8 @@ def measure(recording: str, rate: float, seconds: float, masks: str = "auto") ->
         stack.enter_context(node)
         observer = stack.enter_context(Observer())
         _wait_for(lambda: observer.heard.status, [node])
-        arguments = [recording, "--rate", str(rate), "--raw", "--loop", *(["--masks"] if masks == "given" else [])]
+        arguments = [recording, "--rate", str(rate), "--advance", str(_ADVANCE_HZ), "--raw", "--loop"]
+        arguments += ["--masks"] if masks == "given" else []
         player = stack.enter_context(Companion("player", "cgc_ros.demo.player", arguments, folder / "player.log"))
         companions = [node, player]
         _wait_for(lambda: observer.heard.labels, companions)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import rclpy
 from rclpy.client import Client
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
@@ -86,7 +86,7 @@ class Observer:
         """~/query_objects: the response and how many seconds it took. Raises TimeoutError."""
         return _ask(self._query, QueryObjects.Request(**fields), timeout_s)
 
-    def call(self, kind: type, name: str, timeout_s: float = 30.0, **fields):
+    def call(self, kind: type, name: str, /, timeout_s: float = 30.0, **fields):
         """Another of the node's services: its response. Raises TimeoutError."""
         client = self._node.create_client(kind, f"{self._node_name}/{name}")
         return _ask(client, kind.Request(**fields), timeout_s)[0]
@@ -106,8 +106,9 @@ class Observer:
     def _spin(self) -> None:
         try:
             self._executor.spin()
-        except ExternalShutdownException:
-            pass  # __exit__ ended the context
+        except Exception:  # rclpy raises one thing or another where __exit__ ended the context
+            if rclpy.ok():
+                raise
 
     def _seconds(self) -> float:
         return 0.0 if self._start is None else time.monotonic() - self._start

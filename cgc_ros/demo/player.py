@@ -1,6 +1,6 @@
 """A recording played as a camera, in its own process: images, calibration, depth, masks, transforms, stamped now.
 
-python -m cgc_ros.demo.player RECORDING [--rate HZ] [--hold SECONDS] [--raw] [--masks] [--no-depth] [--loop]
+python -m cgc_ros.demo.player RECORDING [--rate HZ] [--advance HZ] [--hold SECONDS] [--raw] [--masks] [--loop]
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ _BODY_FROM_OPTICAL = np.array(
 class PlayerOptions:
     """What is played, and how."""
 
-    rate: float = 5.0  # Hz
+    rate: float = 5.0  # images per second
+    advance: float = 0.0  # frames of the recording per second, each as several images; 0: every image is another frame
     hold: float = 0.0  # seconds the camera stands still at the end, still publishing
     raw: bool = False  # Image instead of CompressedImage
     depth: bool = True
@@ -122,14 +123,16 @@ def play(recording: str, options: PlayerOptions, stop: threading.Event) -> int:
         stop.wait(0.1)
     player.get_logger().info(f"playing {sequence.name}: {len(sequence)} frames at {options.rate:g} Hz")
     count, due = 0, time.monotonic()
+    repeats = max(1, round(options.rate / options.advance)) if options.advance > 0 else 1
     while not stop.is_set():
         for index in range(len(sequence)):
             frame = sequence[index]
-            due = max(due + 1.0 / options.rate, time.monotonic())
-            if stop.wait(max(0.0, due - time.monotonic())):
-                break
-            player.publish(frame)
-            count += 1
+            for _ in range(repeats):
+                due = max(due + 1.0 / options.rate, time.monotonic())
+                if stop.wait(max(0.0, due - time.monotonic())):
+                    break
+                player.publish(frame)
+                count += 1
         if not options.loop:
             break
     player.get_logger().info(f"played {count} frames; standing still for {options.hold:g} s")
@@ -144,6 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Play a recorded sequence as a ROS 2 camera.")
     parser.add_argument("recording", help="folder layout, rosbag2/MCAP, COLMAP or nerfstudio sequence")
     parser.add_argument("--rate", type=float, default=5.0, help="images per second (default: 5)")
+    parser.add_argument(
+        "--advance", type=float, default=0.0, help="frames of the recording per second (default: as many as images)"
+    )
     parser.add_argument(
         "--hold", type=float, default=0.0, metavar="S", help="seconds the camera stands still at the end"
     )

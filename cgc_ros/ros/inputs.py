@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -22,6 +23,13 @@ from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 _FIND_PERIOD_S = 0.25  # how often an `auto` transport looks for publishers
 _POLL_PERIOD_S = 0.01  # how often images that wait are looked at again
 _COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
+
+
+def _stream_events(qos: QoSProfile) -> SubscriptionEventCallbacks:
+    """Events of a subscription are waited for, one by one, at every message that comes in; a best-effort one matches
+    every publisher and has none that matter.
+    """
+    return SubscriptionEventCallbacks(use_default_callbacks=qos.reliability != ReliabilityPolicy.BEST_EFFORT)
 
 
 def sensor_qos(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
@@ -81,7 +89,12 @@ class ImageInput:
     def _subscribe(self, topic: str, message_type: type) -> None:
         self.topic = topic
         self._subscription = self._node.create_subscription(
-            message_type, topic, self._callback, self._qos, callback_group=self._group
+            message_type,
+            topic,
+            self._callback,
+            self._qos,
+            callback_group=self._group,
+            event_callbacks=_stream_events(self._qos),
         )
         self._node.get_logger().info(f"subscribed to {topic} ({message_type.__name__})")
 
@@ -165,7 +178,14 @@ class Inputs:
         self._images, self._subscriptions = [], []
 
     def _subscribe(self, message_type: type, name: str, callback: Callable, qos: QoSProfile, group: CallbackGroup):
-        return self._node.create_subscription(message_type, name, self._then_poll(callback), qos, callback_group=group)
+        return self._node.create_subscription(
+            message_type,
+            name,
+            self._then_poll(callback),
+            qos,
+            callback_group=group,
+            event_callbacks=_stream_events(qos),
+        )
 
     def _then_poll(self, callback: Callable) -> Callable:
         """After each message, look whether an image that waits is complete now; the timer runs only while one waits."""

@@ -27,7 +27,8 @@ class LabelWorker:
     """Newest wins: a view that comes while another is being labelled replaces the one that waits.
 
     `render(view) -> labels [H, W] uint16`; `publish(LabelledView)`; `is_wanted()` tells whether anyone listens;
-    `shortest_period_s()` bounds the rate (0: none); `on_error(exception)` is told, and the thread goes on.
+    `shortest_period_s()` bounds the rate (0: none), `share()` the part of the time that is spent on labels: where they
+    are slow, mapping would starve beside a fast camera. `on_error(exception)` is told, and the thread goes on.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class LabelWorker:
         publish: Callable[[LabelledView], None],
         is_wanted: Callable[[], bool],
         shortest_period_s: Callable[[], float],
+        share: Callable[[], float],
         on_error: Callable[[Exception], None],
     ):
         self._render, self._publish, self._is_wanted = render, publish, is_wanted
-        self._shortest_period_s, self._on_error = shortest_period_s, on_error
+        self._shortest_period_s, self._share, self._on_error = shortest_period_s, share, on_error
         self._condition = threading.Condition()
         self._waiting: View | None = None
         self._in_work: View | None = None
@@ -97,12 +99,12 @@ class LabelWorker:
             self._waiting = self.newest_view = self.newest = None
 
     def _run(self) -> None:
-        last = -np.inf
+        last, cost_s = -np.inf, 0.0
         while True:
             with self._condition:
                 while self._waiting is None and not self._stopping:
                     self._condition.wait()
-                pause = last + self._shortest_period_s() - time.monotonic()
+                pause = last + max(self._shortest_period_s(), cost_s / self._share()) - time.monotonic()
                 if pause > 0 and not self._stopping:
                     self._condition.wait(pause)
                     continue
@@ -120,7 +122,7 @@ class LabelWorker:
             except Exception as error:  # reported by name; the next view gets its chance
                 self._on_error(error)
             finally:
-                self._in_work = None
+                self._in_work, cost_s = None, time.monotonic() - last
 
 
 class LatencyMeter:

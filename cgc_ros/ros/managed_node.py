@@ -160,6 +160,7 @@ class CgcNode(LifecycleNode):
             self._publish_labels,
             lambda: self._topics.listeners("labels", "overlay") > 0,
             lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0,
+            lambda: self.parameters.label_share,
             self._on_output_error,
         )
         self._objects = ObjectCache(self._newest_snapshot)

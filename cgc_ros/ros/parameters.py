@@ -141,6 +141,12 @@ class NodeParameters:
     )
     # outputs
     label_rate: float = _parameter(0.0, "most label images per second; 0: one for every newest image", (0.0, 1000.0))
+    label_share: float = _parameter(
+        0.6,
+        "most of the time that label images may take; where rendering is slow they come less often, so that mapping "
+        "goes on beside them",
+        (0.05, 1.0),
+    )
     overlay_rate: float = _parameter(5.0, "most overlays per second", (0.0, 1000.0))
     render_rate: float = _parameter(1.0, "most renders of colour and depth per second", (0.0, 1000.0))
     objects_rate: float = _parameter(

@@ -14,7 +14,7 @@ from visualization_msgs.msg import MarkerArray
 from cgc_ros.msg import ObjectArray
 
 #: Publisher events would be waited for, one by one, at every message that comes in; nobody here asks for them.
-_NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 #: Streams: reliable, a shallow history; a subscriber that is too slow misses messages and delays nobody.
 STREAM = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 #: State: whoever joins late gets the last message.
@@ -54,7 +54,7 @@ class Publishers:
     def __init__(self, node: LifecycleNode):
         self._node = node
         self._publishers = {
-            key: node.create_lifecycle_publisher(topic.type, topic.name, topic.qos, event_callbacks=_NO_EVENTS)
+            key: node.create_lifecycle_publisher(topic.type, topic.name, topic.qos, event_callbacks=NO_EVENTS)
             for key, topic in TOPICS.items()
         }
 

@@ -22,7 +22,7 @@ from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
 from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.parameters import NodeParameters
-from cgc_ros.ros.publishers import STREAM
+from cgc_ros.ros.publishers import NO_EVENTS, STREAM
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
@@ -53,8 +53,8 @@ class Reporter:
     def __init__(self, node: LifecycleNode, faults: FaultBoard, watched: Callable[[], Watched]):
         self._node, self._faults, self._watched = node, faults, watched
         # Not lifecycle publishers: what is wrong must be heard in every state.
-        self._status = node.create_publisher(MapStatus, "~/status", STREAM)
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM)
+        self._status = node.create_publisher(MapStatus, "~/status", STREAM, event_callbacks=NO_EVENTS)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM, event_callbacks=NO_EVENTS)
         self._writer = DiagnosticsWriter(node.get_fully_qualified_name())
         self._has_changed = False
         self._last_report_ns = 0

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -100,8 +99,12 @@ class Tf2Buffer:
 
 
 def has_tf2_ros() -> bool:
-    """Whether tf2_ros can be imported here."""
-    return importlib.util.find_spec("tf2_ros") is not None
+    """Whether tf2_ros can be imported here, with what it needs."""
+    try:
+        import tf2_ros  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 class TransformSource:

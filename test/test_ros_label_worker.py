@@ -1,0 +1,50 @@
+"""The thread behind label images: the newest view wins, and mapping is left its share of the time."""
+
+import time
+
+import numpy as np
+import pytest
+from std_msgs.msg import Header
+
+from cgc_ros.frame import Intrinsics
+from cgc_ros.ros.intake import View
+from cgc_ros.ros.label_worker import LabelWorker
+
+CAMERA = Intrinsics(4, 3, 4.0, 4.0, 1.5, 1.0)
+
+
+def run(render_s, share, period_s=0.0, seconds=1.0):
+    """Stamps of the label images of a 100 Hz camera, and how old each view was when its turn came, seconds."""
+    stamps, ages = [], []
+
+    def render(view):
+        ages.append((time.monotonic_ns() - view.arrived_ns) * 1e-9)
+        time.sleep(render_s)
+        return np.zeros((3, 4), np.uint16)
+
+    worker = LabelWorker(
+        render,
+        lambda labelled: stamps.append(labelled.view.stamp_ns),
+        lambda: True,
+        lambda: period_s,
+        lambda: share,
+        lambda error: None,
+    )
+    worker.start()
+    for index in range(round(100 * seconds)):
+        worker.submit(View(Header(), index, None, CAMERA, np.eye(4), time.monotonic_ns()))
+        time.sleep(0.01)
+    assert worker.stop()
+    return stamps, ages
+
+
+@pytest.mark.parametrize(("render_s", "share", "period_s"), [(0.05, 0.5, 0.0), (0.001, 1.0, 0.1)])
+def test_slow_label_images_leave_time_to_mapping_and_the_rate_is_bounded(render_s, share, period_s):
+    stamps, ages = run(render_s, share, period_s)
+    assert 6 <= len(stamps) <= 11 and stamps == sorted(stamps)
+    assert np.median(ages) < 0.03  # the newest view, not one that waited for the rest to be over
+
+
+def test_without_a_bound_they_follow_each_other():
+    stamps, _ = run(0.05, 1.0)
+    assert 13 <= len(stamps) <= 22
