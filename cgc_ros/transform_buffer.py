@@ -1,14 +1,16 @@
-"""A buffer of stamped transforms with tf2's answers and no ROS in it: what /tf and /tf_static say, asked at an image's stamp.
+"""A buffer of stamped transforms with tf2's answers and no ROS in it: what /tf and /tf_static say, asked at an
+image's stamp.
 
-Semantics are those of tf2's BufferCore (Foote, "tf: The transform library", TePRA 2013): every frame has one parent at a time,
-a lookup walks both frames up to their common ancestor, each dynamic edge is interpolated between its two neighbouring samples
-(translation linearly, rotation along the shortest great arc) and nothing is ever extrapolated.
+Semantics are those of tf2's BufferCore (Foote, "tf: The transform library", TePRA 2013): every frame has one parent at
+a time, a lookup walks both frames up to their common ancestor, each dynamic edge is interpolated between its two
+neighbouring samples (translation linearly, rotation along the shortest great arc) and nothing is ever extrapolated.
 
 Four differences, all on purpose:
-- the latest transform is asked for by `stamp_ns=None`; a stamp of zero is an ordinary stamp, so that an unstamped image fails
-  by name instead of silently getting the newest pose;
+- the latest transform is asked for by `stamp_ns=None`; a stamp of zero is an ordinary stamp, so that an unstamped
+  image fails by name instead of silently getting the newest pose;
 - an edge that would close a loop is refused when it arrives (tf2 notices at lookup);
-- two samples of one edge with equal stamps: the later one replaces the earlier (tf2 keeps both and answers with the later);
+- two samples of one edge with equal stamps: the later one replaces the earlier (tf2 keeps both and answers with the
+  later);
 - an edge sent as static and as dynamic follows the newest message (tf2: whichever came first).
 """
 
@@ -28,8 +30,10 @@ NANOSECONDS = 1_000_000_000
 class TransformError(LookupError):
     """A transform that cannot be answered or stored. `reason` is a short counter key, the message says what to do.
 
-    Reasons of `lookup`: unknown_frame, disconnected, extrapolation_past, extrapolation_future (waiting may help), empty, loop.
-    Reasons of `set_transform`: bad_transform, bad_frame, loop, old_data (older than the history: the clock may have jumped back).
+    Reasons of `lookup`: unknown_frame, disconnected, extrapolation_past, extrapolation_future (waiting may help),
+    empty, loop.
+    Reasons of `set_transform`: bad_transform, bad_frame, loop, old_data (older than the history: the clock may have
+    jumped back).
     """
 
     def __init__(self, reason: str, message: str):
@@ -40,7 +44,8 @@ class TransformError(LookupError):
 class TransformBuffer:
     """Transforms between named frames over a sliding window of time. Thread-safe.
 
-    `history_s`: seconds of dynamic transforms kept per edge, counted back from the edge's newest sample. Static edges never age.
+    `history_s`: seconds of dynamic transforms kept per edge, counted back from the edge's newest sample. Static edges
+    never age.
     """
 
     def __init__(self, history_s: float = 10.0):
@@ -58,7 +63,9 @@ class TransformBuffer:
         """
         parent, child = _frame_id(parent), _frame_id(child)
         if parent == child:
-            raise TransformError("bad_frame", f"frame {child!r} is sent as its own parent: fix the node that publishes it")
+            raise TransformError(
+                "bad_frame", f"frame {child!r} is sent as its own parent: fix the node that publishes it"
+            )
         matrix = np.array(matrix, dtype=np.float64)
         try:
             check_rigid(matrix)
@@ -68,8 +75,10 @@ class TransformBuffer:
         with self._lock:
             if self._is_above(child, parent, stamp_ns):
                 raise TransformError(
-                    "loop", f"transform {parent} -> {child} refused: {child!r} is already above {parent!r} in the tree; "
-                    "two nodes publish this chain in opposite directions, stop one of them")
+                    "loop",
+                    f"transform {parent} -> {child} refused: {child!r} is already above {parent!r} in the tree; "
+                    "two nodes publish this chain in opposite directions, stop one of them",
+                )
             edge = self._edges.get(child)
             if edge is None or edge.static != static:
                 edge = _Edge(child, static)
@@ -92,7 +101,11 @@ class TransformBuffer:
             up_from_target = self._climb(target, stamp_ns, until=source)
         common = next((frame for frame in up_from_source.transforms if frame in up_from_target.transforms), None)
         if common is None:
-            raise up_from_source.error or up_from_target.error or self._disconnected(target, source, up_from_source, up_from_target)
+            raise (
+                up_from_source.error
+                or up_from_target.error
+                or self._disconnected(target, source, up_from_source, up_from_target)
+            )
         common_from_source = up_from_source.transforms[common]
         common_from_target = up_from_target.transforms[common]
         return _inverse(common_from_target) @ common_from_source
@@ -110,7 +123,9 @@ class TransformBuffer:
             return tuple(self._frames)
 
     def root(self, frame: str) -> str:
-        """The top of the tree that holds `frame`, by each edge's newest parent. Raises TransformError (unknown_frame)."""
+        """The top of the tree that holds `frame`, by each edge's newest parent. Raises TransformError
+        (unknown_frame).
+        """
         frame = _frame_id(frame)
         with self._lock:
             self._check_known(frame)
@@ -135,7 +150,9 @@ class TransformBuffer:
         return ancestor in _walk_up(frame, lambda name: self._newest_parent(name, stamp_ns - self.history_ns))
 
     def _climb(self, frame: str, stamp_ns: int | None, until: str) -> _Climb:
-        """All ancestors of `frame` at `stamp_ns` with ancestor_from_frame, up to `until`, the root, or an edge without an answer."""
+        """All ancestors of `frame` at `stamp_ns` with ancestor_from_frame, up to `until`, the root, or an edge
+        without an answer.
+        """
         climb = _Climb(frame)
         transform = np.eye(4)
         while frame != until and (edge := self._edges.get(frame)) is not None:
@@ -146,8 +163,10 @@ class TransformBuffer:
                 break
             if parent in climb.transforms:
                 climb.error = TransformError(
-                    "loop", f"frames {' -> '.join([*climb.transforms, parent])} form a loop: two nodes publish this chain in "
-                    "opposite directions, stop one of them")
+                    "loop",
+                    f"frames {' -> '.join([*climb.transforms, parent])} form a loop: two nodes publish this chain in "
+                    "opposite directions, stop one of them",
+                )
                 break
             frame, transform = parent, parent_from_frame @ transform
             climb.transforms[frame] = transform
@@ -155,12 +174,15 @@ class TransformBuffer:
 
     def _latest_common_stamp(self, target: str, source: str) -> int | None:
         """The oldest of the newest stamps along the chain; None where nothing on it is dynamic."""
+
         def chain(frame: str) -> list[str]:
             return _walk_up(frame, lambda name: self._newest_parent(name))
 
         from_source, from_target = chain(source), chain(target)
         shared = set(from_source) & set(from_target)
-        edges = [self._edges[name] for name in [*from_source, *from_target] if name not in shared and name in self._edges]
+        edges = [
+            self._edges[name] for name in [*from_source, *from_target] if name not in shared and name in self._edges
+        ]
         return min((edge.stamps[-1] for edge in edges if not edge.static and edge.stamps), default=None)
 
     def _check_known(self, *frames: str) -> None:
@@ -172,8 +194,10 @@ class TransformBuffer:
     @staticmethod
     def _disconnected(target: str, source: str, from_source: _Climb, from_target: _Climb) -> TransformError:
         return TransformError(
-            "disconnected", f"no chain of transforms joins {source!r} (its tree's root is {from_source.top!r}) to {target!r} (root "
-            f"{from_target.top!r}): start the node that publishes the link between the two")
+            "disconnected",
+            f"no chain of transforms joins {source!r} (its tree's root is {from_source.top!r}) to {target!r} (root "
+            f"{from_target.top!r}): start the node that publishes the link between the two",
+        )
 
 
 class _Climb:
@@ -189,7 +213,9 @@ class _Climb:
 
 
 class _Edge:
-    """The samples of one child frame, sorted by stamp. Insertion and search are binary; old samples are dropped in batches."""
+    """The samples of one child frame, sorted by stamp. Insertion and search are binary; old samples are dropped in
+    batches.
+    """
 
     def __init__(self, child: str, static: bool):
         self.child = child
@@ -205,9 +231,12 @@ class _Edge:
             return
         if self.stamps and stamp_ns < self.stamps[-1] - history_ns:
             raise TransformError(
-                "old_data", f"transform {parent} -> {self.child} at {_seconds(stamp_ns)} is {_seconds(self.stamps[-1] - stamp_ns)} older "
-                "than its newest sample, more than the history kept: if the clock jumped back (a recording that starts again), "
-                "clear the buffer")
+                "old_data",
+                f"transform {parent} -> {self.child} at {_seconds(stamp_ns)} is "
+                f"{_seconds(self.stamps[-1] - stamp_ns)} older than its newest sample, more than the history kept: "
+                "if the clock jumped back (a recording that starts again), "
+                "clear the buffer",
+            )
         index = bisect_left(self.stamps, stamp_ns, lo=self._first)
         if index < len(self.stamps) and self.stamps[index] == stamp_ns:
             self.parents[index], self.matrices[index] = parent, matrix
@@ -221,19 +250,27 @@ class _Edge:
         """Parent and parent_from_child at a stamp. Between two samples with different parents the older one holds."""
         if not self.stamps:
             raise TransformError(
-                "empty", f"no transform of {self.child!r} has arrived since the buffer was cleared: check that its publisher still runs")
+                "empty",
+                f"no transform of {self.child!r} has arrived since the buffer was cleared: check that its publisher "
+                "still runs",
+            )
         if self.static or stamp_ns is None:
             return self.parents[-1], self.matrices[-1]
         newest, oldest = self.stamps[-1], self.stamps[self._first]
         link = f"{self.parents[-1]} -> {self.child}"
         if stamp_ns > newest:
             raise TransformError(
-                "extrapolation_future", f"transform {link} at {_seconds(stamp_ns)} is not known yet, the newest is "
-                f"{_seconds(stamp_ns - newest)} older: wait longer for transforms, or check that its publisher runs and clocks agree")
+                "extrapolation_future",
+                f"transform {link} at {_seconds(stamp_ns)} is not known yet, the newest is "
+                f"{_seconds(stamp_ns - newest)} older: wait longer for transforms, or check that its publisher runs "
+                "and clocks agree",
+            )
         if stamp_ns < oldest:
             raise TransformError(
-                "extrapolation_past", f"transform {link} at {_seconds(stamp_ns)} is not known any more, the oldest kept is "
-                f"{_seconds(oldest - stamp_ns)} newer: keep a longer history, or check that clocks agree")
+                "extrapolation_past",
+                f"transform {link} at {_seconds(stamp_ns)} is not known any more, the oldest kept is "
+                f"{_seconds(oldest - stamp_ns)} newer: keep a longer history, or check that clocks agree",
+            )
         after = bisect_right(self.stamps, stamp_ns, lo=self._first)
         before = after - 1
         if self.stamps[before] == stamp_ns or self.parents[before] != self.parents[after]:
@@ -245,12 +282,14 @@ class _Edge:
         self._first = bisect_left(self.stamps, oldest_kept_ns, lo=self._first)
         if self._first > len(self.stamps) // 2:  # half are old: one move of what is left pays for as many insertions
             for samples in (self.stamps, self.parents, self.matrices):
-                del samples[:self._first]
+                del samples[: self._first]
             self._first = 0
 
 
 def interpolate_rigid(start: np.ndarray, end: np.ndarray, ratio: float) -> np.ndarray:
-    """Between two [4, 4] rigid transforms, ratio 0..1: translation linearly, rotation along the shortest great arc (slerp)."""
+    """Between two [4, 4] rigid transforms, ratio 0..1: translation linearly, rotation along the shortest great arc
+    (slerp).
+    """
     turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
     result = np.eye(4)
     result[:3, :3] = start[:3, :3] @ Rotation.from_rotvec(ratio * turn).as_matrix()

@@ -1,7 +1,7 @@
 """Lens distortion removed once per frame, by maps that are computed once per calibration (numpy and OpenCV only).
 
-The undistorted view keeps the size, the principal point and the pixel aspect of the camera; its focal length is the shortest at
-which every pixel still has a source, so that no black border ever reaches the map.
+The undistorted view keeps the size, the principal point and the pixel aspect of the camera; its focal length is the
+shortest at which every pixel still has a source, so that no black border ever reaches the map.
 """
 
 from __future__ import annotations
@@ -34,27 +34,43 @@ def check_distortion(intrinsics: Intrinsics) -> str:
     """
     if intrinsics.distortion_model not in _MODELS:
         raise FrameError(
-            "unknown_distortion", f"distortion model {intrinsics.distortion_model!r} is not known (plumb_bob, rational_polynomial, "
-            "equidistant are): publish the calibration in one of these, or feed rectified images")
+            "unknown_distortion",
+            f"distortion model {intrinsics.distortion_model!r} is not known (plumb_bob, rational_polynomial, "
+            "equidistant are): publish the calibration in one of these, or feed rectified images",
+        )
     model, allowed = _MODELS[intrinsics.distortion_model]
     count = len(intrinsics.distortion)
     if not np.isfinite(intrinsics.distortion).all():
-        raise FrameError("bad_distortion", f"distortion coefficients must be finite, got {intrinsics.distortion}: calibrate the camera again")
+        raise FrameError(
+            "bad_distortion",
+            f"distortion coefficients must be finite, got {intrinsics.distortion}: calibrate the camera again",
+        )
     if any(intrinsics.distortion) and model == "none":
         raise FrameError(
-            "unknown_distortion", f"distortion coefficients {intrinsics.distortion} come without the name of their model: "
-            "set distortion_model (plumb_bob for most lenses)")
+            "unknown_distortion",
+            f"distortion coefficients {intrinsics.distortion} come without the name of their model: "
+            "set distortion_model (plumb_bob for most lenses)",
+        )
     if any(intrinsics.distortion) and count not in allowed:
         raise FrameError(
-            "bad_distortion", f"{model} takes {' or '.join(map(str, allowed))} coefficients, got {count}: "
-            "check distortion_model and the calibration")
+            "bad_distortion",
+            f"{model} takes {' or '.join(map(str, allowed))} coefficients, got {count}: "
+            "check distortion_model and the calibration",
+        )
     return model if any(intrinsics.distortion) or model == "equidistant" else "none"
+
+
+def distortion_coefficients(intrinsics: Intrinsics) -> np.ndarray:
+    """[K] float64. All zeros may come in any number; OpenCV wants as many as its models have."""
+    known = intrinsics.distortion
+    return np.array(known if any(known) else (0.0,) * 4, dtype=np.float64)
 
 
 class Undistorter:
     """Resamples images, depth and label images of one distorted camera to a pinhole view.
 
-    `intrinsics`: of the pinhole view, same size. `is_identity`: the camera already is a pinhole, arrays pass through untouched.
+    `intrinsics`: of the pinhole view, same size. `is_identity`: the camera already is a pinhole, arrays pass through
+    untouched.
     Raises FrameError (reasons unknown_distortion, bad_distortion, bad_intrinsics).
     """
 
@@ -66,7 +82,9 @@ class Undistorter:
         if self.is_identity:
             return
         if not (camera.fx > 0 and camera.fy > 0 and camera.width > 0 and camera.height > 0):
-            raise FrameError("bad_intrinsics", f"cannot undistort with {camera}: calibrate the camera, or publish its calibration")
+            raise FrameError(
+                "bad_intrinsics", f"cannot undistort with {camera}: calibrate the camera, or publish its calibration"
+            )
         zoom = self._widest_zoom()
         self.intrinsics = replace(self.intrinsics, fx=camera.fx * zoom, fy=camera.fy * zoom)
         columns, rows = self._source_maps()
@@ -83,7 +101,9 @@ class Undistorter:
         return cv2.remap(image, self._map, self._weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def nearest(self, array: np.ndarray) -> np.ndarray:
-        """[H, W] of any type, nearest pixel: for depth (along z, which undistortion does not change) and for label images."""
+        """[H, W] of any type, nearest pixel: for depth (along z, which undistortion does not change) and for label
+        images.
+        """
         self._check_size(array)
         return array if self.is_identity else array.reshape(-1)[self._nearest]
 
@@ -92,7 +112,9 @@ class Undistorter:
         if self.is_identity:
             return replace(frame, intrinsics=self.intrinsics)
         return replace(
-            frame, image=self.image(frame.image), intrinsics=self.intrinsics,
+            frame,
+            image=self.image(frame.image),
+            intrinsics=self.intrinsics,
             depth=None if frame.depth is None else self.nearest(frame.depth),
             masks=None if frame.masks is None else self.nearest(frame.masks),
         )
@@ -100,29 +122,28 @@ class Undistorter:
     def _check_size(self, array: np.ndarray) -> None:
         if array.shape[:2] != (self.camera.height, self.camera.width):
             raise FrameError(
-                "camera_info_mismatch", f"intrinsics are for {self.camera.width}x{self.camera.height}, got {array.shape[1]}x{array.shape[0]}: "
-                "use the calibration of this very stream")
+                "camera_info_mismatch",
+                f"intrinsics are for {self.camera.width}x{self.camera.height}, got {array.shape[1]}x{array.shape[0]}: "
+                "use the calibration of this very stream",
+            )
 
     def _source_maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Column and row in the distorted image of each pixel of the pinhole view, [H, W] float32 each."""
-        coefficients, size = self._coefficients(), (self.camera.width, self.camera.height)
+        coefficients, size = distortion_coefficients(self.camera), (self.camera.width, self.camera.height)
         make = cv2.fisheye.initUndistortRectifyMap if self.model == "equidistant" else cv2.initUndistortRectifyMap
         return make(self.camera.matrix(), coefficients, np.eye(3), self.intrinsics.matrix(), size, cv2.CV_32FC1)
 
     def _source_pixels(self, pixels: np.ndarray, zoom: float) -> np.ndarray:
-        """Where pixels [P, 2] of a pinhole view with `zoom` times the focal length lie in the distorted image, [P, 2] float64."""
+        """Where pixels [P, 2] of a pinhole view with `zoom` times the focal length lie in the distorted image, [P, 2]
+        float64.
+        """
         camera = self.camera
         rays = np.ones((len(pixels), 1, 3))
         rays[:, 0, :2] = (pixels - (camera.cx, camera.cy)) / (zoom * camera.fx, zoom * camera.fy)
         return self._project(rays)
 
-    def _coefficients(self) -> np.ndarray:
-        """[K] float64. All zeros may come in any number; OpenCV wants as many as its models have."""
-        known = self.camera.distortion
-        return np.array(known if any(known) else (0.0,) * 4, dtype=np.float64)
-
     def _project(self, rays: np.ndarray) -> np.ndarray:
-        zero, coefficients = np.zeros(3), self._coefficients()
+        zero, coefficients = np.zeros(3), distortion_coefficients(self.camera)
         project = cv2.fisheye.projectPoints if self.model == "equidistant" else cv2.projectPoints
         return project(rays, zero, zero, self.camera.matrix(), coefficients)[0].reshape(-1, 2)
 
@@ -130,9 +151,14 @@ class Undistorter:
         """The smallest zoom at which all pixels of the border, hence all inside, have a source; found by bisection."""
         camera = self.camera
         columns, rows = np.arange(camera.width), np.arange(camera.height)
-        border = np.concatenate([
-            np.stack([columns, np.zeros_like(columns)], axis=1), np.stack([columns, np.full_like(columns, camera.height - 1)], axis=1),
-            np.stack([np.zeros_like(rows), rows], axis=1), np.stack([np.full_like(rows, camera.width - 1), rows], axis=1)])
+        border = np.concatenate(
+            [
+                np.stack([columns, np.zeros_like(columns)], axis=1),
+                np.stack([columns, np.full_like(columns, camera.height - 1)], axis=1),
+                np.stack([np.zeros_like(rows), rows], axis=1),
+                np.stack([np.full_like(rows, camera.width - 1), rows], axis=1),
+            ]
+        )
         radii = np.hypot(*((border - (camera.cx, camera.cy)) / (camera.fx, camera.fy)).T)
         limit = (camera.width - 0.5, camera.height - 0.5)
         largest_radius = self._largest_radius()
@@ -144,15 +170,19 @@ class Undistorter:
         low, high = _ZOOM_RANGE
         if not has_sources(high):
             raise FrameError(
-                "bad_distortion", f"no undistorted view exists for {self.model} {camera.distortion} at {camera.width}x{camera.height}, "
-                f"fx={camera.fx:g}: the coefficients do not belong to this camera, calibrate it again")
+                "bad_distortion",
+                f"no undistorted view exists for {self.model} {camera.distortion} at {camera.width}x{camera.height}, "
+                f"fx={camera.fx:g}: the coefficients do not belong to this camera, calibrate it again",
+            )
         while high / low > 1.0005:
             middle = (low * high) ** 0.5
             low, high = (low, middle) if has_sources(middle) else (middle, high)
         return high
 
     def _largest_radius(self) -> float:
-        """The distance from the axis, on the plane z = 1, up to which the distortion is one to one (a polynomial may fold back)."""
+        """The distance from the axis, on the plane z = 1, up to which the distortion is one to one (a polynomial may
+        fold back).
+        """
         radii = np.tan(np.radians(np.linspace(0.0, _MAX_HALF_ANGLE_DEG, 1000)))
         folds = []
         for direction in np.eye(2):

@@ -77,8 +77,7 @@ def _viewer(folder: Path, seconds: float) -> None:
         things = [item for item in session.snapshot.objects if not item.background and item.box.size.max() < LARGEST]
         shown = max(things, key=lambda item: item.num_views)
         browser.click_on(
-            "[...document.querySelectorAll('button')].find("
-            f"b => b.innerText.trim().startsWith('object {shown.id}\\n'))"
+            f"[...document.querySelectorAll('button')].find(b => b.innerText.trim().startsWith('object {shown.id}\\n'))"
         )
         time.sleep(6)
         browser.screenshot(folder / "viewer.png")

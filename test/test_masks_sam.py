@@ -14,7 +14,9 @@ import torch
 from torchvision_stand_in import working_torchvision
 
 pytestmark = [
-    pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed (optional): pip install --no-deps {package}")
+    pytest.mark.skipif(
+        find_spec(package) is None, reason=f"{package} is not installed (optional): pip install --no-deps {package}"
+    )
     for package in ("segment_anything", "torchvision")
 ]
 
@@ -32,11 +34,24 @@ def tiny_sam(checkpoint=None):
     assert checkpoint is None
     torch.manual_seed(0)
     encoder = ImageEncoderViT(
-        img_size=128, patch_size=16, embed_dim=32, depth=1, num_heads=2, mlp_ratio=2, out_chans=32, qkv_bias=True, use_rel_pos=True,
-        window_size=4, global_attn_indexes=(0,), norm_layer=partial(torch.nn.LayerNorm, eps=1e-6))
+        img_size=128,
+        patch_size=16,
+        embed_dim=32,
+        depth=1,
+        num_heads=2,
+        mlp_ratio=2,
+        out_chans=32,
+        qkv_bias=True,
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(0,),
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )
     prompts = PromptEncoder(embed_dim=32, image_embedding_size=(8, 8), input_image_size=(128, 128), mask_in_chans=16)
     transformer = TwoWayTransformer(depth=2, embedding_dim=32, mlp_dim=64, num_heads=2)
-    decoder = MaskDecoder(num_multimask_outputs=3, transformer=transformer, transformer_dim=32, iou_head_depth=2, iou_head_hidden_dim=32)
+    decoder = MaskDecoder(
+        num_multimask_outputs=3, transformer=transformer, transformer_dim=32, iou_head_depth=2, iou_head_hidden_dim=32
+    )
     return Sam(encoder, prompts, decoder)
 
 
@@ -44,7 +59,9 @@ def tiny_sam(checkpoint=None):
 def options(torchvision_ops):
     from cgc_ros.masks.sam import SamOptions
 
-    return partial(SamOptions, device="cpu", points_per_side=3, min_area=20, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    return partial(
+        SamOptions, device="cpu", points_per_side=3, min_area=20, pred_iou_thresh=0.0, stability_score_thresh=0.0
+    )
 
 
 @pytest.fixture
@@ -88,7 +105,14 @@ def test_a_checkpoint_is_loaded_and_its_model_type_read_off_it(options, image, t
     monkeypatch.setitem(sam._MODEL_TYPES, 32, "tiny")
     expected = sam.SamMaskSource(options(), model=model).segment(image)
     source = create_mask_source(
-        "sam", checkpoint=path, device="cpu", points_per_side=3, min_area=20, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+        "sam",
+        checkpoint=path,
+        device="cpu",
+        points_per_side=3,
+        min_area=20,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+    )
     np.testing.assert_array_equal(source.segment(image), expected)
 
 

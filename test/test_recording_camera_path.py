@@ -1,4 +1,5 @@
 """The recording's camera path: rigid, smooth, all around the table, with the table in view."""
+
 from __future__ import annotations
 
 import sys

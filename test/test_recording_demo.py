@@ -1,4 +1,5 @@
 """The committed demo recording: small enough, complete, of standard messages, and geometrically consistent."""
+
 from __future__ import annotations
 
 import json
@@ -59,8 +60,12 @@ def frames(bag) -> list[SimpleNamespace]:
     images = zip(*(bag.messages[topic] for topic in (COLOR, DEPTH, MASKS, INSTANCES)), strict=True)
     return [
         SimpleNamespace(
-            color=decode(color.data), depth=decode(depth.data[12:]) * 0.001, masks=decode(masks.data),
-            instances=decode(ids.data), map_from_optical=map_from_base[stamp(color)] @ base_from_optical)
+            color=decode(color.data),
+            depth=decode(depth.data[12:]) * 0.001,
+            masks=decode(masks.data),
+            instances=decode(ids.data),
+            map_from_optical=map_from_base[stamp(color)] @ base_from_optical,
+        )
         for color, depth, masks, ids in images
     ]
 

@@ -1,4 +1,5 @@
 """Corrupted masks: each kind of corruption does what it says, and no more than it says."""
+
 from __future__ import annotations
 
 import sys

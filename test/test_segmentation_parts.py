@@ -93,7 +93,7 @@ def mapper() -> Mapper:
             assert mapper.add_masks(outcome.keyframe_id, halves(frame.masks))
         for _ in range(4):
             mapper.step()
-    mapper.segmenter.refresh(mapper.keyframes, mapper.steps)
+    mapper.segmenter.refresh(mapper.keyframes, mapper.steps, mapper.scene_depth)
     mapper.parts.refresh(mapper.keyframes, mapper.steps, mapper.segmenter.layer.state)
     return mapper
 

@@ -1,4 +1,6 @@
-"""The transform buffer answers as tf2 does; expected poses come from scipy's Slerp and from products written out by hand."""
+"""The transform buffer answers as tf2 does; expected poses come from scipy's Slerp and from products written out by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,9 @@ def test_a_frame_can_change_its_parent_and_the_old_one_holds_until_then():
         buffer.set_transform("table", "cup", second * SECOND, pose(y=float(second)))
     for second in (4, 5):
         buffer.set_transform("gripper", "cup", second * SECOND, pose(y=float(second)))
-    np.testing.assert_allclose(buffer.lookup("map", "cup", 3 * SECOND), pose(x=1.0, y=2.0))  # not mixed: the older sample holds
+    np.testing.assert_allclose(
+        buffer.lookup("map", "cup", 3 * SECOND), pose(x=1.0, y=2.0)
+    )  # not mixed: the older sample holds
     np.testing.assert_allclose(buffer.lookup("map", "cup", int(4.5 * SECOND)), pose(x=2.0, y=4.5))
 
 
@@ -192,9 +196,16 @@ def test_the_root_of_a_frame_is_the_top_of_its_tree(robot):
     assert set(robot.frames()) == {"map", "odom", "base", "camera", "lidar"}
 
 
-@pytest.mark.parametrize("broken", [
-    np.full((4, 4), np.nan), np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([1.0, 1.0, -1.0, 1.0]), np.zeros((4, 4)), np.eye(3),
-])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        np.full((4, 4), np.nan),
+        np.diag([2.0, 2.0, 2.0, 1.0]),
+        np.diag([1.0, 1.0, -1.0, 1.0]),
+        np.zeros((4, 4)),
+        np.eye(3),
+    ],
+)
 def test_what_is_not_a_rigid_transform_is_refused(broken):
     buffer = TransformBuffer()
     assert reason_of(buffer.set_transform, "map", "camera", 0, broken) == "bad_transform"
@@ -242,6 +253,7 @@ def test_writers_and_readers_in_several_threads_see_consistent_transforms():
 
 def test_lookup_time_does_not_grow_with_history():
     """Binary search: 100 times the samples may not cost even 5 times the time."""
+
     def seconds_per_lookup(samples: int) -> float:
         buffer = TransformBuffer(history_s=1e6)
         for index in range(samples):

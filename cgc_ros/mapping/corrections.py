@@ -66,8 +66,7 @@ class _AdamStep:
         self.mean.lerp_(gradient, 1 - self.BETAS[0])
         self.square.lerp_(gradient.square(), 1 - self.BETAS[1])
         mean, square = (
-            moment / (1 - beta**self.count)
-            for moment, beta in zip((self.mean, self.square), self.BETAS, strict=True)
+            moment / (1 - beta**self.count) for moment, beta in zip((self.mean, self.square), self.BETAS, strict=True)
         )
         self.value -= self.rate * mean / (square.sqrt() + 1e-8)
         self.value.grad = None

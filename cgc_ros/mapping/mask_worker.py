@@ -86,6 +86,11 @@ class MaskWorker:
         self._times: deque[float] = deque(maxlen=10)  # seconds that the source took of late
         self._rested = 0.0  # monotonic time from which keyframes may be looked at again
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the source has an image in work."""
+        return self._started is not None
+
     def request(self, keyframe_id: int, frame: Frame) -> None:
         """Ask for a keyframe's masks.
 

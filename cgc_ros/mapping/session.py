@@ -134,6 +134,11 @@ class MappingSession:
         """Frames submitted and not yet taken by the mapper."""
         return len(self._frames)
 
+    @property
+    def masks_in_work(self) -> bool:
+        """Whether the mask source has an image in work."""
+        return self._masks is not None and self._masks.is_working
+
     def pause(self, paused: bool = True) -> None:
         """While paused, nothing is mapped or trained; frames are counted as dropped, snapshots stay readable."""
         if paused:

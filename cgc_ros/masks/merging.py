@@ -60,7 +60,9 @@ DEPTH_WEIGHTS = {
 
 
 def evidence(graph: RegionGraph, which: np.ndarray) -> np.ndarray:
-    """[len(which), 19] evidence at the borders with indices `which`, columns as in EVIDENCE, without depth the first 8."""
+    """[len(which), 19] evidence at the borders with indices `which`, columns as in EVIDENCE, without depth the first
+    8.
+    """
     regions, borders = graph.regions, graph.borders
     first, second = graph.pairs[which].T
     is_smaller = regions.area[first] <= regions.area[second]

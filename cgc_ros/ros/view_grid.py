@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.undistortion import check_distortion
+from cgc_ros.undistortion import check_distortion, distortion_coefficients
 
 _MAX_SLOPE = 2.5  # rays farther from the axis (68 degrees) are left out: a pinhole view of them would be mostly corners
 _MAX_SIDE_RATIO = 1.6  # of the pinhole view's sides to the camera's; beyond it the view's resolution falls instead
@@ -57,7 +57,7 @@ class ViewGrid:
         camera = self.camera
         rows, columns = np.mgrid[: camera.height, : camera.width]
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)[:, None]
-        coefficients = np.array(camera.distortion or (0.0,) * 4, dtype=np.float64)
+        coefficients = distortion_coefficients(camera)
         if check_distortion(camera) == "equidistant":
             slopes, project = (
                 cv2.fisheye.undistortPoints(pixels, camera.matrix(), coefficients),

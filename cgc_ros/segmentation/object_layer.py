@@ -204,7 +204,9 @@ class ObjectLayer:
 
 
 def _inherited(clusters: np.ndarray, seen: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Clusters [N] in which Gaussians that no view has voted on yet (not `seen`) have that of their nearest neighbour."""
+    """Clusters [N] in which Gaussians that no view has voted on yet (not `seen`) have that of their nearest
+    neighbour.
+    """
     if seen.all() or not seen.any():
         return clusters
     nearest = np.flatnonzero(seen)[cKDTree(means[seen]).query(means[~seen])[1]]

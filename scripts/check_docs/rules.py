@@ -55,7 +55,11 @@ RULES = (
     Rule(r"(source|export|mkdir) ", reason="changes the shell that it is typed in"),
     Rule(r"git clone", reason="<this repository> stands for its address"),
     Rule(r"pip install", reason="changes the system's Python"),
-    Rule(r"python3\.11 -m venv out/bpy|PYTHONPATH=scripts", reason="renders for 47 minutes, with Blender"),
+    Rule(r"python3\.11 -m venv out/bpy|PYTHONPATH=scripts ", reason="renders for 47 minutes, with Blender"),
+    Rule(
+        r"PYTHONPATH=\.:scripts python -m mask_weights",
+        reason="takes minutes; test/test_mask_weights.py runs its parts",
+    ),
     Rule(r".venv/bin/python scripts/check_docs", reason="is this script"),
     Rule(r".venv/bin/python scripts/make_pictures", reason="takes minutes and needs Chromium"),
     Rule(r".venv/bin/python scripts/viewer_cost.py", reason="takes minutes"),

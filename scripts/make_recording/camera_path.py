@@ -1,4 +1,5 @@
 """A hand-held orbit around the table: exact camera poses as a smooth function of time, and the rig's fixed frames."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,12 +9,14 @@ import numpy as np
 FRAME_RATE = 5.0  # images a second
 START_STAMP = 1_700_000_000  # seconds: the stamp of the first image
 CAMERA_LINK_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])  # REP-103
-BASE_FROM_CAMERA_LINK = np.array([  # camera 12 cm ahead of and 8 cm above the rig's origin, pitched down by 20 degrees
-    [np.cos(np.radians(20)), 0, np.sin(np.radians(20)), 0.12],
-    [0, 1, 0, 0.0],
-    [-np.sin(np.radians(20)), 0, np.cos(np.radians(20)), 0.08],
-    [0, 0, 0, 1.0],
-])
+BASE_FROM_CAMERA_LINK = np.array(
+    [  # camera 12 cm ahead of and 8 cm above the rig's origin, pitched down by 20 degrees
+        [np.cos(np.radians(20)), 0, np.sin(np.radians(20)), 0.12],
+        [0, 1, 0, 0.0],
+        [-np.sin(np.radians(20)), 0, np.cos(np.radians(20)), 0.08],
+        [0, 0, 0, 1.0],
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,22 @@ class CameraPath:
 def quaternion_xyzw(rotation: np.ndarray) -> np.ndarray:
     """[4] unit quaternion x y z w of a rotation matrix [3, 3] (Shepperd's method: the largest component first)."""
     m = np.asarray(rotation, float)
-    squares = np.array([1 + m[0, 0] - m[1, 1] - m[2, 2], 1 - m[0, 0] + m[1, 1] - m[2, 2],
-                        1 - m[0, 0] - m[1, 1] + m[2, 2], 1 + m[0, 0] + m[1, 1] + m[2, 2]])
+    squares = np.array(
+        [
+            1 + m[0, 0] - m[1, 1] - m[2, 2],
+            1 - m[0, 0] + m[1, 1] - m[2, 2],
+            1 - m[0, 0] - m[1, 1] + m[2, 2],
+            1 + m[0, 0] + m[1, 1] + m[2, 2],
+        ]
+    )
     largest = int(squares.argmax())
-    products = np.array([
-        [squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
-        [m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
-        [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]],
-        [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]],
-    ])
+    products = np.array(
+        [
+            [squares[0], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0], m[2, 1] - m[1, 2]],
+            [m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]],
+            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]],
+        ]
+    )
     quaternion = products[largest] / np.linalg.norm(products[largest])
     return quaternion if quaternion[3] >= 0 else -quaternion

@@ -1,5 +1,6 @@
 """2D masks as a segmenter without memory gives them, made from ground truth: per frame, ids mean nothing, regions are
 missing, cut or merged, borders are off by a few pixels."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

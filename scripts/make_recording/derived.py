@@ -1,4 +1,5 @@
 """What is computed from a rendered folder: the corrupted masks and the objects' surface points."""
+
 from __future__ import annotations
 
 import json
@@ -39,8 +40,9 @@ def write_object_points(folder: Path, poses: dict[str, np.ndarray]) -> dict[int,
         for i in wanted.intersection(np.unique(instances).tolist()):
             rows, columns = np.nonzero((instances == i) & (depth > 0))
             z = depth[rows, columns]
-            optical = np.stack([(columns - camera["cx"]) / camera["fx"] * z, (rows - camera["cy"]) / camera["fy"] * z,
-                                z], 1)
+            optical = np.stack(
+                [(columns - camera["cx"]) / camera["fx"] * z, (rows - camera["cy"]) / camera["fy"] * z, z], 1
+            )
             points = optical @ map_from_optical[:3, :3].T + map_from_optical[:3, 3]
             surfaces[i] = _one_per_cube(np.concatenate([surfaces[i], points]))
     rng = np.random.default_rng(0)

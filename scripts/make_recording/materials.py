@@ -1,4 +1,5 @@
 """Procedural materials: wood, ceramic, fabric, paint, skins, print on paper. Shader nodes, no image files."""
+
 from __future__ import annotations
 
 import bpy
@@ -13,8 +14,9 @@ def plain(name: str, color: Color, roughness: float = 0.5, **principled: float) 
     return graph.finish(_linear(color), roughness, **principled)
 
 
-def printed(name: str, image: np.ndarray, roughness: float = 0.4, bump: float = 0.0, **principled: float
-            ) -> bpy.types.Material:
+def printed(
+    name: str, image: np.ndarray, roughness: float = 0.4, bump: float = 0.0, **principled: float
+) -> bpy.types.Material:
     """An image [H, W, 3] uint8 RGB over the mesh's UVs, optionally with a fine paper-like bump."""
     graph = _Graph(name)
     texture = graph.node("ShaderNodeTexImage")
@@ -23,8 +25,16 @@ def printed(name: str, image: np.ndarray, roughness: float = 0.4, bump: float = 
     return graph.finish(texture.outputs["Color"], roughness, normal=normal, **principled)
 
 
-def speckled(name: str, base: Color, spots: Color, scale: float = 90.0, share: float = 0.35, roughness: float = 0.25,
-             bump: float = 0.0, **principled: float) -> bpy.types.Material:
+def speckled(
+    name: str,
+    base: Color,
+    spots: Color,
+    scale: float = 90.0,
+    share: float = 0.35,
+    roughness: float = 0.25,
+    bump: float = 0.0,
+    **principled: float,
+) -> bpy.types.Material:
     """Glaze, peel, stone: two colours mixed by noise, the second over about `share` of the surface."""
     graph = _Graph(name)
     noise = graph.noise(scale, 6.0, source="Object")
@@ -45,8 +55,14 @@ def gradient_skin(name: str, low: Color, high: Color, streaks: Color, height: fl
     return graph.finish(color, 0.28, **{"Subsurface Weight": 0.0, "Coat Weight": 0.15})
 
 
-def wood(name: str, dark: Color, light: Color, scale: float = 1.0, roughness: float = 0.38,
-         axis: tuple[float, float, float] = (1.0, 9.0, 9.0)) -> bpy.types.Material:
+def wood(
+    name: str,
+    dark: Color,
+    light: Color,
+    scale: float = 1.0,
+    roughness: float = 0.38,
+    axis: tuple[float, float, float] = (1.0, 9.0, 9.0),
+) -> bpy.types.Material:
     """Long grain: noise stretched along one axis bends the rings, finer noise draws the pores."""
     graph = _Graph(name)
     stretch = tuple(scale * a for a in axis)
@@ -63,8 +79,15 @@ def planks(name: str, dark: Color, light: Color) -> bpy.types.Material:
     graph = _Graph(name)
     bricks = graph.node("ShaderNodeTexBrick")
     dark_gray, light_gray, black = (0.05, 0.05, 0.05, 1), (0.95, 0.95, 0.95, 1), (0, 0, 0, 1)
-    for socket, value in (("Scale", 1.0), ("Brick Width", 0.9), ("Row Height", 0.12), ("Mortar Size", 0.002),
-                          ("Color1", dark_gray), ("Color2", light_gray), ("Mortar", black)):
+    for socket, value in (
+        ("Scale", 1.0),
+        ("Brick Width", 0.9),
+        ("Row Height", 0.12),
+        ("Mortar Size", 0.002),
+        ("Color1", dark_gray),
+        ("Color2", light_gray),
+        ("Mortar", black),
+    ):
         bricks.inputs[socket].default_value = value
     graph.link(graph.coordinates("Object"), bricks.inputs["Vector"])
     grain = graph.noise(7.0, 5.0, source="Object", stretch=(1.0, 14.0, 1.0), distortion=0.6)
@@ -79,8 +102,15 @@ def tiles(name: str, color: Color, joint: Color, width: float, height: float) ->
     graph = _Graph(name)
     bricks = graph.node("ShaderNodeTexBrick")
     tint = np.array(_linear(color))
-    for socket, value in (("Scale", 1.0), ("Brick Width", width), ("Row Height", height), ("Mortar Size", 0.003),
-                          ("Color1", tint), ("Color2", tint * (0.62, 0.70, 0.76, 1)), ("Mortar", _linear(joint))):
+    for socket, value in (
+        ("Scale", 1.0),
+        ("Brick Width", width),
+        ("Row Height", height),
+        ("Mortar Size", 0.003),
+        ("Color1", tint),
+        ("Color2", tint * (0.62, 0.70, 0.76, 1)),
+        ("Mortar", _linear(joint)),
+    ):
         bricks.inputs[socket].default_value = value
     along = graph.separate(graph.coordinates("Object"))
     plane = graph.node("ShaderNodeCombineXYZ")

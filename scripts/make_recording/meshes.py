@@ -1,4 +1,5 @@
 """Mesh primitives that the scene is modelled from: lathed bodies, boxes, tubes, leaves. Metres, z up."""
+
 from __future__ import annotations
 
 import bpy

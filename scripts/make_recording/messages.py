@@ -1,4 +1,5 @@
 """The recording's messages, as rosbags types of ROS 2 Jazzy. Stamps in nanoseconds, poses as [4, 4] matrices."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ TYPES = get_typestore(Stores.ROS2_JAZZY)
 _T = TYPES.types
 _FOREVER = QosTime(9223372036, 854775807)
 _FLOAT32, _UINT32 = 7, 6  # sensor_msgs/PointField
-_COMPRESSED_DEPTH_HEADER = np.zeros(12,
-                                    np.uint8)  # int32 format (0: INV_DEPTH), two float32 parameters, unused for 16UC1
+_COMPRESSED_DEPTH_HEADER = np.zeros(
+    12, np.uint8
+)  # int32 format (0: INV_DEPTH), two float32 parameters, unused for 16UC1
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,28 @@ class Topic:
     @property
     def qos(self) -> Qos:
         durability = QosDurability.TRANSIENT_LOCAL if self.latched else QosDurability.VOLATILE
-        return Qos(QosHistory.KEEP_LAST, 1 if self.latched else 10, QosReliability.RELIABLE, durability, _FOREVER,
-                   _FOREVER,
-                   QosLiveliness.AUTOMATIC, _FOREVER, False)
+        return Qos(
+            QosHistory.KEEP_LAST,
+            1 if self.latched else 10,
+            QosReliability.RELIABLE,
+            durability,
+            _FOREVER,
+            _FOREVER,
+            QosLiveliness.AUTOMATIC,
+            _FOREVER,
+            False,
+        )
 
 
 def transform(stamp_ns: int, parent: str, child: str, parent_from_child: np.ndarray):
     """geometry_msgs/TransformStamped."""
     x, y, z, w = quaternion_xyzw(parent_from_child[:3, :3]).tolist()
     translation = _T["geometry_msgs/msg/Vector3"](*parent_from_child[:3, 3].tolist())
-    return _T["geometry_msgs/msg/TransformStamped"](header(stamp_ns, parent), child, _T["geometry_msgs/msg/Transform"](
-        translation, _T["geometry_msgs/msg/Quaternion"](x, y, z, w)))
+    return _T["geometry_msgs/msg/TransformStamped"](
+        header(stamp_ns, parent),
+        child,
+        _T["geometry_msgs/msg/Transform"](translation, _T["geometry_msgs/msg/Quaternion"](x, y, z, w)),
+    )
 
 
 def tf_message(transforms: list):
@@ -52,10 +65,18 @@ def camera_info(stamp_ns: int, intrinsics: dict):
     """sensor_msgs/CameraInfo of a pinhole camera; `intrinsics` is the content of intrinsics.json."""
     fx, fy, cx, cy = (intrinsics[k] for k in ("fx", "fy", "cx", "cy"))
     return _T["sensor_msgs/msg/CameraInfo"](
-        header(stamp_ns, OPTICAL_FRAME), intrinsics["height"], intrinsics["width"], intrinsics["distortion_model"],
-        np.array(intrinsics["distortion"], float), np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1.0]), np.eye(3).ravel(),
-        np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1.0, 0]), 0, 0, _T["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0,
-                                                                                                           False))
+        header(stamp_ns, OPTICAL_FRAME),
+        intrinsics["height"],
+        intrinsics["width"],
+        intrinsics["distortion_model"],
+        np.array(intrinsics["distortion"], float),
+        np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1.0]),
+        np.eye(3).ravel(),
+        np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1.0, 0]),
+        0,
+        0,
+        _T["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )
 
 
 def compressed_image(stamp_ns: int, kind: str, data: np.ndarray):
@@ -76,7 +97,8 @@ def labelled_cloud(stamp_ns: int, frame: str, points: dict[int, np.ndarray]):
     fields = [_T["sensor_msgs/msg/PointField"](name, offset, datatype, 1) for name, offset, datatype in names]
     step, data = layout.itemsize, cloud.view(np.uint8)
     return _T["sensor_msgs/msg/PointCloud2"](
-        header(stamp_ns, frame), 1, len(cloud), fields, False, step, len(data), data, True)
+        header(stamp_ns, frame), 1, len(cloud), fields, False, step, len(data), data, True
+    )
 
 
 def string(text: str):

@@ -2,6 +2,7 @@
 
 Every function returns an [H, W, 3] uint8 RGB image, and is deterministic. Brands and titles are made up.
 """
+
 from __future__ import annotations
 
 import cv2
@@ -9,7 +10,14 @@ import numpy as np
 
 Color = tuple[int, int, int]
 CREAM, INK, RED, NAVY, MUSTARD, TEAL, LEAF = (
-    (243, 234, 214), (38, 36, 44), (186, 44, 38), (32, 54, 98), (226, 168, 44), (26, 122, 120), (66, 122, 62))
+    (243, 234, 214),
+    (38, 36, 44),
+    (186, 44, 38),
+    (32, 54, 98),
+    (226, 168, 44),
+    (26, 122, 120),
+    (66, 122, 62),
+)
 
 
 def box_atlas(sides: list[np.ndarray], top: np.ndarray, tile: tuple[int, int] = (640, 512)) -> np.ndarray:
@@ -62,8 +70,10 @@ def milk_carton() -> np.ndarray:
         rng = np.random.default_rng(seed)
         for _ in range(7):  # cow spots
             x, y = rng.uniform(0, 300), rng.uniform(330, 640)
-            blob = [(x + rng.uniform(24, 58) * np.cos(a), y + rng.uniform(18, 46) * np.sin(a))
-                    for a in np.arange(0, 6.28, 0.5)]
+            blob = [
+                (x + rng.uniform(24, 58) * np.cos(a), y + rng.uniform(18, 46) * np.sin(a))
+                for a in np.arange(0, 6.28, 0.5)
+            ]
             cv2.fillPoly(art, [np.array(blob, np.int32)], INK, cv2.LINE_AA)
         cv2.rectangle(art, (0, 660), (300, 720), (96, 168, 84), -1)
         cv2.rectangle(art, (0, 0), (300, 90), (44, 98, 178), -1)
@@ -71,6 +81,7 @@ def milk_carton() -> np.ndarray:
         _text(art, "fresh daily", (150, 275), 0.8, (44, 98, 178), 2)
         _text(art, "1 L", (150, 692), 1.2, CREAM, 4)
         return art
+
     top = _blank(160, 300, (44, 98, 178))
     return box_atlas([face("MILK", 1), face("LAIT", 2)] * 2, top)
 
@@ -235,8 +246,15 @@ def _blank(height: int, width: int, color: Color) -> np.ndarray:
     return np.full((height, width, 3), color, np.uint8)
 
 
-def _text(image: np.ndarray, text: str, centre: tuple[int, int], scale: float, color: Color, thickness: int,
-          font: int = cv2.FONT_HERSHEY_SIMPLEX) -> None:
+def _text(
+    image: np.ndarray,
+    text: str,
+    centre: tuple[int, int],
+    scale: float,
+    color: Color,
+    thickness: int,
+    font: int = cv2.FONT_HERSHEY_SIMPLEX,
+) -> None:
     (width, height), _ = cv2.getTextSize(text, font, scale, thickness)
     origin = (int(centre[0] - width / 2), int(centre[1] + height / 2))
     cv2.putText(image, text, origin, font, scale, color, thickness, cv2.LINE_AA)

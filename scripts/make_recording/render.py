@@ -5,6 +5,7 @@
 Run it with a Python that has Blender's `bpy` (docs/recording.md). A frame that is already there is not rendered again,
 so an interrupted run goes on where it stopped.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -43,8 +44,16 @@ def main() -> None:
         (options.folder / name).mkdir(parents=True, exist_ok=True)
     _write_json(options.folder / "labels.json", {str(i): {"name": n, "kind": k} for i, (n, k) in labels.items()})
     focal = FOCAL * options.scale
-    intrinsics = {"fx": focal, "fy": focal, "cx": (width - 1) / 2, "cy": (height - 1) / 2, "width": width,
-                  "height": height, "distortion_model": "plumb_bob", "distortion": [0.0] * 5}
+    intrinsics = {
+        "fx": focal,
+        "fy": focal,
+        "cx": (width - 1) / 2,
+        "cy": (height - 1) / 2,
+        "width": width,
+        "height": height,
+        "distortion_model": "plumb_bob",
+        "distortion": [0.0] * 5,
+    }
     _refuse_other_size(parser, options.folder / "intrinsics.json", intrinsics)
     _write_json(options.folder / "intrinsics.json", intrinsics)
     path = CameraPath(duration=options.frames / FRAME_RATE)

@@ -1,4 +1,5 @@
 """The corner of the room: shell, furniture along the walls, the table itself, and the light."""
+
 from __future__ import annotations
 
 import bpy
@@ -18,8 +19,12 @@ def shell() -> dict[str, Parts]:
     oak = materials.planks("floor oak", (0.36, 0.22, 0.12), (0.70, 0.50, 0.32))
     floor = _slab("floor", (2 * HALF_X, 2 * HALF_Y, 0.1), (0, 0, -0.1), oak)
     white = materials.plaster("ceiling paint", (0.93, 0.92, 0.90))
-    paints = {"north": (0.55, 0.64, 0.60), "east": (0.85, 0.81, 0.73),
-              "south": (0.86, 0.83, 0.77), "west": (0.80, 0.74, 0.66)}
+    paints = {
+        "north": (0.55, 0.64, 0.60),
+        "east": (0.85, 0.81, 0.73),
+        "south": (0.86, 0.83, 0.77),
+        "west": (0.80, 0.74, 0.66),
+    }
     parts = {"floor": [floor], "ceiling": [_slab("ceiling", (2 * HALF_X, 2 * HALF_Y, 0.1), (0, 0, CEILING), white)]}
     skirting = materials.plain("skirting", (0.92, 0.91, 0.88), 0.4)
     for name, color in paints.items():
@@ -38,14 +43,24 @@ def furniture() -> dict[str, Parts]:
     """What stands and hangs around the table; gives the background texture at 1 to 3 metres."""
     weave = materials.printed("rug weave", prints.on_all_sides(prints.rug(), (3200, 1200)), 0.95, 0.4)
     rug = _slab("rug", (1.9, 1.4, 0.008), (0.05, -0.05, 0), weave)
-    parts = {"rug": [rug], "bookshelf": _bookshelf(), "sideboard": _sideboard(), "window": _window(),
-             "armchair": _armchair(), "floor lamp": _floor_lamp(), "wainscot": _wainscot(), "bench": _bench()}
+    parts = {
+        "rug": [rug],
+        "bookshelf": _bookshelf(),
+        "sideboard": _sideboard(),
+        "window": _window(),
+        "armchair": _armchair(),
+        "floor lamp": _floor_lamp(),
+        "wainscot": _wainscot(),
+        "bench": _bench(),
+    }
     for k, (x, z, scale) in enumerate([(-0.55, 1.30, 1.0), (0.10, 1.22, 0.8)]):
         stain = materials.wood("frame wood", (0.16, 0.10, 0.06), (0.30, 0.20, 0.12), 3)
         paint = materials.printed(f"picture {k}", prints.on_all_sides(prints.abstract_picture(k)), 0.7)
         frame_size, paper_size = (0.42 * scale, 0.025, 0.55 * scale), (0.36 * scale, 0.004, 0.49 * scale)
-        parts[f"picture {k + 1}"] = [_slab(f"frame {k}", frame_size, (x, HALF_Y - 0.0135, z - 0.27 * scale), stain),
-                                     _slab(f"picture {k}", paper_size, (x, HALF_Y - 0.0275, z - 0.24 * scale), paint)]
+        parts[f"picture {k + 1}"] = [
+            _slab(f"frame {k}", frame_size, (x, HALF_Y - 0.0135, z - 0.27 * scale), stain),
+            _slab(f"picture {k}", paper_size, (x, HALF_Y - 0.0275, z - 0.24 * scale), paint),
+        ]
     return parts
 
 
@@ -79,8 +94,16 @@ def _bookshelf() -> Parts:
     side = (depth, 0.025, height + 0.025)
     parts += [_slab("shelf side", side, (middle, 0.25 + sign * width / 2, 0), board) for sign in (-1, 1)]
     parts.append(_slab("shelf back", (0.008, width, height), (left + 0.006, 0.25, 0.02), board))
-    palette = [(0.64, 0.18, 0.15), (0.13, 0.24, 0.42), (0.84, 0.66, 0.26), (0.15, 0.42, 0.38),
-               (0.88, 0.84, 0.74), (0.30, 0.20, 0.28), (0.72, 0.42, 0.22), (0.45, 0.55, 0.40)]
+    palette = [
+        (0.64, 0.18, 0.15),
+        (0.13, 0.24, 0.42),
+        (0.84, 0.66, 0.26),
+        (0.15, 0.42, 0.38),
+        (0.88, 0.84, 0.74),
+        (0.30, 0.20, 0.28),
+        (0.72, 0.42, 0.22),
+        (0.45, 0.55, 0.40),
+    ]
     paints = [materials.plain(f"spine {k}", color, 0.55) for k, color in enumerate(palette)]
     for z in (0.085, 0.415, 0.745):
         y = 0.25 - width / 2 + 0.02
@@ -158,8 +181,10 @@ def _wainscot() -> Parts:
     """Tiles over the lower half of the south wall, with a rail above them."""
     glaze = materials.tiles("wall tiles", (0.74, 0.83, 0.80), (0.93, 0.92, 0.88), 0.20, 0.10)
     rail = materials.wood("rail oak", (0.42, 0.26, 0.13), (0.72, 0.52, 0.32), 2.0)
-    return [_slab("tiles", (2 * HALF_X - 0.04, 0.012, 1.01), (0, -HALF_Y + 0.0065, 0.09), glaze),
-            _slab("rail", (2 * HALF_X - 0.04, 0.03, 0.05), (0, -HALF_Y + 0.016, 1.10), rail, 0.004)]
+    return [
+        _slab("tiles", (2 * HALF_X - 0.04, 0.012, 1.01), (0, -HALF_Y + 0.0065, 0.09), glaze),
+        _slab("rail", (2 * HALF_X - 0.04, 0.03, 0.05), (0, -HALF_Y + 0.016, 1.10), rail, 0.004),
+    ]
 
 
 def _bench() -> Parts:

@@ -1,4 +1,5 @@
 """What stands where, and under which instance id: the whole scene in one table."""
+
 from __future__ import annotations
 
 from functools import partial

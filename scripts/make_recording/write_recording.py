@@ -4,6 +4,7 @@
 
 Adds `masks/` and `object_points.npz` to the folder on the way, which makes it a complete sequence in the folder layout.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -55,8 +56,10 @@ def main() -> None:
         parser.error(f"{options.recording} exists: move it away or name another")
     rendered = read_rendered(options.folder)
     write_masks(rendered.folder)
-    points = write_object_points(rendered.folder, {
-        name: rendered.path.map_from_optical(index / FRAME_RATE) for index, name in enumerate(rendered.stamps_ns)})
+    points = write_object_points(
+        rendered.folder,
+        {name: rendered.path.map_from_optical(index / FRAME_RATE) for index, name in enumerate(rendered.stamps_ns)},
+    )
     write_recording(rendered, points, options.recording)
     size = sum(f.stat().st_size for f in options.recording.iterdir())
     print(f"{options.recording}: {len(rendered.stamps_ns)} images, {size / 1e6:.2f} MB")
@@ -70,8 +73,10 @@ def read_rendered(folder: Path) -> Rendered:
     for index, row in enumerate(rows):
         expected = path.map_from_optical(index / FRAME_RATE)[:3, 3]
         if not np.allclose([float(row[k]) for k in ("tx", "ty", "tz")], expected, atol=1e-6):
-            raise ValueError(f"{folder}/poses.csv, {row['image']}: not on the camera path of {len(rows)} frames. "
-                             "Frames are missing, or the path was changed since: finish the rendering or start it anew")
+            raise ValueError(
+                f"{folder}/poses.csv, {row['image']}: not on the camera path of {len(rows)} frames. "
+                "Frames are missing, or the path was changed since: finish the rendering or start it anew"
+            )
     return Rendered(folder, {row["image"]: round(float(row["stamp"]) * 1e6) * 1000 for row in rows}, path)
 
 
@@ -82,8 +87,12 @@ def write_recording(rendered: Rendered, points: dict[int, np.ndarray], recording
         timeline += [(stamp_ns + IMAGE_DELAY_NS, *message) for message in _frame(rendered.folder, name, stamp_ns)]
     timeline.sort(key=lambda entry: entry[0])  # stable: the order within one time is kept
     with Writer(recording, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connections = {topic: writer.add_connection(
-            topic.name, topic.type, typestore=messages.TYPES, offered_qos_profiles=[topic.qos]) for topic in TOPICS}
+        connections = {
+            topic: writer.add_connection(
+                topic.name, topic.type, typestore=messages.TYPES, offered_qos_profiles=[topic.qos]
+            )
+            for topic in TOPICS
+        }
         for time_ns, topic, message in timeline:
             writer.write(connections[topic], time_ns, messages.TYPES.serialize_cdr(message, topic.type))
 
@@ -91,11 +100,15 @@ def write_recording(rendered: Rendered, points: dict[int, np.ndarray], recording
 def _latched(rendered: Rendered, points: dict[int, np.ndarray]) -> list[tuple]:
     start = min(rendered.stamps_ns.values())
     labels = json.loads((rendered.folder / "labels.json").read_text())
-    fixed = [messages.transform(start, "base_link", "camera_link", BASE_FROM_CAMERA_LINK),
-             messages.transform(start, "camera_link", OPTICAL_FRAME, CAMERA_LINK_FROM_OPTICAL)]
-    return [(start, TF_STATIC, messages.tf_message(fixed)),
-            (start, LABELS, messages.string(json.dumps(labels))),
-            (start, OBJECT_POINTS, messages.labelled_cloud(start, "map", points))]
+    fixed = [
+        messages.transform(start, "base_link", "camera_link", BASE_FROM_CAMERA_LINK),
+        messages.transform(start, "camera_link", OPTICAL_FRAME, CAMERA_LINK_FROM_OPTICAL),
+    ]
+    return [
+        (start, TF_STATIC, messages.tf_message(fixed)),
+        (start, LABELS, messages.string(json.dumps(labels))),
+        (start, OBJECT_POINTS, messages.labelled_cloud(start, "map", points)),
+    ]
 
 
 def _transforms(rendered: Rendered) -> list[tuple]:
@@ -111,11 +124,15 @@ def _transforms(rendered: Rendered) -> list[tuple]:
 
 def _frame(folder: Path, name: str, stamp_ns: int) -> list[tuple]:
     intrinsics = json.loads((folder / "intrinsics.json").read_text())
-    jpeg = _encode(".jpg", read_png(folder / "images" / name), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
-                                                                cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    jpeg = _encode(
+        ".jpg",
+        read_png(folder / "images" / name),
+        [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+    )
     depth = _encode_png(read_png(folder / "depth" / name), cv2.IMWRITE_PNG_FILTER_PAETH)
-    ids, masks = (_encode_png(read_png(folder / kind / name), cv2.IMWRITE_PNG_FILTER_NONE) for kind in ("instances",
-                                                                                                        "masks"))
+    ids, masks = (
+        _encode_png(read_png(folder / kind / name), cv2.IMWRITE_PNG_FILTER_NONE) for kind in ("instances", "masks")
+    )
     return [
         (CAMERA_INFO, messages.camera_info(stamp_ns, intrinsics)),
         (COLOR, messages.compressed_image(stamp_ns, "rgb8; jpeg compressed bgr8", jpeg)),
@@ -126,9 +143,18 @@ def _frame(folder: Path, name: str, stamp_ns: int) -> list[tuple]:
 
 
 def _encode_png(image: np.ndarray, row_filter: int) -> np.ndarray:
-    return _encode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY,
-                                   cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
-                                   cv2.IMWRITE_PNG_FILTER, row_filter])
+    return _encode(
+        ".png",
+        image,
+        [
+            cv2.IMWRITE_PNG_COMPRESSION,
+            9,
+            cv2.IMWRITE_PNG_STRATEGY,
+            cv2.IMWRITE_PNG_STRATEGY_DEFAULT,
+            cv2.IMWRITE_PNG_FILTER,
+            row_filter,
+        ],
+    )
 
 
 def _encode(extension: str, image: np.ndarray, options: list[int]) -> np.ndarray:
