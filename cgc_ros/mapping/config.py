@@ -39,8 +39,9 @@ class SeedingConfig:
 class TrainingConfig:
     """Photometric training."""
 
-    image_scale: float = 0.5  # of the input's size, for a keyframe's first steps
-    coarse_steps: int = 8  # training steps on a keyframe before it is rendered at the input's own size
+    image_scale: float = 0.5  # of the input's size, for a keyframe's first steps and between full ones
+    coarse_steps: int = 8  # training steps on a keyframe before it is rendered at the input's own size, from then on
+    full_scale_every: int = 2  # every n-th time (0: never)
     ssim_weight: float = 0.2
     depth_weight: float = 0.15  # of the relative depth error, where the frame has depth
     opacity_weight: float = 0.002  # pulls towards fewer, more opaque Gaussians

@@ -115,9 +115,7 @@ class Mapper:
             return None
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
-        full = keyframe.steps >= training.coarse_steps
-        scale = 1.0 if full else training.image_scale
-        report = self.trainer.step(keyframe, scale, self.scene_depth, self._rate_factor(keyframe))
+        report = self.trainer.step(keyframe, self._scale(keyframe), self.scene_depth, self._rate_factor(keyframe))
         self.steps += 1
         self.train_psnr = (
             report.psnr
@@ -189,6 +187,13 @@ class Mapper:
         mapper = Mapper(config)
         mapper.restore(path)
         return mapper
+
+    def _scale(self, keyframe: Keyframe) -> float:
+        """Coarse to fine: small images while a keyframe is new, then full ones in turn with small ones."""
+        training = self.config.training
+        fine = keyframe.steps - training.coarse_steps
+        full = fine >= 0 and training.full_scale_every > 0 and fine % training.full_scale_every == 0
+        return 1.0 if full else training.image_scale
 
     def _rate_factor(self, keyframe: Keyframe) -> float:
         """Learning rates are full for a new keyframe and fall as it ages: what is new is learnt fast, and places seen
