@@ -12,6 +12,7 @@ import pytest
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+from cgc_ros.mapping.config import KeyframeConfig
 from cgc_ros.mapping.mask_worker import LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
 
 FRAME = SyntheticSequence(num_frames=8, width=80, height=60)[0]
@@ -176,3 +177,15 @@ def test_nothing_is_made_of_keyframes_that_were_forgotten():
         assert rig.masks()[0] == 1
         time.sleep(0.15)
         assert rig.worker.finished.empty()
+
+
+def test_a_keyframe_that_leaves_the_store_leaves_the_queue_too():
+    config = MapperConfig(backend="cpu", sh_degree=0, keyframes=KeyframeConfig(max_keyframes=4))
+    session = MappingSession(Mapper(config), Source(), mask_queue_size=2)  # not started: nothing takes jobs away
+    sequence = SyntheticSequence(num_frames=24, width=80, height=60)
+    for index in range(len(sequence)):
+        session.submit(replace(sequence[index], masks=None))
+        session._take_frame()
+    held = set(session.mapper.keyframes.keyframes)
+    asked = {keyframe_id for keyframe_id, _ in session._masks._waiting} | set(session._masks._looks)
+    assert session.mapper.keyframes.next_id > len(held) == 4 and asked == held

@@ -56,6 +56,7 @@ class GaussianModel:
         }
         self.uids = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.born_step = torch.zeros(0, dtype=torch.int64, device=self.device)
+        self.background = torch.zeros(3, device=self.device)  # colour 0..1, seen where the Gaussians are transparent
         self.importance = torch.zeros(0, device=self.device)  # pixels: running blending weight in the views that see it
         self.next_uid = 0
 
@@ -144,6 +145,7 @@ class GaussianModel:
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""
         self.device = device
+        self.background = self.background.to(device)
         self.map_rows(lambda value: value.detach().to(device))
 
     def frozen(self) -> GaussianModel:
@@ -153,4 +155,5 @@ class GaussianModel:
         copy.moments = {}
         copy.uids, copy.born_step, copy.importance = self.uids.clone(), self.born_step.clone(), self.importance.clone()
         copy.next_uid = self.next_uid
+        copy.background = self.background.clone()
         return copy

@@ -30,13 +30,17 @@ class GaussianAdam:
     ) -> None:
         """Move every parameter in `gradients` ([N, ...] each) by its rate.
 
+        `rates["sh_rest"]`, where given, is that of all bands of harmonics but the first.
         `visible` [N] bool limits the rows; with `touched_only`, rows whose gradient is all zeros keep still, too.
         """
         update = _update_on_cpu if self.model.device.type == "cpu" else _update_on_gpu
+        bands = self.model.sh.detach()[:, 1:].clone() if "sh_rest" in rates and "sh" in gradients else None
         with torch.no_grad():
             for name, gradient in gradients.items():
                 parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
                 update(parameter, *moments, gradient, rates[name], visible, touched_only)
+            if bands is not None:  # Adam's step is proportional to the rate
+                self.model.sh.detach()[:, 1:].lerp_(bands, 1 - rates["sh_rest"] / rates["sh"])
 
 
 def _update_on_cpu(

@@ -51,13 +51,14 @@ class TrainingConfig:
     newest_count: int = 3
     means_rate: float = 1.6e-4  # of the scene's median depth
     quats_rate: float = 1e-3
-    scales_rate: float = 5e-3
+    scales_rate: float = 1e-2
     opacities_rate: float = 2.5e-2
     colors_rate: float = 2.5e-3
+    harmonics_share: float = 1.0  # of colors_rate: for all bands of harmonics but the first
     exposure_rate: float = 1e-3
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
     settle_steps: int = 800  # steps after a keyframe joined over which its rates fall to `settled_rate`
-    settled_rate: float = 0.1
+    settled_rate: float = 0.3
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def save_mapper(mapper: Mapper, path: str | Path) -> None:
         "parts": [asdict(record) for record in mapper.parts.layer.state.records.values()],
         "next_part_id": mapper.parts.layer.registry.next_id,
         "up": list(mapper.config.up),
+        "background": model.background.tolist(),
     } | mapper.names.to_json()
     write_map(path, arrays, info)
 
@@ -100,6 +101,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         parts = _read_parts(arrays, info)
         next_part_id = int(info.get("next_part_id", 1))
         prototypes = _read_prototypes(arrays)
+        background = _read_background(info)
         numbers = {
             name: info[name]
             for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")
@@ -118,7 +120,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     }
     for name, value in rows.items():
         setattr(model, name, torch.from_numpy(value.copy()).to(model.device))
-    model.next_uid = int(numbers["next_uid"])
+    model.next_uid, model.background = int(numbers["next_uid"]), background.to(model.device)
     layer.state, layer.first_seen, layer.memory = state, first_seen, memory
     mapper.parts.layer.restore(parts, next_part_id)
     mapper.segmenter.prototype_ids, mapper.segmenter.prototypes = prototypes[0], prototypes[1].to(model.device)
@@ -170,6 +172,14 @@ def _read_prototypes(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, torch.T
     if features.shape != (len(ids), FEATURE_DIM) or not np.isfinite(features).all():
         raise ValueError(f"prototypes have shape {features.shape}, wanted {(len(ids), FEATURE_DIM)} of finite numbers")
     return ids.copy(), torch.from_numpy(features.copy())
+
+
+def _read_background(info: dict) -> torch.Tensor:
+    """Colour [3] behind everything; black in files of before it was kept."""
+    background = torch.tensor(info.get("background", [0.0] * 3), dtype=torch.float32)
+    if background.shape != (3,) or not ((background >= 0) & (background <= 1)).all():
+        raise ValueError(f"the background {background.tolist()} is no colour: three numbers in 0..1")
+    return background
 
 
 def _keyframe_info(keyframe: Keyframe) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -30,6 +31,7 @@ MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
 MIN_CAP = 1000
 MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
 PSNR_MEMORY = 0.98  # of the running training PSNR
+BACKGROUND_KEYFRAMES = 50  # over which the background's colour is a running mean
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class FrameOutcome:
     kind: str  # keyframe | tracked | rejected
     reason: str = ""
     keyframe_id: int | None = None
+    evicted_id: int | None = None  # keyframe that left to make room for it
 
 
 class Mapper:
@@ -83,12 +86,13 @@ class Mapper:
         seen_before = self.keyframes.novelty(frame, median_depth) < 1.0
         if seen_before and look.unexplained < self.config.keyframes.min_unexplained:
             return FrameOutcome("tracked")
-        self._evict()
+        evicted_id = self._evict()
         keyframe = self.keyframes.add(frame, median_depth, self.steps)
+        self._note_background(frame.image)
         self._seed(keyframe)
         if frame.masks is not None:
             self.add_masks(keyframe.id, frame.masks)
-        return FrameOutcome("keyframe", keyframe_id=keyframe.id)
+        return FrameOutcome("keyframe", keyframe_id=keyframe.id, evicted_id=evicted_id)
 
     def add_masks(self, keyframe_id: int, masks: np.ndarray) -> bool:
         """Masks of a keyframe, at any later time; False where the keyframe has left.
@@ -227,6 +231,7 @@ class Mapper:
             colors=model.sh,
             sh_degree=model.sh_degree,
             depth=True,
+            background=model.background,
             backend=self.backend,
         )
 
@@ -246,6 +251,14 @@ class Mapper:
             self._note_depth(source.keyframe, source.depth)
             self.growth.seed(source, self.steps)
 
+    def _note_background(self, image: np.ndarray) -> None:
+        """What no Gaussian shows is taken to look like the scene's mean: corners that no keyframe saw are less wrong
+        than in black, and Gaussians at the border of what is mapped need not be opaque to keep black out.
+        """
+        mean = torch.tensor(cv2.mean(image)[:3], dtype=torch.float32, device=self.device) / 255
+        background = self.model.background
+        background += (mean - background) / min(self.keyframes.next_id, BACKGROUND_KEYFRAMES)
+
     def _note_depth(self, keyframe: Keyframe, depth: np.ndarray) -> None:
         valid = depth[depth > 0]
         if len(valid):
@@ -253,11 +266,14 @@ class Mapper:
             if self.scene_depth == 0:
                 self.scene_depth = keyframe.median_depth
 
-    def _evict(self) -> None:
+    def _evict(self) -> int | None:
+        """Make room for one more keyframe; the id of that which left."""
         evicted = self.keyframes.evict_redundant()
-        if evicted is not None:
-            self.segmenter.drop_keyframe(evicted.id)
-            self.parts.drop_keyframe(evicted.id)
+        if evicted is None:
+            return None
+        self.segmenter.drop_keyframe(evicted.id)
+        self.parts.drop_keyframe(evicted.id)
+        return evicted.id
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ class MaskWorker:
                 self._looks.clear()
             else:
                 self._looks.pop(keyframe_id, None)
+                self._waiting = deque(job for job in self._waiting if job[0] != keyframe_id)
 
     def wake(self) -> None:
         """Let a waiting `run` look whether it is to stop."""

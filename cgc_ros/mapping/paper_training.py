@@ -81,15 +81,14 @@ class PaperTrainer:
             "log_scales": config.scales_rate,
             "logit_opacities": config.opacities_rate,
             "sh": config.colors_rate,
+            "sh_rest": config.harmonics_share * config.colors_rate,
             "features": config.features_rate,
         }
         filled = {
             name: torch.zeros_like(model.parameters[name]) if gradient is None else gradient
             for name, gradient in gradients.items()
         }
-        bands = model.sh[:, 1:].clone()
         self.optimizer.step(filled, {name: rate * unbiased for name, rate in rates.items()})
-        model.sh[:, 1:].lerp_(bands, 1 - config.harmonics_share)
 
     def _masks(self, keyframe: Keyframe) -> Tensor | None:
         """The view's own masks [H, W] int64, 0 = none, 1..M; None where there are none."""

@@ -265,8 +265,11 @@ class MappingSession:
             return True
         with self._lock:
             self._used += 1
-        if outcome.kind == "keyframe" and self._masks is not None and frame.masks is None:
-            self._masks.request(outcome.keyframe_id, frame)
+        if self._masks is not None and outcome.kind == "keyframe":
+            if outcome.evicted_id is not None:
+                self._masks.forget(outcome.evicted_id)
+            if frame.masks is None:
+                self._masks.request(outcome.keyframe_id, frame)
         return True
 
     def _take_masks(self) -> None:

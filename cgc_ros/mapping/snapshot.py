@@ -65,6 +65,7 @@ class MapSnapshot:
             colors=model.sh,
             sh_degree=model.sh_degree,
             depth=True,
+            background=model.background,
             backend=self.backend,
         )
         depth = torch.where(out.alpha >= KNOWN_ALPHA, out.depth, torch.nan)

@@ -16,6 +16,7 @@ from cgc_ros.rendering import Camera, StepLosses, photometric_loss, rasterize, t
 from cgc_ros.rendering.training_step import TRAINED
 
 LOSS_MEMORY = 0.7  # of a keyframe's running loss
+LEAST_COLOR_FACTOR = 0.3  # of the rate of colours, however long ago a keyframe joined: light changes
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,7 @@ class PhotometricTrainer:
         """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) sets the unit of motion."""
         corrections = keyframe.corrections
         camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
-        # The fused step has no gradient for the camera: poses that are learnt go the long way.
-        fused = self.backend == "cpu" and self.config.pose_rate == 0
-        move = self._move_fused if fused else self._move
+        move = self._move_fused if self.backend == "cpu" else self._move
         photometric, mse = move(keyframe, camera, self._rates(scene_depth, rate_factor))
         corrections.step()
         keyframe.steps += 1
@@ -69,6 +68,7 @@ class PhotometricTrainer:
             sh_degree=model.sh_degree,
             gain=gain,
             offset=corrections.offset,
+            background=model.background,
             betas=(BETA1, BETA2),
             epsilon=EPSILON,
         )
@@ -93,6 +93,7 @@ class PhotometricTrainer:
             colors=leaves["sh"],
             sh_degree=model.sh_degree,
             depth=depth is not None,
+            background=model.background,
             backend=self.backend,
         )
         exposed = corrections.expose(render.color)
@@ -111,12 +112,14 @@ class PhotometricTrainer:
 
     def _rates(self, scene_depth: float, factor: float) -> dict[str, float]:
         config = self.config
+        colors = config.colors_rate * max(factor, LEAST_COLOR_FACTOR)
         return {
             "means": config.means_rate * scene_depth * factor,
             "quats": config.quats_rate * factor,
             "log_scales": config.scales_rate * factor,
             "logit_opacities": config.opacities_rate * factor,
-            "sh": config.colors_rate * max(factor, 0.3),
+            "sh": colors,
+            "sh_rest": config.harmonics_share * colors,
         }
 
     def _regularisers(self, log_scales: Tensor, opacities: Tensor, visible: Tensor) -> Tensor:

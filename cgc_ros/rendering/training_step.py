@@ -54,6 +54,7 @@ def train_in_place(
     sh_degree: int,
     gain: Tensor,
     offset: Tensor,
+    background: Tensor,
     betas: tuple[float, float],
     epsilon: float,
 ) -> StepOutcome:
@@ -63,12 +64,13 @@ def train_in_place(
         parameters: `TRAINED`, contiguous float32 on the CPU: means [N, 3] metres, quats [N, 4], log_scales [N, 3],
             logit_opacities [N], sh [N, (sh_degree + 1)^2, 3].
         moments: Adam's two running means of each, of the same shapes.
-        rates: of each.
+        rates: of each; `sh_rest` of all bands of harmonics but the first, where it differs.
         camera: the view; its pose's gradient is accumulated where it requires one.
         color: [H, W, 3] uint8, the target.
         depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.
         losses: their weights.
         gain: [3] factors of the rendered colour, `offset` [3] added, before it is compared.
+        background: [3] colour seen where the Gaussians are transparent.
 
     Raises:
         ValueError, TypeError: shapes or types that do not fit.
@@ -77,7 +79,12 @@ def train_in_place(
     found = kernels.train_in_place(
         view_of(camera),
         **{
-            name: (parameters[name].detach().numpy(), *(m.numpy() for m in moments[name]), float(rates[name]))
+            name: (
+                parameters[name].detach().numpy(),
+                *(moment.numpy() for moment in moments[name]),
+                float(rates[name]),
+                float(rates.get("sh_rest", rates[name]) if name == "sh" else rates[name]),
+            )
             for name in TRAINED
         },
         sh_degree=sh_degree,
@@ -86,6 +93,7 @@ def train_in_place(
         depth=None if depth is None else depth.view(np.uint16),
         gain=gain.detach().tolist(),
         offset=offset.detach().tolist(),
+        background=background.tolist(),
         ssim_weight=losses.ssim,
         depth_weight=losses.depth,
         opacity_weight=losses.opacity,

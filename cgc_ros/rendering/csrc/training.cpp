@@ -124,6 +124,7 @@ TrainingResult train(const TrainingStep& step, int threads) {
   input.color.degree = step.sh_degree;
   std::copy_n(step.camera_position, 3, input.color.camera_position);
   input.depth = step.depth_halves != nullptr;
+  input.background = step.background;
   Array<float> color(3 * count), alpha(count), depth(input.depth ? count : 0);
   RenderOutput output;
   output.color = color.data(), output.alpha = alpha.data();

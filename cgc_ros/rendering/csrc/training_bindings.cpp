@@ -9,14 +9,14 @@
 namespace cgc {
 namespace {
 
-// A parameter [N, ...], Adam's two moments of the same shape, and its rate.
-using PyRows = std::tuple<In<float>, In<float>, In<float>, float>;
+// A parameter [N, ...], Adam's two moments of the same shape, and its rates: TrainedRows::rate and rest_rate.
+using PyRows = std::tuple<In<float>, In<float>, In<float>, float, float>;
 
 TrainedRows rows_of(PyRows& rows, std::initializer_list<py::ssize_t> shape, const char* name) {
   int width = 1;
   for (py::ssize_t k = 1; k < std::get<0>(rows).ndim(); ++k) width *= int(std::get<0>(rows).shape(k));
   return {width, write(std::get<0>(rows), shape, name), write(std::get<1>(rows), shape, name),
-          write(std::get<2>(rows), shape, name), std::get<3>(rows)};
+          write(std::get<2>(rows), shape, name), std::get<3>(rows), std::get<4>(rows)};
 }
 
 py::array_t<double> array_of(const double* values, std::initializer_list<py::ssize_t> shape) {
@@ -28,8 +28,8 @@ py::array_t<double> array_of(const double* values, std::initializer_list<py::ssi
 py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows log_scales, PyRows logit_opacities,
                         PyRows sh, int sh_degree, Optional<float> camera_position, In<uint8_t> color,
                         Optional<uint16_t> depth, std::array<float, 3> gain, std::array<float, 3> offset,
-                        float ssim_weight, float depth_weight, float opacity_weight, float anisotropy_weight,
-                        float max_log_ratio, float beta1, float beta2, float epsilon, bool camera_wanted, int threads) {
+                        std::array<float, 3> background, float ssim_weight, float depth_weight, float opacity_weight,
+                        float anisotropy_weight, float max_log_ratio, float beta1, float beta2, float epsilon, bool camera_wanted, int threads) {
   TrainingStep step;
   step.view = view.view;
   const py::ssize_t n = std::get<0>(means).ndim() ? std::get<0>(means).shape(0) : 0;
@@ -48,6 +48,7 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
   step.color = read(color, {h, w, 3}, "color");
   step.depth_halves = read(depth, {h, w}, "depth");
   std::copy_n(gain.data(), 3, step.gain), std::copy_n(offset.data(), 3, step.offset);
+  std::copy_n(background.data(), 3, step.background);
   step.ssim_weight = ssim_weight, step.depth_weight = depth_weight, step.opacity_weight = opacity_weight;
   step.anisotropy_weight = anisotropy_weight, step.max_log_ratio = max_log_ratio;
   step.beta1 = beta1, step.beta2 = beta2, step.epsilon = epsilon, step.camera_wanted = camera_wanted;
@@ -79,8 +80,8 @@ void bind_training(py::module_& m) {
         py::arg("quats").noconvert(), py::arg("log_scales").noconvert(), py::arg("logit_opacities").noconvert(),
         py::arg("sh").noconvert(), py::arg("sh_degree"),
         py::arg("camera_position").noconvert(), py::arg("color").noconvert(), py::arg("depth").noconvert(),
-        py::arg("gain"), py::arg("offset"), py::arg("ssim_weight"), py::arg("depth_weight"), py::arg("opacity_weight"),
-        py::arg("anisotropy_weight"), py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"),
+        py::arg("gain"), py::arg("offset"), py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"),
+        py::arg("opacity_weight"), py::arg("anisotropy_weight"), py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"),
         py::arg("camera_wanted"), py::arg("threads"),
         "One photometric step: renders, compares, and moves the parameters and Adam's moments in place.");
 }
