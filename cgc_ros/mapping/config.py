@@ -28,9 +28,12 @@ class SeedingConfig:
         10  # training steps on a keyframe after which the detail it still lacks is seeded once (0: never)
     )
     refine_late_share: float = 0.3  # of the density lacking then
-    spread: float = 0.8  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
+    spread: float = 0.6  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
     opacity: float = 0.7  # of a new Gaussian
+    elongation: float = 3.0  # longer over shorter axis, in the image, of a new Gaussian on an edge at most
+    border_share: float = 0.5  # of the distance to the next step of depth: a new Gaussian's standard deviation at most
+    least_cosine: float = 0.6  # between line of sight and normal, beyond which Gaussians are not stretched further
     flatness: float = 0.25  # thickness of a new Gaussian along its surface's normal, relative to its radius
     relative_depth_error: float = 0.06  # the rendered depth lies farther behind the measured one: not covered
 
@@ -51,7 +54,7 @@ class TrainingConfig:
     newest_count: int = 3
     means_rate: float = 1.6e-4  # of the scene's median depth
     quats_rate: float = 1e-3
-    scales_rate: float = 1e-2
+    scales_rate: float = 2e-2
     opacities_rate: float = 2.5e-2
     colors_rate: float = 2.5e-3
     harmonics_share: float = 1.0  # of colors_rate: for all bands of harmonics but the first

@@ -11,10 +11,11 @@ import torch
 from cgc_ros.frame import Intrinsics
 from cgc_ros.gaussians.model import GaussianSeeds
 from cgc_ros.mapping.config import SeedingConfig
+from cgc_ros.mapping.seed_shapes import flat_gaussians, image_ellipses, lay_on_surface
 
 NORMAL_STEP = 2  # pixels to either side over which a surface's slope is taken
 DETAIL_SIGMA = 1.0  # pixels: blur before the Laplacian, so that sensor noise does not count as detail
-MAX_RADIUS = 12.0  # pixels: standard deviation of a new Gaussian at most
+MAX_RADIUS = 12.0  # pixels: standard deviation of a new Gaussian at most, before it is stretched
 DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0..1)
 
 
@@ -85,14 +86,6 @@ def surface_normals(points: np.ndarray, rows: np.ndarray, columns: np.ndarray) -
     return np.where(away, -normals, normals)
 
 
-def quats_facing(normals: np.ndarray) -> np.ndarray:
-    """Quaternions [M, 4] (w x y z) that turn the z axis onto `normals` [M, 3]."""
-    w = 1.0 + normals[:, 2]
-    quats = np.stack([w, -normals[:, 1], normals[:, 0], np.zeros_like(w)], axis=1)
-    quats[np.abs(quats).max(axis=1) < 1e-9] = (0.0, 1.0, 0.0, 0.0)  # straight back: half a turn about any axis
-    return quats / np.linalg.norm(quats, axis=1, keepdims=True)
-
-
 def seed_gaussians(
     image: np.ndarray,  # [H, W, 3] uint8
     depth: np.ndarray,  # [H, W] float32 metres, 0 = invalid
@@ -102,21 +95,23 @@ def seed_gaussians(
     config: SeedingConfig,
     rng: np.random.Generator,
 ) -> GaussianSeeds:
-    """Flat Gaussians on the surface, one per drawn pixel, as wide as the gap to their neighbours."""
+    """Flat Gaussians on the surface, one per drawn pixel, as wide in the image as the gap to their neighbours."""
     rows, columns = np.nonzero(rng.random(density.missing.shape) < density.missing)
     points = backproject(depth, intrinsics)
     normals = surface_normals(points, rows, columns)
     chosen = points[rows, columns]
     # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between
     # them a standard deviation of `spread` / sqrt(p) is needed.
-    radius = (
-        chosen[:, 2] / intrinsics.fx * np.minimum(config.spread / np.sqrt(density.detail[rows, columns]), MAX_RADIUS)
+    sigma = np.minimum(config.spread / np.sqrt(density.detail[rows, columns]), MAX_RADIUS)
+    ellipses = image_ellipses(
+        image, depth, rows, columns, sigma, max_elongation=config.elongation, border_share=config.border_share
     )
-    scales = np.stack([radius, radius, radius * config.flatness], axis=1)
     rotation = world_from_camera[:3, :3]
+    laid = lay_on_surface(ellipses, chosen, normals, intrinsics, config.least_cosine)
+    quats, scales = flat_gaussians(laid @ rotation.T, config.flatness)
     return GaussianSeeds(
         means=_tensor(chosen @ rotation.T + world_from_camera[:3, 3]),
-        quats=_tensor(quats_facing(normals @ rotation.T)),
+        quats=_tensor(quats),
         scales=_tensor(scales),
         opacities=torch.full((len(rows),), config.opacity),
         colors=_tensor(image[rows, columns] / 255.0),
