@@ -42,9 +42,7 @@ def test_beside_a_step_of_depth_they_are_small():
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.floats(-0.7, 0.7), st.floats(-0.7, 0.7), st.floats(0.3, 8.0), st.floats(0.0, np.pi), st.floats(1.0, 4.0)
-)
+@given(st.floats(-0.7, 0.7), st.floats(-0.7, 0.7), st.floats(0.3, 8.0), st.floats(0.0, np.pi), st.floats(1.0, 4.0))
 def test_on_a_surface_that_slants_they_look_as_asked(x, y, distance, angle, elongation):
     """Tiny half axes, laid on a plane and projected again, are what they were."""
     normal = np.array([[x, y, -1.0]]) / np.linalg.norm([x, y, 1.0])

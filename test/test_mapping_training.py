@@ -65,7 +65,9 @@ def assert_close(ours: torch.Tensor, truth: torch.Tensor, what: str) -> None:
     ("count", "degree", "depth", "scale"), [(300, 1, True, 0.5), (1, 0, True, 0.5), (1500, 3, False, 1.0)]
 )
 def test_the_fused_step_moves_everything_as_torch_operators_do(count, degree, depth, scale):
-    config = TrainingConfig(pose_rate=1e-3, depth_weight=0.4, opacity_weight=0.1, anisotropy_weight=0.3)
+    config = TrainingConfig(
+        pose_rate=1e-3, depth_weight=0.4, opacity_weight=0.1, coverage_weight=0.3, anisotropy_weight=0.3
+    )
     before = model_of(count, degree)
     model, keyframe, (loss, mse) = moved("_move_fused", count, degree, config, depth, scale)
     truth, true_keyframe, (true_loss, true_mse) = moved("_move", count, degree, config, depth, scale)

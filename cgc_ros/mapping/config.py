@@ -20,6 +20,7 @@ class KeyframeConfig:
 class SeedingConfig:
     """Where new Gaussians are put, and how many."""
 
+    stereo_every: int = 4  # training steps between two keyframes that are matched, where frames have no depth
     max_per_keyframe: int = 5_000
     min_density: float = 0.006  # Gaussians per pixel of a 640 pixels wide image, on plain surfaces
     max_density: float = 0.08  # Gaussians per pixel on the finest detail
@@ -48,6 +49,7 @@ class TrainingConfig:
     ssim_weight: float = 0.2
     depth_weight: float = 0.15  # of the relative depth error, where the frame has depth
     opacity_weight: float = 0.002  # pulls towards fewer, more opaque Gaussians
+    coverage_weight: float = 0.2  # of the mean transparency of a view: every pixel shows something
     anisotropy_weight: float = 0.02  # penalises needles: longest over middle axis beyond `max_anisotropy`
     max_anisotropy: float = 6.0
     newest_share: float = 0.2  # share of steps spent on the newest keyframes
@@ -85,9 +87,9 @@ class SegmentationConfig:
     contrastive_rate: float = 1e-2
     spatial_every: int = 25
     spatial_sample: int = 400
-    revote_every: int = 3  # steps after which the keyframe whose votes are oldest votes again: Gaussians move
+    revote_every: int = 4  # steps after which the keyframe whose votes are oldest votes again: Gaussians move
     votes_per_step: int = 2  # keyframes with new masks that vote in one step
-    cluster_every: int = 40  # steps after which all masks are associated anew, or earlier with
+    cluster_every: int = 40  # steps for every 20 keyframes with masks: then all are associated anew, or earlier with
     min_news: int = 3  # this many new keyframes, or
     news_share: float = 0.1  # this share of those held, whichever is more
     parts_every: int = 400  # steps after which objects are cut into parts anew, where masks come at two levels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -14,9 +14,10 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.stereo import StereoConfig, StereoView, choose_sources, stereo_depth
 
 MIN_COVERAGE = 0.05  # share of pixels that stereo must settle for a keyframe's depth to be used
-SOURCE_WINDOW = 24  # newest keyframes that are looked at for stereo sources
+SOURCE_WINDOW = 24  # keyframes nearest in time that are looked at for stereo sources
 STEREO_TRUST = 0.3  # weight of stereo depth in training, relative to a depth camera's
-MAX_WAITING = 12  # keyframes that wait for a partner; older ones give up
+MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent one gives up
+MAX_TRIES = 4  # of one keyframe, each after new partners came
 
 
 @dataclass(frozen=True)
@@ -28,49 +29,86 @@ class SeedDepth:
     guessed: np.ndarray  # [H, W] bool: filled in from its surroundings rather than measured
 
 
+@dataclass
+class _Waiting:
+    urgency: float  # share of its view that the map did not explain when it came
+    tried_with: int = -1  # newest keyframe at the last try
+    tries: int = 0
+
+
 class DepthSource:
-    """Decides which keyframes can be seeded now, and at which depth."""
+    """Decides which keyframe is seeded next, and at which depth.
+
+    Stereo takes as long as many training steps, and frames may come faster than that: keyframes without depth wait
+    here, and one of them is matched now and then, so that training goes on between them.
+    """
 
     def __init__(self, device: torch.device, config: StereoConfig | None = None):
         self.device, self.config = device, config or StereoConfig()
-        self.waiting: list[int] = []  # keyframes without depth, oldest first
+        self._waiting: dict[int, _Waiting] = {}
 
-    def depths_for(
-        self,
-        keyframe: Keyframe,
-        keyframes: KeyframeStore,
-        rendered_depth: Callable[[Keyframe], np.ndarray | None],
-    ) -> Iterator[SeedDepth]:
-        """Keyframes to seed now that `keyframe` has joined: itself, and without depth images those that waited for it.
+    @property
+    def waiting(self) -> list[int]:
+        """Keyframes without depth, by id, oldest first."""
+        return sorted(self._waiting)
+
+    def measured(self, keyframe: Keyframe) -> SeedDepth | None:
+        """The depth of a keyframe's own image; None where it has none."""
+        if keyframe.depth is None or not (keyframe.depth > 0).any():
+            return None
+        return SeedDepth(keyframe, *_filled(keyframe.depth.astype(np.float32)))
+
+    def wait(self, keyframe_id: int, urgency: float) -> None:
+        """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first."""
+        self._waiting[keyframe_id] = _Waiting(urgency)
+        if len(self._waiting) > MAX_WAITING:
+            del self._waiting[min(self._waiting, key=lambda key: self._waiting[key].urgency)]
+
+    def forget(self, keyframe_id: int) -> None:
+        """A keyframe has left."""
+        self._waiting.pop(keyframe_id, None)
+
+    def match_next(
+        self, keyframes: KeyframeStore, rendered_depth: Callable[[Keyframe], np.ndarray | None]
+    ) -> SeedDepth | None:
+        """Stereo depth of the most urgent keyframe that waits; None where none has a partner that it was not tried
+        with. At most one is matched in a call.
 
         `rendered_depth` gives the map's own depth in a keyframe's view ([H, W], 0 unknown), None where there is no
         map yet.
         """
-        if keyframe.depth is not None and (keyframe.depth > 0).any():
-            yield SeedDepth(keyframe, *_filled(keyframe.depth.astype(np.float32)))
-            return
-        self.waiting.append(keyframe.id)
-        for waiting in self.waiting[-MAX_WAITING:]:
-            reference = keyframes.keyframes.get(waiting)
-            depth = None if reference is None else self._match(reference, keyframes, rendered_depth(reference))
-            if depth is not None:
-                self.waiting.remove(waiting)
-                reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
-                yield SeedDepth(reference, *_filled(depth))
-        self.waiting = self.waiting[-MAX_WAITING:]
+        newest = keyframes.newest()
+        for keyframe_id in sorted(self._waiting, key=lambda key: -self._waiting[key].urgency):
+            waiting, reference = self._waiting[keyframe_id], keyframes.keyframes[keyframe_id]
+            if waiting.tried_with == newest.id:
+                continue
+            waiting.tried_with = newest.id
+            prior = rendered_depth(reference)
+            sources = self._sources(reference, keyframes, prior)
+            if not sources:
+                continue
+            waiting.tries += 1
+            depth = self._match(reference, sources, prior)
+            if depth is not None or waiting.tries >= MAX_TRIES:
+                del self._waiting[keyframe_id]
+            if depth is None:
+                return None
+            reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
+            return SeedDepth(reference, *_filled(depth))
+        return None
 
-    def _match(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> np.ndarray | None:
-        """Stereo depth of a keyframe against its neighbours ([H, W] float32), None while no neighbour fits."""
-        others = [other for other in list(keyframes)[-SOURCE_WINDOW:] if other.id != reference.id]
-        views = [self._view(other) for other in others]
+    def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
+        """The best partners of a keyframe among its neighbours in time, before and after it."""
+        near = sorted(keyframes, key=lambda other: abs(other.id - reference.id))[1 : SOURCE_WINDOW + 1]
+        views = [self._view(other) for other in near]
         hint = None
         if prior is not None and (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
-        view = self._view(reference)
-        sources = choose_sources(view, views, self.config.max_sources, hint)
-        if not sources:
-            return None
-        depth = stereo_depth(view, [views[index] for index in sources], self.config, prior).depth.cpu().numpy()
+        return [views[index] for index in choose_sources(self._view(reference), views, self.config.max_sources, hint)]
+
+    def _match(self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None) -> np.ndarray | None:
+        """Stereo depth of a keyframe ([H, W] float32), None where it settles too little."""
+        depth = stereo_depth(self._view(reference), sources, self.config, prior).depth.cpu().numpy()
         return depth if (depth > 0).mean() >= MIN_COVERAGE else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:

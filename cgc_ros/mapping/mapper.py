@@ -13,7 +13,7 @@ from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.density import make_room, prune
-from cgc_ros.mapping.depth_source import DepthSource
+from cgc_ros.mapping.depth_source import DepthSource, SeedDepth
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.map_file import load_mapper, save_mapper
@@ -65,6 +65,7 @@ class Mapper:
         self.growth = MapGrowth(self.model, config.seeding, config.density, self._render_plain, config.seed)
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
+        self.matched_step = 0  # when stereo was last tried
         self.memory_failures = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
         self.train_psnr = float("nan")
@@ -89,7 +90,7 @@ class Mapper:
         evicted_id = self._evict()
         keyframe = self.keyframes.add(frame, median_depth, self.steps)
         self._note_background(frame.image)
-        self._seed(keyframe)
+        self._seed(keyframe, look.unexplained)
         if frame.masks is not None:
             self.add_masks(keyframe.id, frame.masks)
         return FrameOutcome("keyframe", keyframe_id=keyframe.id, evicted_id=evicted_id)
@@ -130,6 +131,8 @@ class Mapper:
             prune(self.model, density, self.steps, self.scene_depth)
         if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
             self.growth.refine(keyframe, self.steps)
+        if self.depth_source.waiting and self.steps - self.matched_step >= self.config.seeding.stereo_every:
+            self._match_stereo()
         self.segmenter.step(self.keyframes, self.steps, self.scene_depth)
         self.parts.step(self.keyframes, self.steps, self.segmenter.layer.state)
         return report
@@ -245,11 +248,26 @@ class Mapper:
             self.scene_depth = depth if self.scene_depth == 0 else 0.9 * self.scene_depth + 0.1 * depth
         return depth or self.scene_depth
 
-    def _seed(self, keyframe: Keyframe) -> None:
-        """New Gaussians for what the map does not explain of a keyframe, and of those that waited for it."""
-        for source in self.depth_source.depths_for(keyframe, self.keyframes, self.growth.rendered_depth):
-            self._note_depth(source.keyframe, source.depth)
-            self.growth.seed(source, self.steps)
+    def _seed(self, keyframe: Keyframe, unexplained: float) -> None:
+        """New Gaussians for what the map does not explain of a keyframe; without a depth image that has time."""
+        measured = self.depth_source.measured(keyframe)
+        if measured is not None:
+            self._grow(measured)
+            return
+        self.depth_source.wait(keyframe.id, unexplained)
+        if len(self.model) == 0:  # nothing can be trained on before
+            self._match_stereo()
+
+    def _match_stereo(self) -> None:
+        """Seed one of the keyframes that wait for stereo."""
+        self.matched_step = self.steps
+        source = self.depth_source.match_next(self.keyframes, self.growth.rendered_depth)
+        if source is not None:
+            self._grow(source)
+
+    def _grow(self, source: SeedDepth) -> None:
+        self._note_depth(source.keyframe, source.depth)
+        self.growth.seed(source, self.steps)
 
     def _note_background(self, image: np.ndarray) -> None:
         """What no Gaussian shows is taken to look like the scene's mean: corners that no keyframe saw are less wrong
@@ -273,6 +291,7 @@ class Mapper:
             return None
         self.segmenter.drop_keyframe(evicted.id)
         self.parts.drop_keyframe(evicted.id)
+        self.depth_source.forget(evicted.id)
         return evicted.id
 
 

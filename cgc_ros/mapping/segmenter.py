@@ -30,6 +30,7 @@ from cgc_ros.segmentation import (
 
 FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
 FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
+CLUSTER_KEYFRAMES = 20  # with masks, up to which objects are updated every `cluster_every` steps
 MAX_STORED_ID = 65535  # of a mask in a map file
 
 
@@ -119,7 +120,7 @@ class MapSegmenter:
         if step % config.contrastive_every == 0:
             self._train_features(keyframes, step)
         enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
-        if enough_news or step - self.clustered_step >= config.cluster_every:
+        if enough_news or step - self.clustered_step >= self._cluster_every():
             self.update_objects(step, scene_depth)
 
     def update_objects(self, step: int, scene_depth: float) -> None:
@@ -166,6 +167,10 @@ class MapSegmenter:
         while self.waiting and len(self.model):
             self._vote_next(keyframes, step)
         self.update_objects(step, scene_depth)
+
+    def _cluster_every(self) -> float:
+        """Steps between two updates of the objects: what one takes grows with the masks held, its share of time not."""
+        return self.config.cluster_every * max(1.0, len(self.masks) / CLUSTER_KEYFRAMES)
 
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""

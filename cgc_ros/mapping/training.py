@@ -53,6 +53,7 @@ class PhotometricTrainer:
             config.ssim_weight,
             config.depth_weight * keyframe.depth_trust,
             config.opacity_weight,
+            config.coverage_weight,
             config.anisotropy_weight,
             config.max_anisotropy,
         )
@@ -104,6 +105,7 @@ class PhotometricTrainer:
                 render.depth, render.alpha, depth
             )
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
+        loss = loss + config.coverage_weight * (1 - render.alpha).mean()
         loss.backward()
         self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
         with torch.no_grad():

@@ -28,6 +28,7 @@ class StepLosses:
     ssim: float
     depth: float
     opacity: float
+    coverage: float
     anisotropy: float
     max_anisotropy: float  # longest over middle axis
 
@@ -97,6 +98,7 @@ def train_in_place(
         ssim_weight=losses.ssim,
         depth_weight=losses.depth,
         opacity_weight=losses.opacity,
+        coverage_weight=losses.coverage,
         anisotropy_weight=losses.anisotropy,
         max_log_ratio=math.log(losses.max_anisotropy),
         beta1=betas[0],

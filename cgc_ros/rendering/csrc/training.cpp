@@ -143,6 +143,9 @@ TrainingResult train(const TrainingStep& step, int threads) {
   RenderGradients gradients;
   gradients.color = color_gradient.data();
   if (input.depth) gradients.depth = depth_gradient.data();
+  Array<float> alpha_gradient(step.coverage_weight > 0 ? count : 0);  // of the mean transparency
+  std::fill_n(alpha_gradient.data(), alpha_gradient.size(), -step.coverage_weight / float(count));
+  if (step.coverage_weight > 0) gradients.alpha = alpha_gradient.data();
   const Array<float> pairs = render.backward_tiles(input, output.depth, gradients, threads);
   move_gaussians(step, input, render, pairs, result, threads);
   return result;
