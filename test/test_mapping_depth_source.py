@@ -63,8 +63,8 @@ def test_depth_of_the_camera_is_taken_as_it_is_and_filled():
 
 def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
     source, store = DepthSource(torch.device("cpu")), store_of(4)
-    for keyframe_id, urgency in enumerate((0.1, 0.9, 0.1, 0.5)):
-        source.wait(keyframe_id, urgency)
+    for keyframe, urgency in zip(store, (0.1, 0.9, 0.1, 0.5), strict=True):
+        source.wait(keyframe, urgency)
     order = [source.match_next(store, no_map).keyframe.id for _ in range(4)]
     assert order == [1, 3, 0, 2] and len(matcher.matched) == 4
     assert source.match_next(store, no_map) is None and source.waiting == []
@@ -73,7 +73,7 @@ def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
 
 def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_new_partners_only(matcher):
     source, store = DepthSource(torch.device("cpu")), store_of(1)
-    source.wait(0, 1.0)
+    source.wait(store.keyframes[0], 1.0)
     assert source.match_next(store, no_map) is None and not matcher.matched
     matcher.share = 0.02
     for index in range(1, 3 + MAX_TRIES):
@@ -85,10 +85,11 @@ def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_
 
 
 def test_those_that_left_are_forgotten_and_the_queue_is_bounded(matcher):
-    source = DepthSource(torch.device("cpu"))
-    for keyframe_id in range(MAX_WAITING + 5):
-        source.wait(keyframe_id, urgency=float(keyframe_id))
+    source, store = DepthSource(torch.device("cpu")), KeyframeStore(KeyframeConfig(), TrainingConfig())
+    for index in range(MAX_WAITING + 5):
+        source.wait(store.add(BLIND[0], 2.0), urgency=float(index))
     assert source.waiting == list(range(5, MAX_WAITING + 5))
+    assert [keyframe.ready for keyframe in store] == [True] * 5 + [False] * MAX_WAITING
     source.forget(7)
     source.forget(7)
     assert 7 not in source.waiting
@@ -101,5 +102,5 @@ def test_training_goes_on_between_two_keyframes_that_are_matched(matcher):
     assert len(matcher.matched) == 1 < len(mapper.depth_source.waiting)  # the map had to start with something
     for matched in range(2, 5):
         for _ in range(mapper.config.seeding.stereo_every):
-            mapper.step()
+            assert mapper.step().keyframe_id not in mapper.depth_source.waiting
         assert len(matcher.matched) == matched

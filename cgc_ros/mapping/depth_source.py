@@ -31,6 +31,7 @@ class SeedDepth:
 
 @dataclass
 class _Waiting:
+    keyframe: Keyframe
     urgency: float  # share of its view that the map did not explain when it came
     tried_with: int = -1  # newest keyframe at the last try
     tries: int = 0
@@ -58,15 +59,21 @@ class DepthSource:
             return None
         return SeedDepth(keyframe, *_filled(keyframe.depth.astype(np.float32)))
 
-    def wait(self, keyframe_id: int, urgency: float) -> None:
-        """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first."""
-        self._waiting[keyframe_id] = _Waiting(urgency)
+    def wait(self, keyframe: Keyframe, urgency: float) -> None:
+        """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
+
+        It is not trained on meanwhile: what is mapped would grow into what only it shows.
+        """
+        keyframe.ready = False
+        self._waiting[keyframe.id] = _Waiting(keyframe, urgency)
         if len(self._waiting) > MAX_WAITING:
-            del self._waiting[min(self._waiting, key=lambda key: self._waiting[key].urgency)]
+            self.forget(min(self._waiting, key=lambda key: self._waiting[key].urgency))
 
     def forget(self, keyframe_id: int) -> None:
-        """A keyframe has left."""
-        self._waiting.pop(keyframe_id, None)
+        """A keyframe waits no longer."""
+        waiting = self._waiting.pop(keyframe_id, None)
+        if waiting is not None:
+            waiting.keyframe.ready = True
 
     def match_next(
         self, keyframes: KeyframeStore, rendered_depth: Callable[[Keyframe], np.ndarray | None]
@@ -79,7 +86,8 @@ class DepthSource:
         """
         newest = keyframes.newest()
         for keyframe_id in sorted(self._waiting, key=lambda key: -self._waiting[key].urgency):
-            waiting, reference = self._waiting[keyframe_id], keyframes.keyframes[keyframe_id]
+            waiting = self._waiting[keyframe_id]
+            reference = waiting.keyframe
             if waiting.tried_with == newest.id:
                 continue
             waiting.tried_with = newest.id
@@ -90,7 +98,7 @@ class DepthSource:
             waiting.tries += 1
             depth = self._match(reference, sources, prior)
             if depth is not None or waiting.tries >= MAX_TRIES:
-                del self._waiting[keyframe_id]
+                self.forget(keyframe_id)
             if depth is None:
                 return None
             reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST

@@ -43,6 +43,7 @@ class Keyframe:
     corrections: KeyframeCorrections
     masks: np.ndarray | None = None  # [H, W] int32, 0 = no mask; or [2, H, W]: of objects, and of their parts
     depth_trust: float = 1.0  # weight of `depth` in training: less for stereo than for a depth camera
+    ready: bool = True  # to be trained on; not while it waits for stereo
     born_step: int = 0  # of the mapper, when it joined
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss
@@ -149,7 +150,7 @@ class KeyframeStore:
 
     def sample(self, rng: np.random.Generator, newest_share: float, newest_count: int) -> Keyframe:
         """The keyframe to train on: often one of the newest, else history, those trained least and worst first."""
-        keyframes = list(self.keyframes.values())
+        keyframes = [keyframe for keyframe in self if keyframe.ready] or list(self)
         if rng.random() < newest_share:
             return keyframes[-1 - int(rng.integers(min(newest_count, len(keyframes))))]
         steps = np.array([keyframe.steps for keyframe in keyframes], dtype=np.float64)

@@ -254,7 +254,7 @@ class Mapper:
         if measured is not None:
             self._grow(measured)
             return
-        self.depth_source.wait(keyframe.id, unexplained)
+        self.depth_source.wait(keyframe, unexplained)
         if len(self.model) == 0:  # nothing can be trained on before
             self._match_stereo()
 
