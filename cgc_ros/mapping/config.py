@@ -49,7 +49,7 @@ class TrainingConfig:
     ssim_weight: float = 0.2
     depth_weight: float = 0.15  # of the relative depth error, where the frame has depth
     opacity_weight: float = 0.002  # pulls towards fewer, more opaque Gaussians
-    coverage_weight: float = 0.2  # of the mean transparency of a view: every pixel shows something
+    coverage_weight: float = 0.2  # of the mean transparency of a view from a depth camera: every pixel shows something
     anisotropy_weight: float = 0.02  # penalises needles: longest over middle axis beyond `max_anisotropy`
     max_anisotropy: float = 6.0
     newest_share: float = 0.2  # share of steps spent on the newest keyframes

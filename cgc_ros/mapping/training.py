@@ -53,7 +53,7 @@ class PhotometricTrainer:
             config.ssim_weight,
             config.depth_weight * keyframe.depth_trust,
             config.opacity_weight,
-            config.coverage_weight,
+            self._coverage_weight(keyframe),
             config.anisotropy_weight,
             config.max_anisotropy,
         )
@@ -105,7 +105,7 @@ class PhotometricTrainer:
                 render.depth, render.alpha, depth
             )
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
-        loss = loss + config.coverage_weight * (1 - render.alpha).mean()
+        loss = loss + self._coverage_weight(keyframe) * (1 - render.alpha).mean()
         loss.backward()
         self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
         with torch.no_grad():
@@ -123,6 +123,10 @@ class PhotometricTrainer:
             "sh": colors,
             "sh_rest": config.harmonics_share * colors,
         }
+
+    def _coverage_weight(self, keyframe: Keyframe) -> float:
+        """Only where a depth camera tells where the surface is: elsewhere what is put in too near would close holes."""
+        return self.config.coverage_weight if keyframe.depth is not None and keyframe.depth_trust == 1.0 else 0.0
 
     def _regularisers(self, log_scales: Tensor, opacities: Tensor, visible: Tensor) -> Tensor:
         config = self.config
