@@ -36,6 +36,7 @@ class SeedingConfig:
     border_share: float = 0.5  # of the distance to the next step of depth: a new Gaussian's standard deviation at most
     least_cosine: float = 0.6  # between line of sight and normal, beyond which Gaussians are not stretched further
     flatness: float = 0.25  # thickness of a new Gaussian along its surface's normal, relative to its radius
+    carve_margin: float = 0.08  # relative depth by which a Gaussian before a measured surface must miss it to be faded
     relative_depth_error: float = 0.06  # the rendered depth lies farther behind the measured one: not covered
 
 

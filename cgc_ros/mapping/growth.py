@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 
@@ -15,6 +16,9 @@ from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 from cgc_ros.rendering import Camera, Render
+
+CARVE_WINDOW = 7  # pixels, odd
+CARVE_FADING = 2.0  # of the logit of the opacity: 0.7 becomes 0.24, and after another time 0.04
 
 
 class MapGrowth:
@@ -31,6 +35,29 @@ class MapGrowth:
         self.model, self.seeding, self.density, self.render = model, seeding, density, render
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def carve(self, source: SeedDepth) -> int:
+        """Fade Gaussians that hang in the free space before a keyframe's measured surface; how many.
+
+        Those that stood there by right come back with training; those from wrong depth do not.
+        """
+        model, camera = self.model, source.keyframe.camera(1.0, self.model.device)
+        if len(model) == 0:
+            return 0
+        # The nearest surface around a pixel, nothing where part of it is unknown: borders are never quite in place.
+        known = np.where(source.guessed, 0.0, source.depth).astype(np.float32)
+        surface = torch.from_numpy(cv2.erode(known, np.ones((CARVE_WINDOW, CARVE_WINDOW)))).to(model.device)
+        pose = camera.camera_from_world
+        points = model.means.detach() @ pose[:3, :3].T + pose[:3, 3]
+        depth = points[:, 2]
+        columns = (camera.fx * points[:, 0] / depth.clamp_min(1e-6) + camera.cx).long()
+        rows = (camera.fy * points[:, 1] / depth.clamp_min(1e-6) + camera.cy).long()
+        seen = (depth > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+        rows, columns = rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)
+        floating = seen & (depth < (1 - self.seeding.carve_margin) * surface[rows, columns])
+        model.parameters["logit_opacities"].detach()[floating] -= CARVE_FADING
+        return int(floating.sum())
 
     def seed(self, source: SeedDepth, step: int) -> int:
         """Gaussians for what the map does not explain of a keyframe; how many."""

@@ -267,6 +267,7 @@ class Mapper:
 
     def _grow(self, source: SeedDepth) -> None:
         self._note_depth(source.keyframe, source.depth)
+        self.growth.carve(source)
         self.growth.seed(source, self.steps)
 
     def _note_background(self, image: np.ndarray) -> None:
