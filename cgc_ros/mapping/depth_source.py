@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 
+from cgc_ros.mapping.depth_filling import filled
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.stereo import StereoConfig, StereoView, choose_sources, stereo_depth
 
@@ -57,7 +56,7 @@ class DepthSource:
         """The depth of a keyframe's own image; None where it has none."""
         if keyframe.depth is None or not (keyframe.depth > 0).any():
             return None
-        return SeedDepth(keyframe, *_filled(keyframe.depth.astype(np.float32)))
+        return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
         """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
@@ -102,7 +101,7 @@ class DepthSource:
             if depth is None:
                 return None
             reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
-            return SeedDepth(reference, *_filled(depth))
+            return SeedDepth(reference, *filled(depth, reference.image))
         return None
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
@@ -122,16 +121,3 @@ class DepthSource:
     def _view(self, keyframe: Keyframe) -> StereoView:
         image = torch.from_numpy(keyframe.image).to(self.device)
         return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera)
-
-
-def _filled(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give every pixel the depth of the nearest settled one, smoothed: plain surfaces need Gaussians to be trained
-    at all.
-    """
-    guessed = depth <= 0
-    if not guessed.any():
-        return depth, guessed
-    rows, columns = distance_transform_edt(guessed, return_distances=False, return_indices=True)
-    nearest = depth[rows, columns]
-    smooth = cv2.GaussianBlur(nearest, (0, 0), depth.shape[1] / 40)
-    return np.where(guessed, smooth, depth).astype(np.float32), guessed
