@@ -83,12 +83,12 @@ class DensityConfig:
 class SegmentationConfig:
     """From masks to objects."""
 
-    contrastive_every: int = 4  # steps
+    contrastive_every: int = 6  # steps
     contrastive_pixels: int = 2048  # sampled per step
     contrastive_rate: float = 1e-2
     spatial_every: int = 25
     spatial_sample: int = 400
-    revote_every: int = 4  # steps after which the keyframe whose votes are oldest votes again: Gaussians move
+    revote_every: int = 8  # steps after which the keyframe whose votes are oldest votes again: Gaussians move
     votes_per_step: int = 2  # keyframes with new masks that vote in one step
     cluster_every: int = 40  # steps for every 20 keyframes with masks: then all are associated anew, or earlier with
     min_news: int = 3  # this many new keyframes, or
