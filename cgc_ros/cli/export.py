@@ -20,6 +20,9 @@ def add_parsers(subparsers) -> None:
         "--objects", metavar="DIR2", type=Path, help="one point cloud per object, labelled by its id, and objects.json"
     )
     parser.add_argument("--background", action="store_true", help="with --objects: floor, walls and table tops too")
+    parser.add_argument(
+        "--parts", action="store_true", help="with --objects: the parts of those objects, in DIR2/parts"
+    )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
@@ -28,10 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Write what was asked for."""
     if not arguments.ply and not arguments.objects:
         arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2, or both")
+    if (arguments.parts or arguments.background) and not arguments.objects:
+        arguments.usage_error("--parts and --background belong to --objects DIR2")
 
     from cgc_ros.evaluation.figures import write_json
-    from cgc_ros.evaluation.ply import write_gaussian_ply, write_object_clouds
-    from cgc_ros.evaluation.run_output import object_record
+    from cgc_ros.evaluation.ply import write_gaussian_ply
     from cgc_ros.evaluation.saved_map import open_map
 
     mapper = open_map(arguments.run_dir)
@@ -41,20 +45,37 @@ def run(arguments: argparse.Namespace) -> int:
         write_gaussian_ply(arguments.ply, mapper.model)
         written |= {"ply": str(arguments.ply), "num_gaussians": len(mapper.model)}
     if arguments.objects:
-        objects = [
-            candidate for candidate in mapper.snapshot().objects if arguments.background or not candidate.background
-        ]
-        paths = write_object_clouds(arguments.objects, objects)
-        records = [
-            object_record(candidate) | {"file": path.name} for candidate, path in zip(objects, paths, strict=True)
-        ]
-        write_json(arguments.objects / "objects.json", {"objects": records})
-        written |= {"objects": [str(path) for path in paths]}
+        snapshot = mapper.snapshot()
+        objects = [each for each in snapshot.objects if arguments.background or not each.background]
+        records = {"objects": _write_clouds(arguments.objects, "", objects)}
+        if arguments.parts:
+            whole = {each.id for each in objects}
+            parts = [each for each in snapshot.parts if each.parent_id in whole]
+            records["parts"] = _write_clouds(arguments.objects, "parts", parts)
+        write_json(arguments.objects / "objects.json", records)
+        written |= {
+            kind: [str(arguments.objects / record["file"]) for record in found] for kind, found in records.items()
+        }
     if arguments.json:
         print_json(written)
         return 0
     if arguments.ply:
         print(f"{arguments.ply}: {written['num_gaussians']:,} Gaussians")
     if arguments.objects:
-        print(f"{arguments.objects}: {len(written['objects'])} objects")
+        counts = [f"{len(written[kind])} {kind}" for kind in ("objects", "parts") if kind in written]
+        print(f"{arguments.objects}: {', '.join(counts)}")
     return 0
+
+
+def _write_clouds(folder: Path, subfolder: str, objects) -> list[dict]:
+    """One cloud per object (or part) in `folder / subfolder`; their records, with `file` relative to `folder`."""
+    from cgc_ros.evaluation.ply import write_object_clouds
+    from cgc_ros.evaluation.run_output import object_record
+
+    paths = write_object_clouds(folder / subfolder, objects)
+    return [
+        object_record(each)
+        | {"file": path.relative_to(folder).as_posix()}
+        | ({"parent_id": each.parent_id} if each.parent_id else {})
+        for each, path in zip(objects, paths, strict=True)
+    ]

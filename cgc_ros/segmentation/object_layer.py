@@ -32,21 +32,27 @@ class ObjectRecord:
 
 
 @dataclass(frozen=True)
-class ObjectState:
-    """One consistent state of the layer; replaced as a whole by each update."""
+class GaussianIds:
+    """Which Gaussian has which id."""
 
     uids: np.ndarray  # [N] int64 sorted, Gaussians that were labelled
-    ids: np.ndarray  # [N] int32 object id, -1 = none
-    confidence: np.ndarray  # [N] float32
-    records: dict[int, ObjectRecord]
-    undecided: np.ndarray  # [N] bool: without an object, though most views that see it have a mask there
+    ids: np.ndarray  # [N] int32, -1 = none
 
     def ids_of(self, uids: np.ndarray) -> np.ndarray:
-        """Object id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
+        """Id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
         if len(self.uids) == 0:
             return np.full(len(uids), -1, dtype=np.int32)
         at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
         return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ObjectState(GaussianIds):
+    """One consistent state of the layer, of object ids; replaced as a whole by each update."""
+
+    confidence: np.ndarray  # [N] float32
+    records: dict[int, ObjectRecord]
+    undecided: np.ndarray  # [N] bool: without an object, though most views that see it have a mask there
 
 
 def _empty_state() -> ObjectState:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.object_layer import GaussianIds
 from cgc_ros.segmentation.votes import MaskVotes
 
 MIN_SHARE = 0.05  # of what a view sees of an object: smaller masks are not looked at
@@ -33,19 +34,10 @@ class PartRecord:
 
 
 @dataclass(frozen=True)
-class PartState:
-    """One consistent state; replaced as a whole by each update."""
+class PartState(GaussianIds):
+    """One consistent state, of part ids; replaced as a whole by each update."""
 
-    uids: np.ndarray  # [N] int64 sorted
-    ids: np.ndarray  # [N] int32 part id, -1 = none
     records: dict[int, PartRecord]
-
-    def ids_of(self, uids: np.ndarray) -> np.ndarray:
-        """Part of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
-        if len(self.uids) == 0:
-            return np.full(len(uids), -1, dtype=np.int32)
-        at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
-        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
 
 
 def no_parts() -> PartState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class ObjectPanel:
             rename = gui.add_button("Rename", icon=viser.Icon.PENCIL)
             self._hide = gui.add_button("Hide", icon=viser.Icon.EYE_OFF)
             center = gui.add_button("Centre", icon=viser.Icon.FOCUS, hint="turn the view to it")
-            export = gui.add_button("Export", icon=viser.Icon.DOWNLOAD, hint="its cloud as .ply")
+            export = gui.add_button("Export", icon=viser.Icon.DOWNLOAD, hint="its cloud as .ply; with its parts, a .zip of clouds")
             self._crops = gui.add_image(np.full((8, 8, 3), 255, np.uint8), visible=False, format="jpeg")
 
         @rename.on_click
@@ -98,9 +98,9 @@ class ObjectPanel:
             self._show_row(item, float(place), item.id in hidden, item.id == selected)
         self._summary.content = note_html(_summary(objects, len(listed), len(shown)))
 
-    def show_selected(self, item: MapObject | None, hidden: bool) -> None:
+    def show_selected(self, item: MapObject | None, parts: Sequence[MapObject], hidden: bool) -> None:
         """The facts; the name field is left alone, somebody may be typing."""
-        self._facts.content = note_html(NOTHING_SELECTED) if item is None else object_html(item)
+        self._facts.content = note_html(NOTHING_SELECTED) if item is None else object_html(item, parts)
         self._tools.visible = item is not None
         self._hide.label, self._hide.icon = ("Show", viser.Icon.EYE) if hidden else ("Hide", viser.Icon.EYE_OFF)
 

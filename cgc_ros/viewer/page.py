@@ -14,9 +14,10 @@ from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
 from cgc_ros.mapping.object_crops import object_crops
 from cgc_ros.segmentation.naming import clean_name
 from cgc_ros.viewer.crops import contact_sheet, outlined
-from cgc_ros.viewer.export import object_ply
+from cgc_ros.viewer.export import object_file
 from cgc_ros.viewer.history import History
 from cgc_ros.viewer.object_panel import ObjectActions, ObjectPanel
+from cgc_ros.viewer.parts import parts_of
 from cgc_ros.viewer.picking import pick_object
 from cgc_ros.viewer.pictures import view_pictures
 from cgc_ros.viewer.scene import SceneView
@@ -126,9 +127,10 @@ class Page:
         self._draw_objects()
 
     def _draw_objects(self) -> None:
-        self._scene.draw_objects(self._visible(), self._view_panel.options, self._lit)
+        parts = self._parts()
+        self._scene.draw_objects(self._visible(), self._view_panel.options, self._lit, parts)
         self._list_objects()
-        self._object_panel.show_selected(self._selected_object(), self._selected in self._hidden)
+        self._object_panel.show_selected(self._selected_object(), parts, self._selected in self._hidden)
 
     def _draw_cameras(self) -> None:
         options = self._view_panel.options
@@ -166,6 +168,10 @@ class Page:
 
     def _selected_object(self) -> MapObject | None:
         return self._objects.get(self._selected)
+
+    def _parts(self) -> tuple[MapObject, ...]:
+        """The selected object's."""
+        return parts_of(self._selected, self._source.snapshot)
 
     def _chosen_view(self) -> CameraView | None:
         return next((view for view in self._views.keyframes if view.id == self._keyframe), None)
@@ -248,7 +254,7 @@ class Page:
     def _export(self, client: viser.ClientHandle | None) -> None:
         item = self._selected_object()
         if item is not None and client is not None:
-            client.send_file_download(*object_ply(item), save_immediately=True)
+            client.send_file_download(*object_file(item, self._parts()), save_immediately=True)
 
     def _center(self, client: viser.ClientHandle | None) -> None:
         """Turn the user's camera to the selected object and come near, from the side he looks from."""

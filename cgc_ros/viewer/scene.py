@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from viser import transforms
 
 from cgc_ros.mapping import MapObject, MapSnapshot, OrientedBox
 from cgc_ros.palette import id_color
+from cgc_ros.viewer.parts import part_of_points
 from cgc_ros.viewer.splats import SplatSet, faded, tinted
 from cgc_ros.viewer.text import title_of
 from cgc_ros.viewer.views import CameraView, CameraViews
@@ -18,6 +19,7 @@ from cgc_ros.viewer.views import CameraView, CameraViews
 STYLES = ("splats", "splats by object", "clouds", "clouds by object")
 CLOUD_POINTS = 10_000  # per object; the selected one is shown whole
 POINT_SIZE = 0.0035  # of the scene's typical distance
+PART_REACH = 0.01  # of the scene's typical distance: a point farther from all parts of its object is in none
 FRUSTUM_SIZE = 0.035  # of the scene's typical distance
 PATH_COLOR, KEYFRAME_COLOR, CHOSEN_COLOR = (73, 80, 87), (134, 142, 150), (230, 119, 0)
 THUMBNAIL_WIDTH = 160  # pixels of the picture in the current camera's frustum
@@ -86,13 +88,21 @@ class SceneView:
         else:
             self._splats.set_gaussians(*shown)
 
-    def draw_objects(self, objects: Iterable[MapObject], options: DisplayOptions, selected: int | None) -> None:
-        """Clouds (where the style asks for them), boxes and names of the given objects; others vanish."""
+    def draw_objects(
+        self,
+        objects: Iterable[MapObject],
+        options: DisplayOptions,
+        selected: int | None,
+        parts: Sequence[MapObject] = (),
+    ) -> None:
+        """Clouds (where the style asks for them), boxes and names of the given objects; others vanish. `parts` are the
+        selected object's.
+        """
         wanted: dict[str, viser.SceneNodeHandle] = {}
         for item in objects:
             chosen = item.id == selected
             if options.style.startswith("clouds") or chosen:
-                wanted[f"/clouds/{item.id}"] = self._cloud(item, options, selected)
+                wanted[f"/clouds/{item.id}"] = self._cloud(item, options, selected, parts if chosen else ())
             if options.boxes and not item.background or chosen:
                 wanted[f"/boxes/{item.id}"] = self._box(item, chosen)
             if options.names and not item.background or chosen:
@@ -123,12 +133,14 @@ class SceneView:
             thickness=2.0, thickness_units="screen", **_pose(view),
         )  # fmt: skip
 
-    def _cloud(self, item: MapObject, options: DisplayOptions, selected: int | None) -> viser.SceneNodeHandle:
+    def _cloud(
+        self, item: MapObject, options: DisplayOptions, selected: int | None, parts: Sequence[MapObject]
+    ) -> viser.SceneNodeHandle:
         whole = item.id == selected
         step = 1 if whole else max(1, -(-len(item.points) // CLOUD_POINTS))
         points, colors = item.points[::step], item.colors[::step]
         if options.style.endswith("by object"):
-            ids = np.full(len(points), item.id, np.int32)
+            ids = part_of_points(points, parts, PART_REACH * self._scale, none=item.id)
             colors = tinted(colors, ids, {item.id} if item.background else set())
         if selected is not None and not whole:
             colors = faded(colors)

@@ -28,6 +28,7 @@ class SplatSet:
     rgb: np.ndarray  # [N, 3] uint8, the view-independent colour
     opacities: np.ndarray  # [N, 1] uint8
     ids: np.ndarray  # [N] int32 object id, -1 none
+    part_ids: np.ndarray  # [N] int32 part id, -1 none
     unit: float  # metres
 
     @staticmethod
@@ -46,13 +47,22 @@ class SplatSet:
             plain_colors(model.sh[rows]).cpu().numpy(),
             opacities.cpu().numpy(),
             snapshot.object_ids[rows].cpu().numpy(),
+            snapshot.part_ids[rows].cpu().numpy(),
             unit,
         )
 
     def colors(self, by_object: bool, selected: int | None, background: Set[int]) -> np.ndarray:
-        """Colours [N, 3] uint8: their own or their object's; with a selection, all others fade."""
+        """Colours [N, 3] uint8: their own or their object's. With a selection, all others fade, and `by_object` tells
+        the selected object's parts apart.
+        """
         colors = tinted(self.rgb, self.ids, background) if by_object else self.rgb
-        return colors if selected is None else np.where((self.ids == selected)[:, None], colors, faded(colors))
+        if selected is None:
+            return colors
+        mine = self.ids == selected
+        colors = np.where(mine[:, None], colors, faded(colors))
+        if by_object and (cut := mine & (self.part_ids >= 0)).any():
+            colors[cut] = tinted(self.rgb[cut], self.part_ids[cut], background=set())
+        return colors
 
 
 def tinted(rgb: np.ndarray, ids: np.ndarray, background: Set[int]) -> np.ndarray:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
+from cgc_ros.palette import id_color
 
 STATE_COLORS = {"mapping": "#2b8a3e", "paused": "#e67700", "waiting": "#868e96", "stopped": "#868e96"}
 
@@ -61,8 +63,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def object_html(item: MapObject) -> str:
-    """The facts about one object."""
+def object_html(item: MapObject, parts: Sequence[MapObject] = ()) -> str:
+    """The facts about one object and its parts, each with the colour that it has in the 3D view."""
     center = ", ".join(f"{value:.2f}" for value in item.box.center)
     name = html.escape(item.label) if item.label else "none yet"
     if item.label and item.label_confidence < 1:
@@ -76,7 +78,17 @@ def object_html(item: MapObject) -> str:
         ("confidence", f"{100 * item.confidence:.0f} %"),
         ("cloud", counted(len(item.points), "point")),
     ]
+    if parts:
+        rows.append(("parts", "<br>".join(map(_part_line, parts))))
     return _padded(_table(rows))
+
+
+def _part_line(part: MapObject) -> str:
+    return f"{_dot(id_color(part.id))}{part.id}: {size_text(part.box.size)}"
+
+
+def _dot(rgb: tuple[int, int, int]) -> str:
+    return f'<span class="cgc-dot" style="background:#{bytes(rgb).hex()}"></span>'
 
 
 def status_html(
