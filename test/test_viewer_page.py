@@ -173,6 +173,16 @@ def test_a_click_on_a_camera_shows_what_it_saw_and_selects_no_object(page):
     page.says("Newest keyframe 7")
 
 
+def test_a_narrow_window_keeps_room_for_the_3d_view(world):
+    with Browser(760, 800) as browser:
+        browser.open(world.viewer.url)
+        width = "Math.max(...[...document.querySelectorAll('canvas')].map(c => c.getBoundingClientRect().width))"
+        browser.wait_for("document.body.innerText.includes('Filter')", WAIT)
+        browser.wait_for(f"((w) => w > 380 && w < 500)({width})", WAIT)  # one column beside it; with both it has 190
+        assert "saved map" not in browser.text()
+    assert "saved map" in world.browser.text()  # a visitor with a wide window keeps both
+
+
 def test_no_part_of_the_page_failed_or_reached_out_to_the_network(page):
     assert page.viewer.faults == {}
     assert page.browser.errors == []

@@ -66,16 +66,14 @@ def counted(number: int, noun: str) -> str:
 def object_html(item: MapObject, parts: Sequence[MapObject] = ()) -> str:
     """The facts about one object and its parts, each with the colour that it has in the 3D view."""
     center = ", ".join(f"{value:.2f}" for value in item.box.center)
-    name = html.escape(item.label) if item.label else "none yet"
-    if item.label and item.label_confidence < 1:
-        name += f" ({100 * item.label_confidence:.0f} %)"
-    rows = [
-        ("number", str(item.id) + (" (background)" if item.background else "")),
-        ("name", name),
+    rows = [("number", str(item.id) + (" (background)" if item.background else ""))]
+    if item.label:
+        sure = f" ({100 * item.label_confidence:.0f} %)" if item.label_confidence < 1 else ""
+        rows.append(("name", html.escape(item.label) + sure))
+    rows += [
         ("size", size_text(item.box.size)),
         ("centre", f"{center} m"),
-        ("seen in", counted(item.num_views, "keyframe")),
-        ("confidence", f"{100 * item.confidence:.0f} %"),
+        ("seen in", f"{counted(item.num_views, 'keyframe')}, {100 * item.confidence:.0f} % agree"),
         ("cloud", counted(len(item.points), "point")),
     ]
     if parts:

@@ -13,9 +13,11 @@ from cgc_ros.viewer.history import History
 from cgc_ros.viewer.scene import STYLES, DisplayOptions
 from cgc_ros.viewer.text import STYLE, note_html
 
-WIDTH = 320  # pixels
+WIDTH = 290  # pixels: the three pictures fit under one another in a window 900 pixels high
 PICTURE_WIDTH = 320  # pixels, of each of the three pictures
-CURVE_HEIGHT = 170  # pixels
+CURVE_HEIGHT = 190  # pixels
+AXIS_FONT, NO_TICKS = "12px sans-serif", {"show": False}
+MIN_ASPECT = 0.5  # width over height that the columns must leave to the 3D view
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,18 @@ class ViewPanel:
             self._build_display(actions)
         gui.main_panel.dock_right()
         gui.main_panel.set_width(WIDTH)
+        server.on_client_connect(_fold_where_narrow)
 
     def _build_pictures(self, actions: ViewActions) -> None:
         gui = self._gui
         blank = np.full((int(0.75 * PICTURE_WIDTH), PICTURE_WIDTH, 3), 241, np.uint8)
         self._caption = gui.add_html(note_html("No image yet."))
+        look = gui.add_button("Look from here", icon=viser.Icon.VIDEO)
+        self._follow = gui.add_button("Follow the newest view", icon=viser.Icon.PLAYER_TRACK_NEXT, visible=False)
         self._pictures = [
             gui.add_image(blank, label=label, format="jpeg", jpeg_quality=85)
             for label in ("Camera", "Map, rendered", "Map, segmented")
         ]
-        look = gui.add_button("Look from here", icon=viser.Icon.VIDEO)
-        self._follow = gui.add_button("Follow the newest view", icon=viser.Icon.PLAYER_TRACK_NEXT, visible=False)
 
         @look.on_click
         async def _(event) -> None:
@@ -112,7 +115,24 @@ class ViewPanel:
             (uplot.Series(label="s"), uplot.Series(label=title, stroke=color, width=1.5)),
             title=title,
             scales={"x": uplot.Scale(time=False)},
+            axes=(
+                uplot.Axis(label="seconds of mapping", labelFont=AXIS_FONT, labelSize=20, size=34, ticks=NO_TICKS),
+                uplot.Axis(size=40, ticks=NO_TICKS),
+            ),
+            padding=(12, 24, 0, 0),  # above, for the topmost number
             legend=uplot.Legend(show=False),
             height=CURVE_HEIGHT,
             visible=False,
         )
+
+
+def _fold_where_narrow(client: viser.ClientHandle) -> None:
+    """Fold the right column away, once and for this visitor alone, where his window leaves the 3D view little room."""
+    whole, folded = client.camera.image_width, False  # the page arrives before its columns do
+
+    @client.camera.on_update
+    def _(camera: viser.CameraHandle) -> None:
+        nonlocal folded
+        if not folded and camera.image_width < whole and camera.aspect < MIN_ASPECT:
+            folded = True
+            client.gui.main_panel.minimize()
