@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from cgc_ros import cli
+from cgc_ros.cli.recordings import open_recording
 from cgc_ros.cli.settings import SettingError, describe, override, parse_assignments, read_settings
 
+ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("doctor", "map", "eval", "compare", "render", "export", "bench", "view", "demo")
 
 
@@ -173,3 +176,25 @@ def test_print_config_shows_what_the_options_before_it_set(capsys):
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["seed"] == "7" and lines["training.ssim_weight"] == "0.25"
     assert "no setting speed" in usage_error(capsys, "map", "--set", "speed=1", "--print-config")
+
+
+def test_a_recordings_reader_is_told_what_to_read():
+    recording = ROOT / "demo" / "tabletop"
+    whole, bare = open_recording(recording, []), open_recording(recording, ["masks_topic="])
+    assert whole.has_masks and not bare.has_masks and len(bare) == len(whole)
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("image_topic=/left", "/left"),
+        ("colour=red", "has no option colour; it takes image_topic"),
+        ("image_topic", "expected NAME=VALUE"),
+        ("sync_tolerance_s=soon", "'soon' is not a number"),
+    ],
+)
+def test_an_option_that_the_reader_lacks_is_named(option, message, tmp_path, capsys):
+    recording = ROOT / "demo" / "tabletop"
+    assert cli.main(["map", str(recording), "--out", str(tmp_path), "--read", option]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

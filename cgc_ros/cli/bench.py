@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, load_part, note, positive, positive_int, print_json
 from cgc_ros.cli.progress import progress_bar
+from cgc_ros.cli.recordings import add_reader_options, open_recording
 
 _DESCRIPTION = """\
 raster: the rasteriser alone, forward, backward and training steps, against peers that are installed.
@@ -20,6 +21,7 @@ def add_parsers(subparsers) -> None:
     )
     parser.add_argument("what", choices=("raster", "pipeline"), nargs="?", default="raster", help="(default: raster)")
     parser.add_argument("sequence", metavar="SEQ", type=Path, nargs="?", help="pipeline: a recording to map")
+    add_reader_options(parser)
     parser.add_argument(
         "--budget", metavar="SECONDS", type=positive, default=30.0, help="pipeline: seconds to map (default: 30)"
     )
@@ -69,9 +71,7 @@ def _pipeline(arguments: argparse.Namespace) -> dict:
 
     sequence = None
     if arguments.sequence:
-        from cgc_ros.sequences import open_sequence
-
-        sequence = open_sequence(arguments.sequence)
+        sequence = open_recording(arguments.sequence, arguments.read)
     else:
         note("mapping a synthetic scene; give a recording to measure yours: cgc bench pipeline SEQ")
     with progress_bar("mapping") as update:

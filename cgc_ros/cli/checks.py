@@ -55,7 +55,8 @@ _CORE_LIBRARIES = {
 def _torch_detail(torch) -> str:
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}, no device found" if torch.version.cuda else "CPU build"
-        return f"{torch.__version__}, {built}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{torch.__version__}, {built}, {threads} thread{'s' if threads > 1 else ''}"
     device = torch.cuda.get_device_properties(0)
     return f"{torch.__version__}, CUDA {torch.version.cuda}, {device.name}, {device.total_memory / 2**30:.0f} GB"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, add_json, note, print_figures, print_json
 from cgc_ros.cli.progress import progress_bar
+from cgc_ros.cli.recordings import add_reader_options, open_recording
 
 _DESCRIPTION = """\
 Score a map on the views that a recording holds out. Writes the figures into DIR/metrics.json (null where the recording
@@ -25,6 +26,7 @@ def add_parsers(subparsers) -> None:
     parser.add_argument(
         "sequence", metavar="SEQ", type=Path, help="the recording it was mapped from, or another of the same place"
     )
+    add_reader_options(parser)
     add_backend(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -33,9 +35,8 @@ def add_parsers(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write the report, and print the figures."""
     from cgc_ros.evaluation.evaluate_run import evaluate_run
-    from cgc_ros.sequences import open_sequence
 
-    sequence = open_sequence(arguments.sequence)
+    sequence = open_recording(arguments.sequence, arguments.read)
     with progress_bar("evaluating") as update:
         metrics, report = evaluate_run(
             arguments.run_dir,

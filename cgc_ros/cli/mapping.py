@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from cgc_ros.cli.console import (
     signals_interrupt,
 )
 from cgc_ros.cli.progress import progress_bar
+from cgc_ros.cli.recordings import add_reader_options, open_recording
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.
@@ -45,6 +47,7 @@ def add_parsers(subparsers) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder to write to, made where it does not exist"
     )
+    add_reader_options(parser)
     add_backend(parser)
     masks = parser.add_argument_group("2D masks")
     masks.add_argument(
@@ -106,10 +109,9 @@ def run(arguments: argparse.Namespace) -> int:
     from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream
     from cgc_ros.evaluation.run_output import write_run
     from cgc_ros.mapping import MappingSession, create_mapper
-    from cgc_ros.sequences import open_sequence
 
     config = mapper_config(arguments)
-    sequence = open_sequence(arguments.sequence)
+    sequence = open_recording(arguments.sequence, arguments.read)
     for warning in sequence.warnings:
         note(f"{sequence.name}: {warning}")
     masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint)
@@ -287,4 +289,5 @@ def _report(arguments: argparse.Namespace, metrics: dict, outcome) -> None:
         return
     print_figures(metrics, f"{metrics['sequence']}: mapped")
     print(f"\n{arguments.out}/map.cgc, objects.json, metrics.json, history.json, previews/")
-    print(f"score it: cgc eval {arguments.out} {arguments.sequence}")
+    words = [arguments.out, arguments.sequence, *(f"--read={option}" for option in arguments.read)]
+    print("score it: cgc eval", *(shlex.quote(str(word)) for word in words))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, add_json, numbers, positive, print_json
+from cgc_ros.cli.recordings import add_reader_options, open_recording
 
 _DESCRIPTION = """\
 Render a map from a pose, or from a frame of a recording. Writes color.png, depth.png (16 bit, millimetres, 0 unknown),
@@ -54,6 +55,7 @@ def add_parsers(subparsers) -> None:
         help="pixels of --size; the centre of the first pixel is at (0, 0)",
     )
     add_backend(parser)
+    add_reader_options(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     mapper = open_map(arguments.run_dir, arguments.backend)
     if arguments.frame:
-        frame = find_frame(*arguments.frame)
+        frame = find_frame(*arguments.frame, arguments.read)
         world_from_camera, intrinsics = frame.world_from_camera, frame.intrinsics
     else:
         newest = mapper.keyframes.newest()
@@ -110,11 +112,9 @@ def pose_matrix(values: tuple[float, ...]):
     return pose
 
 
-def find_frame(sequence_path: str, name: str):
+def find_frame(sequence_path: str, name: str, reader_options: list[str]):
     """The frame of a recording by image name, with or without suffix; ViewError names the nearest names."""
-    from cgc_ros.sequences import open_sequence
-
-    sequence = open_sequence(sequence_path)
+    sequence = open_recording(sequence_path, reader_options)
     names = [info.name for info in sequence.frames]
     for wanted in (name, str(Path(name).with_suffix(""))):
         if wanted in names:
