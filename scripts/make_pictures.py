@@ -73,16 +73,27 @@ def _viewer(folder: Path, seconds: float) -> None:
         browser.open(viewer.url)
         browser.evaluate(WITHOUT_NOTICES)
         browser.wait_for("document.body.innerText.includes('object ')", 60)
-        time.sleep(15)  # the page fades in
         things = [item for item in session.snapshot.objects if not item.background and item.box.size.max() < LARGEST]
         shown = max(things, key=lambda item: item.num_views)
         browser.click_on(
             f"[...document.querySelectorAll('button')].find(b => b.innerText.trim().startsWith('object {shown.id}\\n'))"
         )
         time.sleep(6)
-        browser.screenshot(folder / "viewer.png")
+        _screenshot_of_the_map(browser, folder / "viewer.png")
     session.stop()
     _write(cv2.imread(str(folder / "viewer.png")), "viewer", 1440)
+
+
+def _screenshot_of_the_map(browser: Browser, path: Path) -> None:
+    """The page fades in, at a speed that the machine decides: until there is little white in the middle."""
+    deadline = time.monotonic() + 120
+    while True:
+        browser.screenshot(path)
+        height, width = (picture := cv2.imread(str(path))).shape[:2]
+        middle = picture[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3]
+        if (middle.min(axis=2) < 200).mean() > 0.3 or time.monotonic() > deadline:
+            return
+        time.sleep(2)
 
 
 def _evaluated(run: Path, seconds: int) -> Path:

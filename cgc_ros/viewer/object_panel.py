@@ -67,7 +67,9 @@ class ObjectPanel:
             rename = gui.add_button("Rename", icon=viser.Icon.PENCIL)
             self._hide = gui.add_button("Hide", icon=viser.Icon.EYE_OFF)
             center = gui.add_button("Centre", icon=viser.Icon.FOCUS, hint="turn the view to it")
-            export = gui.add_button("Export", icon=viser.Icon.DOWNLOAD, hint="its cloud as .ply; with its parts, a .zip of clouds")
+            export = gui.add_button(
+                "Export", icon=viser.Icon.DOWNLOAD, hint="its cloud as .ply; with its parts, a .zip of clouds"
+            )
             self._crops = gui.add_image(np.full((8, 8, 3), 255, np.uint8), visible=False, format="jpeg")
 
         @rename.on_click

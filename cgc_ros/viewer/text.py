@@ -108,7 +108,7 @@ def status_html(
         psnr = f", {status.train_psnr:.1f} dB" if math.isfinite(status.train_psnr) else ""
         rows += [
             ("frames", f"{status.frames_used:,} of {status.frames_received:,} used{lost}"),
-            ("training", f"{status.steps:,} steps, {status.steps_per_second:.1f} a second{psnr}"),
+            ("training", f"{status.steps:,} steps, {status.steps_per_second:.1f}/s{psnr}"),
             ("runs on", html.escape(f"{status.backend}, masks: {status.mask_source}")),
         ]
         faults = status.faults | faults

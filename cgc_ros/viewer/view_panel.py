@@ -13,7 +13,7 @@ from cgc_ros.viewer.history import History
 from cgc_ros.viewer.scene import STYLES, DisplayOptions
 from cgc_ros.viewer.text import STYLE, note_html
 
-WIDTH = 290  # pixels: the three pictures fit under one another in a window 900 pixels high
+WIDTH = 305  # pixels
 PICTURE_WIDTH = 320  # pixels, of each of the three pictures
 CURVE_HEIGHT = 190  # pixels
 AXIS_FONT, NO_TICKS = "12px sans-serif", {"show": False}
