@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from code_blocks import cpp_problem, python_problem
 from documents import ROOT, Found, blocks, commands
-from rules import as_run, rule_for
+from rules import as_run, missing_run, rule_for
 
-TIMEOUT = 900.0  # seconds per command
+TIMEOUT = 900.0  # seconds per command, beyond its own --budget
 
 
 def main() -> int:
@@ -64,8 +65,10 @@ def _handle(found: Found, folder: Path, environment: dict[str, str], quick: bool
     if rule is None:
         problem, what = "no rule in scripts/check_docs/rules.py covers it", ""
     elif rule.run:
-        start = time.monotonic()
-        problem = _run(as_run(found.text, quick), folder, environment)
+        start, command = time.monotonic(), as_run(found.text, quick)
+        if run := missing_run(command, folder):  # made on another page
+            _run(as_run(f"cgc map RECORDING --out {run}", quick=True), folder, environment)
+        problem = _run(command, folder, environment)
         what = f"ran, {time.monotonic() - start:.0f} s"
     else:
         problem = rule.problem(found.text) if rule.problem else ""
@@ -83,6 +86,7 @@ def _say(found: Found, what: str, problem: str) -> bool:
 def _run(command: str, folder: Path, environment: dict[str, str]) -> str:
     """What went wrong; empty: nothing. `cgc view` serves until it is interrupted."""
     serves = command.startswith("cgc view")
+    timeout = TIMEOUT + sum(map(float, re.findall(r"--budget (\d+)", command)))
     process = subprocess.Popen(
         ["bash", "-c", command], cwd=folder, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
@@ -91,10 +95,10 @@ def _run(command: str, folder: Path, environment: dict[str, str]) -> str:
         if serves:
             output = process.stdout.readline()
             os.killpg(process.pid, signal.SIGINT)
-        output += process.communicate(timeout=TIMEOUT)[0]
+        output += process.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        return f"did not end within {TIMEOUT:.0f} s"
+        return f"did not end within {timeout:.0f} s"
     if serves and "http://" not in output:
         return f"served nothing: {output[-400:]}"
     if process.returncode not in ((0, -signal.SIGINT) if serves else (0,)):

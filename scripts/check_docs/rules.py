@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import interfaces
 from documents import ROOT
@@ -13,7 +14,6 @@ from documents import ROOT
 STAND_INS = {
     "RECORDING": "demo/tabletop",
     "SEQ": "demo/tabletop",
-    "recording": "demo/tabletop",
     "out/other": "out/run",
 }
 #: Seconds that a longer `--budget` is cut to, unless all is run as written; the paper's recipe starts after all frames.
@@ -81,3 +81,12 @@ def as_run(command: str, quick: bool) -> str:
         budget = QUICK_PAPER_BUDGET if "--recipe paper" in command else QUICK_BUDGET
         command = re.sub(r" --budget \d+", "", command) + f" --budget {budget}"
     return command
+
+
+def missing_run(command: str, folder: Path) -> str | None:
+    """The first run's folder that a command reads and that nothing has made yet; None: all are there."""
+    if not command.startswith(("cgc eval", "cgc compare", "cgc render", "cgc export", "cgc view")):
+        return None
+    written = re.findall(r"--(?:html|ply|objects|out) (\S+)", command)
+    read = [word for word in command.split() if re.match(r"(out|runs)/", word) and word not in written]
+    return next((word for word in read if not (folder / word).exists()), None)
