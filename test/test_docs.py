@@ -45,6 +45,38 @@ def test_launch_arguments_topics_services_and_fields_exist(checks):
         assert not (rule.problem and rule.problem(each.text)), f"{each.document}:{each.line}: {each.text}"
 
 
+def cgc_commands(text):
+    """What of a document is a `cgc` command, in blocks, tables and prose: subcommand and options, line by line."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    return re.findall(
+        r"(?:bin/|(?<![\w/-]))cgc (\w+)((?: [^\n`|&]*)?)",
+        "\n".join(re.findall(r"`[^`\n]+`|^    .+$|^\S*cgc .+$", text, re.M)),
+    )
+
+
+def test_cgc_commands_are_found_wherever_they_stand():
+    lines = (
+        "See `cgc doctor`.",
+        "    cgc map SEQ --set a=1   # why",
+        ".venv/bin/cgc eval out SEQ && cgc compare a b",
+        "| `cgc view DIR` | x |",
+    )
+    assert [name for name, _ in cgc_commands("\n".join(lines))] == ["doctor", "map", "eval", "compare", "view"]
+    assert cgc_commands("`ros2 lifecycle set /cgc configure`") == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_cgc_command_and_its_options_exist(document):
+    from cgc_ros import cli
+
+    subparsers = next(action for action in cli._parser()._actions if action.dest == "command").choices
+    for name, rest in cgc_commands(document.read_text()):
+        assert name in subparsers or name == "COMMAND", f"cgc {name}"
+        options = re.findall(r"(?<=\s)--[\w-]+", re.split(r" {3,}|#", rest)[0]) if name in subparsers else []
+        known = subparsers[name]._option_string_actions if options else {}
+        assert not (unknown := [each for each in options if each not in known]), f"cgc {name}: {unknown}"
+
+
 @pytest.mark.parametrize(
     "command",
     [
