@@ -172,7 +172,8 @@ def test_comparison_marks_the_best_of_each_figure(tmp_path):
         "b": {"psnr": 26.0, "peak_rss_mb": 800, "ssim": 0.9},
     }.items():
         (tmp_path / name).mkdir()
-        write_json(tmp_path / name / "metrics.json", values | {"sequence": "table", "num_objects": 3})
+        run = {"masks": "given", "budget": 60.0, "settings": {"training.ssim_weight": 0.3} if name == "b" else {}}
+        write_json(tmp_path / name / "metrics.json", values | {"sequence": "table", "num_objects": 3, "run": run})
         write_json(tmp_path / name / "history.json", {"records": HISTORY})
     runs = load_runs([tmp_path / "a", tmp_path / "b"])
     by_key = {figure.key: figure for figure in FIGURES}
@@ -185,8 +186,10 @@ def test_comparison_marks_the_best_of_each_figure(tmp_path):
         == set()
     )
     assert comparison_json(runs)["figures"]["psnr"] == [25.0, 26.0]
+    assert comparison_json(runs)["settings"] == {"training.ssim_weight": ["–", "0.3"]}
     write_comparison(tmp_path / "page.html", runs)
-    assert "26.00 dB" in _check_page(tmp_path / "page.html")
+    page = _check_page(tmp_path / "page.html")
+    assert "26.00 dB" in page and "training.ssim_weight" in page
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):

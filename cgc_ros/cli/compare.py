@@ -45,12 +45,18 @@ def _print_table(runs) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cgc_ros.evaluation.compare import best_runs, shown_figures
+    from rich.markup import escape
+
+    from cgc_ros.evaluation.compare import best_runs, differing_settings, shown_figures
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for run in runs:
         table.add_column(run.name, justify="right", overflow="fold")
+    if settings := differing_settings(runs):
+        table.add_row("[bold]Settings that differ")
+        for name, texts in settings.items():
+            table.add_row(f"  {escape(name)}", *map(escape, texts))
     for title, figures in shown_figures(runs):
         table.add_row(f"[bold]{title}")
         for figure in figures:

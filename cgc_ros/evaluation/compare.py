@@ -81,18 +81,37 @@ def recordings(runs: Sequence[Run]) -> list[str]:
     return sorted({str(run.metrics.get("eval_sequence") or run.metrics.get("sequence") or "unknown") for run in runs})
 
 
+def differing_settings(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """How the runs were set up, where they differ: names of settings to one text per run, `–` for a default."""
+    known = [_settings(run.metrics.get("run") or {}) for run in runs]
+    names = dict.fromkeys(name for settings in known for name in settings)
+    rows = {name: [str(settings.get(name, "–")) for settings in known] for name in names}
+    return {name: texts for name, texts in rows.items() if len(set(texts)) > 1}
+
+
+def _settings(described: dict) -> dict[str, object]:
+    """What metrics.json says of a run's set-up; the mapper's own settings by their dotted names."""
+    plain = {name: value for name, value in described.items() if name != "settings" and value is not None}
+    return (described.get("settings") or {}) | plain
+
+
 def comparison_json(runs: Sequence[Run]) -> dict:
-    """Figure keys to one value per run, beside the runs' names."""
+    """Figure keys, and settings that differ, to one value per run, beside the runs' names."""
     return {
         "runs": [run.name for run in runs],
         "recordings": recordings(runs),
+        "settings": differing_settings(runs),
         "figures": {figure.key: [run.metrics.get(figure.key) for run in runs] for figure in FIGURES},
     }
 
 
 def write_comparison(path: Path, runs: Sequence[Run]) -> None:
-    """Write the page: the table of figures, curves over time on shared axes, IoU per instance."""
+    """Write the page: settings that differ, the table of figures, curves over time on shared axes, IoU per instance,
+    held-out views.
+    """
     body = [page.section("Figures", _figure_table(runs))]
+    if settings := differing_settings(runs):
+        body.insert(0, page.section("Settings that differ", _setting_table(runs, settings)))
     curves = history_plots({run.name: run.history for run in runs if run.history})
     if curves:
         body.append(page.section("Over time", page.plots(curves)))
@@ -147,6 +166,14 @@ def _figure_table(runs: Sequence[Run]) -> str:
             )
             rows.append(f"<tr><td>{escape(figure.title)}</td>{cells}</tr>")
     return page.table((("Figure", False), *((run.name, True) for run in runs)), rows)
+
+
+def _setting_table(runs: Sequence[Run], settings: dict[str, list[str]]) -> str:
+    rows = []
+    for name, texts in settings.items():
+        cells = "".join(f'<td class="n">{escape(text)}</td>' for text in texts)
+        rows.append(f"<tr><td><code>{escape(name)}</code></td>{cells}</tr>")
+    return page.table((("Setting", False), *((run.name, True) for run in runs)), rows)
 
 
 def _instance_table(runs: Sequence[Run]) -> str:
