@@ -43,9 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_table(runs) -> None:
     from rich.console import Console
-    from rich.table import Table
-
     from rich.markup import escape
+    from rich.table import Table
 
     from cgc_ros.evaluation.compare import best_runs, differing_settings, shown_figures
 
