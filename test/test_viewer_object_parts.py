@@ -54,15 +54,17 @@ def test_the_selected_object_shows_its_parts_with_their_colours_and_sizes(saved,
     assert "<td>parts</td>" not in object_html(cut)
 
 
-def test_points_of_the_cloud_go_to_the_part_on_their_side(saved, cut):
-    reach = 0.05 * saved.snapshot.scene_depth
-    owners = part_of_points(cut.points, parts_of(cut.id, saved.snapshot), reach, none=cut.id)
-    height = cut.points[:, 2] - cut.box.center[2]
-    clear = np.abs(height) > 0.1 * np.ptp(height)
-    np.testing.assert_array_equal(owners[clear], np.where(height < 0, *PART_IDS)[clear])
-    far = part_of_points(cut.points + np.float32(10), parts_of(cut.id, saved.snapshot), reach, none=cut.id)
-    assert (far == cut.id).all()
-    assert (part_of_points(cut.points, (), reach, none=cut.id) == cut.id).all()
+def test_points_of_the_cloud_go_to_the_nearest_part_within_reach(saved, cut):
+    parts = parts_of(cut.id, saved.snapshot)
+    points = np.concatenate([cut.points[::40], cut.points[:3] + np.float32(10)])
+    gaps = np.stack([np.linalg.norm(points[:, None] - part.points, axis=2).min(axis=1) for part in parts], axis=1)
+    reach = float(np.median(gaps.min(axis=1))) + 1e-3
+    owners = part_of_points(points, parts, reach, none=cut.id)
+    expected = np.where(gaps.min(axis=1) < reach, np.array(PART_IDS)[gaps.argmin(axis=1)], cut.id)
+    tied = np.abs(gaps[:, 0] - gaps[:, 1]) < 1e-6
+    np.testing.assert_array_equal(owners[~tied], expected[~tied])
+    assert set(PART_IDS) < set(owners.tolist()) and (owners[-3:] == cut.id).all()
+    assert (part_of_points(points, (), reach, none=cut.id) == cut.id).all()
 
 
 def test_splats_of_the_selected_object_are_coloured_by_part(saved, cut):
