@@ -25,8 +25,8 @@ from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.geometry import pose_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.dds import prepare_transports
+from cgc_ros.ros.executor import NodeExecutor, spin
 from cgc_ros.ros.managed_node import CgcNode
-from cgc_ros.ros.node import NodeExecutor, spin
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
 DOMAINS = itertools.count(os.getpid())  # every rig has its own; runs side by side rarely meet
@@ -66,11 +66,9 @@ class Rig:
         self.user = Node("user", context=self.context, namespace=namespace)
         self._stop = threading.Event()
         self._threads = []
-        for node, executor in (
-            (self.node, NodeExecutor(self.context)),
-            (self.user, SingleThreadedExecutor(context=self.context)),
-        ):
-            executor.add_node(node)
+        user_executor = SingleThreadedExecutor(context=self.context)
+        user_executor.add_node(self.user)
+        for executor in (NodeExecutor(self.node, self.node.own_threads, self.context), user_executor):
             self._threads.append(threading.Thread(target=spin, args=(executor, self._stop), daemon=True))
             self._threads[-1].start()
         self.received = {}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from cgc_ros.mapping import is_out_of_memory
@@ -70,13 +70,18 @@ class CgcNode(LifecycleNode):
         self._latency = LatencyMeter()
         self._faults = FaultBoard(time.monotonic_ns)
         self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
-        self._input_group = MutuallyExclusiveCallbackGroup()
+        self._input_group, self._query_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._reporter = Reporter(self, self._faults, self._watched)
 
     @property
     def parameters(self) -> NodeParameters:
         """The current ones."""
         return self._parameter_server.current
+
+    @property
+    def own_threads(self) -> dict[str, CallbackGroup]:
+        """Callback groups that wait for nobody, by the name of their thread: what NodeExecutor wants."""
+        return {"inputs": self._input_group, "queries": self._query_group}
 
     @property
     def lifecycle_state(self) -> str:
@@ -190,6 +195,7 @@ class CgcNode(LifecycleNode):
             self._faults,
             self._answerer,
             self._forget_views,
+            self._query_group,
         )
         self._start_viewer(parameters)
         if parameters.load_on_start:

@@ -1,4 +1,6 @@
-"""The node's services. Queries and changes of the map have a callback group each: a save never holds up a query."""
+"""The node's services. Queries, rendered views and changes of the map have a callback group each: neither a save nor a
+large view holds up a query.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
@@ -34,15 +36,16 @@ class Services:
         faults: FaultBoard,
         answerer: Callable[[], Answerer],
         on_map_replaced: Callable[[], None],
+        queries: CallbackGroup,
     ):
         self._node, self._session, self._directory = node, session, directory
         self._faults, self._answerer, self._on_map_replaced = faults, answerer, on_map_replaced
-        queries, changes = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
+        views, changes = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._services = [
             node.create_service(service_type, name, callback, callback_group=group)
             for service_type, name, callback, group in (
                 (QueryObjects, "~/query_objects", self._query_objects, queries),
-                (RenderView, "~/render_view", self._render_view, queries),
+                (RenderView, "~/render_view", self._render_view, views),
                 (SaveMap, "~/save_map", self._save_map, changes),
                 (LoadMap, "~/load_map", self._load_map, changes),
                 (Trigger, "~/reset", self._reset, changes),
