@@ -167,6 +167,19 @@ def test_saved_map_goes_on_with_the_same_ids(tmp_path, sequence, mapper):
     assert known <= {o.id for o in loaded.snapshot().objects}
 
 
+def test_where_nothing_is_mapped_a_view_has_the_scenes_mean_colour_and_is_not_opaque(tmp_path, sequence, mapper):
+    means = [sequence[i].image.mean(axis=(0, 1)) for i in range(len(sequence)) if not sequence.is_held_out(i)]
+    frame = sequence[0]
+    away = frame.world_from_camera.copy()
+    away[:3, 3] += 100.0 * away[:3, 2]  # far behind everything, looking on
+    view = mapper.snapshot().render(Camera.from_intrinsics(frame.intrinsics, away))
+    assert view.alpha.max() < 0.01 and np.isnan(view.depth).all()
+    np.testing.assert_allclose(view.color[0, 0], np.mean(means, axis=0), atol=12)
+    mapper.save(tmp_path / "map.cgc")
+    again = Mapper.load(tmp_path / "map.cgc", CONFIG)
+    torch.testing.assert_close(again.model.background, mapper.model.background)
+
+
 def test_names_and_the_votes_behind_them_are_saved(tmp_path, sequence, mapper):
     first, second = (item.id for item in mapper.snapshot().objects[:2])
     mapper.names.give(first, "floor")
