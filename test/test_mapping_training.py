@@ -13,7 +13,7 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.training import PhotometricTrainer
 from cgc_ros.rendering.kernels import kernels
 
-RATES = {"means": 1e-3, "quats": 2e-3, "log_scales": 3e-3, "logit_opacities": 4e-3, "sh": 5e-3, "sh_rest": 1e-3}
+RATES = {"means": 1e-3, "quats": 2e-3, "log_scales": 3e-3, "logit_opacities": 4e-3, "sh": 5e-3}
 WIDTH, HEIGHT, NAMES = 49, 37, ("means", "quats", "log_scales", "logit_opacities", "sh")
 
 
@@ -76,10 +76,7 @@ def test_the_fused_step_moves_everything_as_torch_operators_do(count, degree, de
         assert_close(model.moments[name][0], truth.moments[name][0], name)
         assert_close(model.moments[name][1], truth.moments[name][1], name)
         first, second = model.moments[name]
-        rate = torch.tensor(RATES[name])
-        if name == "sh":  # the first band has one rate, those above another
-            rate = torch.tensor([RATES["sh"]] + [RATES["sh_rest"]] * (len(model.sh[0]) - 1))[:, None]
-        expected = before.parameters[name] - rate * first / (second.sqrt() + EPSILON)
+        expected = before.parameters[name] - RATES[name] * first / (second.sqrt() + EPSILON)
         torch.testing.assert_close(model.parameters[name], expected, rtol=1e-5, atol=1e-6)
     for name in ("log_gain", "offset", "twist"):
         ours, theirs = (getattr(k.corrections, name).grad for k in (keyframe, true_keyframe))

@@ -60,7 +60,6 @@ class TrainingConfig:
     scales_rate: float = 2e-2
     opacities_rate: float = 2.5e-2
     colors_rate: float = 2.5e-3
-    harmonics_share: float = 1.0  # of colors_rate: for all bands of harmonics but the first
     exposure_rate: float = 1e-3
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
     settle_steps: int = 800  # steps after a keyframe joined over which its rates fall to `settled_rate`

@@ -114,14 +114,12 @@ class PhotometricTrainer:
 
     def _rates(self, scene_depth: float, factor: float) -> dict[str, float]:
         config = self.config
-        colors = config.colors_rate * max(factor, LEAST_COLOR_FACTOR)
         return {
             "means": config.means_rate * scene_depth * factor,
             "quats": config.quats_rate * factor,
             "log_scales": config.scales_rate * factor,
             "logit_opacities": config.opacities_rate * factor,
-            "sh": colors,
-            "sh_rest": config.harmonics_share * colors,
+            "sh": config.colors_rate * max(factor, LEAST_COLOR_FACTOR),
         }
 
     def _coverage_weight(self, keyframe: Keyframe) -> float:

@@ -65,7 +65,7 @@ def train_in_place(
         parameters: `TRAINED`, contiguous float32 on the CPU: means [N, 3] metres, quats [N, 4], log_scales [N, 3],
             logit_opacities [N], sh [N, (sh_degree + 1)^2, 3].
         moments: Adam's two running means of each, of the same shapes.
-        rates: of each; `sh_rest` of all bands of harmonics but the first, where it differs.
+        rates: of each.
         camera: the view; its pose's gradient is accumulated where it requires one.
         color: [H, W, 3] uint8, the target.
         depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.
@@ -84,7 +84,6 @@ def train_in_place(
                 parameters[name].detach().numpy(),
                 *(moment.numpy() for moment in moments[name]),
                 float(rates[name]),
-                float(rates.get("sh_rest", rates[name]) if name == "sh" else rates[name]),
             )
             for name in TRAINED
         },

@@ -166,8 +166,7 @@ struct TrainedRows {
   float* value;
   float* first;
   float* second;
-  float rate;       // of a row's first three numbers, or of all where there are no more than four
-  float rest_rate;  // of those behind them: the higher bands of harmonics
+  float rate;
 };
 
 // What moves the Gaussians of a chunk. The two regularisers have gradients of their own: `opacity_pull` for every

@@ -9,14 +9,14 @@
 namespace cgc {
 namespace {
 
-// A parameter [N, ...], Adam's two moments of the same shape, and its rates: TrainedRows::rate and rest_rate.
-using PyRows = std::tuple<In<float>, In<float>, In<float>, float, float>;
+// A parameter [N, ...], Adam's two moments of the same shape, and its rate.
+using PyRows = std::tuple<In<float>, In<float>, In<float>, float>;
 
 TrainedRows rows_of(PyRows& rows, std::initializer_list<py::ssize_t> shape, const char* name) {
   int width = 1;
   for (py::ssize_t k = 1; k < std::get<0>(rows).ndim(); ++k) width *= int(std::get<0>(rows).shape(k));
   return {width, write(std::get<0>(rows), shape, name), write(std::get<1>(rows), shape, name),
-          write(std::get<2>(rows), shape, name), std::get<3>(rows), std::get<4>(rows)};
+          write(std::get<2>(rows), shape, name), std::get<3>(rows)};
 }
 
 py::array_t<double> array_of(const double* values, std::initializer_list<py::ssize_t> shape) {

@@ -27,8 +27,8 @@ void map(const float* in, float* out, int64_t count, Function f) {
 }
 
 struct Adam {
-  vfloat decay1, decay2, epsilon;
-  void step(vfloat g, vfloat rate, vfloat& value, vfloat& first, vfloat& second) const {
+  vfloat decay1, decay2, rate, epsilon;
+  void step(vfloat g, vfloat& value, vfloat& first, vfloat& second) const {
     first += decay1 * (g - first);
     second += decay2 * (g * g - second);
     value -= rate * first / (sqrt(second) + epsilon);
@@ -39,10 +39,7 @@ struct Adam {
 template <int kWidth>
 void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gradient, const int32_t* moves,
             int64_t begin, int64_t count) {
-  constexpr int kFirstBand = kWidth > 4 ? 3 : kWidth;
-  float rates[kWidth * kLanes];  // of eight rows
-  for (int k = 0; k < kWidth * kLanes; ++k) rates[k] = k % kWidth < kFirstBand ? rows.rate : rows.rest_rate;
-  const Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(job.epsilon)};
+  const Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
   float* value = rows.value + begin * kWidth;
   float* first = rows.first + begin * kWidth;
   float* second = rows.second + begin * kWidth;
@@ -57,7 +54,7 @@ void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gra
       if (!lane_bits(moving)) continue;
       const vfloat old_value = load(value + at), old_first = load(first + at), old_second = load(second + at);
       vfloat new_value = old_value, new_first = old_first, new_second = old_second;
-      adam.step(load(gradient + at), load(rates + k * kLanes), new_value, new_first, new_second);
+      adam.step(load(gradient + at), new_value, new_first, new_second);
       store(value + at, select(moving, new_value, old_value));
       store(first + at, select(moving, new_first, old_first));
       store(second + at, select(moving, new_second, old_second));
@@ -67,7 +64,7 @@ void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gra
     if (!moves[row]) continue;
     for (int64_t at = row * kWidth; at < (row + 1) * kWidth; ++at) {
       vfloat p = splat(value[at]), m = splat(first[at]), v = splat(second[at]);
-      adam.step(splat(gradient[at]), splat(rates[at - row * kWidth]), p, m, v);
+      adam.step(splat(gradient[at]), p, m, v);
       value[at] = p[0], first[at] = m[0], second[at] = v[0];
     }
   }
