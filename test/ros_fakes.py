@@ -70,12 +70,13 @@ class FakeMapper:
 
 @dataclass
 class FakeSession:
-    """Keeps what it was given. Calls wait for `step_s`, as for a training step; making objects takes `making_s`."""
+    """Keeps what it was given. Calls wait for `between_steps`, as for a training step's end; making objects takes
+    `making_s`.
+    """
 
     objects: tuple = field(
         default_factory=lambda: tuple(make_object(index, (0.3 * index - 0.9, 0.0, 1.5)) for index in range(1, 6))
     )
-    step_s: float = 0.0
     making_s: float = 0.0
 
     def __post_init__(self):
@@ -83,6 +84,8 @@ class FakeSession:
         self.max_steps_per_second, self.snapshot_period, self.faults = 0.0, 0.5, {}
         self.running = self.paused = False
         self._lock = threading.Lock()
+        self.between_steps = threading.Event()
+        self.between_steps.set()
 
     def start(self):
         self.running = True
@@ -102,7 +105,7 @@ class FakeSession:
 
     def call(self, function, timeout=30.0):
         with ThreadPoolExecutor(1) as worker:  # in another thread, as the real one's
-            return worker.submit(lambda: (time.sleep(self.step_s), function(self.mapper))[1]).result(timeout)
+            return worker.submit(lambda: self.between_steps.wait(timeout) and function(self.mapper)).result(timeout)
 
     def relieve_memory(self):
         self.objects = self.objects[:1]

@@ -166,7 +166,7 @@ def test_parameters_are_described_changed_and_refused_with_the_reason(rig):
 
 def test_a_long_training_step_or_save_delays_no_label_image(rig):
     """While ~/save_map waits for the mapper, images go in and label images come out."""
-    rig.session.step_s = 1.5
+    rig.session.between_steps.clear()
     labels = rig.received.get("cgc/segmentation/image") or rig.listen(Image, "cgc/segmentation/image")
     client = rig.user.create_client(SaveMap, "cgc/save_map")
     assert client.wait_for_service(5.0)
@@ -176,11 +176,13 @@ def test_a_long_training_step_or_save_delays_no_label_image(rig):
     for _ in range(8):
         rig.send()
         time.sleep(0.05)
-    rig.wait(lambda: len(labels) >= before + 6, 1.0)
-    assert not future.done()
-    assert rig.call(QueryObjects, "cgc/query_objects", timeout=0.5).success
+    try:
+        rig.wait(lambda: len(labels) >= before + 6, do=rig.send, every=0.05)
+        assert rig.call(QueryObjects, "cgc/query_objects").success
+        assert not future.done()
+    finally:
+        rig.session.between_steps.set()
     rig.wait(future.done)
-    rig.session.step_s = 0.0
 
 
 def test_no_query_waits_while_objects_are_made():
