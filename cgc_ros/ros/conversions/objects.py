@@ -74,6 +74,7 @@ def shown_name(map_object: MapObject) -> str:
 
 def object_messages(objects: Sequence[MapObject], frame: ObjectsIn, max_points: int = 0) -> list[Object]:
     """One message per object, in their order, each with at most `max_points` of its cloud (0: none)."""
+    no_cloud = PointCloud2(header=frame.header)
     return [
         Object(
             id=each.id,
@@ -83,7 +84,7 @@ def object_messages(objects: Sequence[MapObject], frame: ObjectsIn, max_points: 
             confidence=float(each.confidence),
             background=bool(each.background),
             box=box,
-            cloud=object_cloud([each], frame, max_points) if max_points > 0 else PointCloud2(header=frame.header),
+            cloud=object_cloud([each], frame, max_points) if max_points > 0 else no_cloud,
             num_views=int(each.num_views),
             first_seen=time_message(each.first_seen_ns),
             last_seen=time_message(each.last_seen_ns),
