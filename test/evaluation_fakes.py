@@ -73,6 +73,9 @@ class FakeMapper:
     def __init__(self):
         self.keyframes = SimpleNamespace(next_id=7)
 
+    def refresh_objects(self) -> None:
+        pass
+
     def save(self, path) -> None:
         path.write_text("map")
 

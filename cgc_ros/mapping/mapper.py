@@ -179,10 +179,16 @@ class Mapper:
         self.depth_source.device = self.device
 
     def save(self, path: str | Path) -> None:
-        """Write the map to a file, whole or not at all, its objects brought up to date; raises MapFileError."""
+        """Write the map to a file, whole or not at all; raises MapFileError.
+
+        Objects are saved as of their last update, a moment ago: a node that is told to end has 5 s.
+        """
+        save_mapper(self, path)
+
+    def refresh_objects(self) -> None:
+        """Let every keyframe vote on the map as it is now; takes seconds. For a map that is finished."""
         self.segmenter.refresh(self.keyframes, self.steps, self.scene_depth)
         self.parts.refresh(self.keyframes, self.steps, self.segmenter.layer.state)
-        save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:
         """Replace this map by a file's and be ready to go on mapping; raises MapFileError and then stays as it was."""

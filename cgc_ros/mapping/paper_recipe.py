@@ -154,9 +154,13 @@ class PaperMapper(Mapper):
 
     def save(self, path: str | Path) -> None:
         """Write the map with its objects as of now; raises MapFileError."""
+        self.refresh_objects()
+        save_mapper(self, path)
+
+    def refresh_objects(self) -> None:
+        """Cluster the features as they are now."""
         if len(self.model) and self._last["clusters"][0] != self.steps:
             self.update_objects()
-        save_mapper(self, path)
 
     def restore(self, path: str | Path) -> None:
         """Replace this map by a file's, a finished run; raises MapFileError and then stays as it was."""
