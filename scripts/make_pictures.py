@@ -3,6 +3,7 @@
 demo.jpg      what `cgc demo` left in out/demo: camera image, render, objects, clouds
 viewer.jpg    the live page in Chromium, over the demo recording mapped at 5 Hz, one object selected
 report.jpg    the report page of `cgc map` and `cgc eval` on it, or on the run that --run names
+curves/*.svg  quality and speed against time, of the runs that --runs names (folders of `cgc map`); not made without it
 
 Needs Chromium (apt-get install chromium) and, for demo.jpg, a `make demo` before. Takes about three minutes.
 """
@@ -26,6 +27,8 @@ IMAGES = ROOT / "docs" / "images"
 RECORDING = ROOT / "demo" / "tabletop"
 QUALITY = 85  # JPEG
 LARGEST = 0.4  # metres: the selected object is no larger
+PICTURES = ("demo", "viewer", "report")
+DRAWN = ("train_psnr", "steps_per_second", "keyframes", "gaussians")
 WITHOUT_NOTICES = (  # WebGL without a GPU is announced across the page
     "document.head.insertAdjacentHTML('beforeend', '<style>[class*=Notification] {display: none !important}</style>')"
 )
@@ -33,25 +36,47 @@ WITHOUT_NOTICES = (  # WebGL without a GPU is announced across the page
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("which", nargs="*", choices=("demo", "viewer", "report"), default=("demo", "viewer", "report"))
+    parser.add_argument("which", nargs="*", metavar="PICTURE", help="demo, viewer or report; all of them by default")
     parser.add_argument("--seconds", type=int, default=45, help="of mapping before the picture of viewer and report")
     parser.add_argument("--run", metavar="DIR", type=Path, help="evaluated run for the report, instead of a new one")
+    parser.add_argument("--runs", metavar="DIR", type=Path, nargs="+", help="runs to draw curves of, nothing else")
     arguments = parser.parse_args()
+    which = arguments.which or PICTURES
+    if not set(which) <= set(PICTURES):
+        parser.error(f"pictures are {', '.join(PICTURES)}, not {' '.join(which)}")
+    if arguments.runs:
+        _curves(arguments.runs)
+        return 0
     if find_chromium() is None:
         print("Chromium is not installed: apt-get install chromium", file=sys.stderr)
         return 1
-    if "demo" in arguments.which:
+    if "demo" in which:
         montage = cv2.imread(str(ROOT / "out" / "demo" / "montage.png"))
         if montage is None:
             print("out/demo/montage.png is missing: run make demo first", file=sys.stderr)
             return 1
         _write(montage, "demo", 1280)
     with tempfile.TemporaryDirectory(prefix="cgc_ros_pictures_") as folder:
-        if "viewer" in arguments.which:
+        if "viewer" in which:
             _viewer(Path(folder), arguments.seconds)
-        if "report" in arguments.which:
+        if "report" in which:
             _report(arguments.run or _evaluated(Path(folder) / "run", arguments.seconds), Path(folder))
     return 0
+
+
+def _curves(runs: list[Path]) -> None:
+    """One SVG per quantity, the runs by the names of their folders."""
+    import json
+
+    from cgc_ros.evaluation.plots import CURVES, history_plots
+
+    histories = {run.name: json.loads((run / "history.json").read_text())["records"] for run in runs}
+    (IMAGES / "curves").mkdir(exist_ok=True)
+    for curve in CURVES:
+        if curve.key in DRAWN:
+            (plot,) = history_plots(histories, [curve])
+            (IMAGES / "curves" / f"{curve.key}.svg").write_text(plot)
+            print(IMAGES / "curves" / f"{curve.key}.svg")
 
 
 def _viewer(folder: Path, seconds: float) -> None:
