@@ -62,7 +62,7 @@ class TrainingConfig:
     colors_rate: float = 2.5e-3
     exposure_rate: float = 1e-3
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
-    settle_steps: int = 800  # steps after a keyframe joined over which its rates fall to `settled_rate`
+    settle_steps: int = 800  # steps over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
     settled_rate: float = 0.3
 
 

@@ -25,6 +25,7 @@ from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
 from cgc_ros.segmentation.naming import ObjectNames
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
+LEAST_RATE = 0.05  # of the learning rates, however old a keyframe is: light and things change
 STANDING_STILL = 0.25  # of the keyframe thresholds: nearer to a keyframe than this, a frame shows nothing new
 EMPTY_ALPHA = 0.3  # opacity below which a pixel shows nothing that is mapped
 MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
@@ -213,8 +214,8 @@ class Mapper:
         long ago are not shaken while the camera is elsewhere.
         """
         training = self.config.training
-        progress = min(1.0, (self.steps - keyframe.born_step) / training.settle_steps)
-        return training.settled_rate**progress
+        age = (self.steps - keyframe.born_step) / training.settle_steps
+        return max(LEAST_RATE, training.settled_rate**age)
 
     def _look(self, frame: Frame) -> _Look:
         """Quick small render of the map from the frame's pose."""
