@@ -159,6 +159,7 @@ def test_saved_map_goes_on_with_the_same_ids(tmp_path, sequence, mapper):
     loaded = Mapper.load(tmp_path / "map.cgc", CONFIG)
     _, _, camera = held_out_view(sequence, mapper)
     assert (loaded.snapshot().segment(camera) == mapper.snapshot().segment(camera)).all()
+    assert [k.born_step for k in loaded.keyframes] == [k.born_step for k in mapper.keyframes]  # rates stay as low
     known = {o.id for o in mapper.snapshot().objects if not o.background}
     loaded.add_frame(sequence[3])
     for _ in range(60):

@@ -79,7 +79,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     """Replace a mapper's map by a file's; on MapFileError the mapper is unchanged."""
     arrays, info = read_map(path)
     try:
-        keyframes = [_read_keyframe(entry, arrays, mapper) for entry in info["keyframes"]]
+        keyframes = [_read_keyframe(entry, arrays, mapper, int(info["steps"])) for entry in info["keyframes"]]
         parameters = {name: arrays[f"gaussians/{name}"] for name in mapper.model.parameters}
         rows = {name: arrays[f"rows/{name}"] for name in ROW_ARRAYS}
         _check_gaussians(path, parameters, rows, info, mapper)
@@ -131,7 +131,6 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     mapper.steps, mapper.scene_depth = int(numbers["steps"]), float(numbers["scene_depth"])
     mapper.stamp_ns, mapper.names = int(numbers["stamp_ns"]), names
     for keyframe, masks in keyframes:
-        keyframe.born_step = mapper.steps - mapper.config.training.settle_steps  # its rates have fallen
         mapper.keyframes.keyframes[keyframe.id] = keyframe
         if masks is not None:
             mapper.add_masks(keyframe.id, masks)
@@ -190,6 +189,7 @@ def _keyframe_info(keyframe: Keyframe) -> dict:
         "intrinsics": asdict(keyframe.intrinsics),
         "median_depth": keyframe.median_depth,
         "depth_trust": keyframe.depth_trust,
+        "born_step": keyframe.born_step,
         "steps": keyframe.steps,
         "loss": keyframe.loss if np.isfinite(keyframe.loss) else None,
     }
@@ -214,7 +214,10 @@ def _keyframe_arrays(keyframe: Keyframe) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -> tuple[Keyframe, np.ndarray | None]:
+def _read_keyframe(
+    entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper, steps: int
+) -> tuple[Keyframe, np.ndarray | None]:
+    """A keyframe and its masks; `steps` is the map's age in training steps."""
     prefix = f"keyframes/{entry['id']}/"
     intrinsics = Intrinsics(**(entry["intrinsics"] | {"distortion": tuple(entry["intrinsics"]["distortion"])}))
     image = cv2.imdecode(arrays[prefix + "image"], cv2.IMREAD_COLOR)
@@ -249,6 +252,8 @@ def _read_keyframe(entry: dict, arrays: dict[str, np.ndarray], mapper: Mapper) -
         float(entry["median_depth"]),
         corrections,
         depth_trust=float(entry["depth_trust"]),
+        # Files of before it was kept: rates that have fallen once.
+        born_step=int(entry.get("born_step", steps - mapper.config.training.settle_steps)),
         steps=int(entry["steps"]),
         loss=float("nan") if entry["loss"] is None else float(entry["loss"]),
     )
