@@ -28,7 +28,7 @@ RECORDING = ROOT / "demo" / "tabletop"
 QUALITY = 85  # JPEG
 LARGEST = 0.4  # metres: the selected object is no larger
 PICTURES = ("demo", "viewer", "report")
-DRAWN = ("train_psnr", "steps_per_second", "keyframes", "gaussians")
+DRAWN = ("train_psnr", "steps_per_second")
 WITHOUT_NOTICES = (  # WebGL without a GPU is announced across the page
     "document.head.insertAdjacentHTML('beforeend', '<style>[class*=Notification] {display: none !important}</style>')"
 )
