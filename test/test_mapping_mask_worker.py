@@ -96,7 +96,7 @@ def test_without_it_the_map_s_depth_is_rendered(snapshot):
     assert depth.shape == FRAME.depth.shape and depth.dtype == np.float32
     known = (depth > 0) & (FRAME.depth > 0)
     assert known.mean() > 0.5
-    assert np.median(np.abs(depth - FRAME.depth)[known] / FRAME.depth[known]) < 0.02
+    assert np.median(np.abs(depth - FRAME.depth)[known] / FRAME.depth[known]) < 0.05  # after 15 steps
 
 
 def test_a_keyframe_is_looked_at_again_as_the_map_gets_better_at_ever_longer_intervals(snapshot):

@@ -190,7 +190,7 @@ class _FusedMove:
         self.camera = camera
         self.color = (target.color.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         self.depth = target.depth.numpy().astype(np.float16)
-        self.losses = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, anisotropy=0.0, max_anisotropy=6.0)
+        self.losses = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, coverage=0.0, anisotropy=0.0, max_anisotropy=6.0)
 
     def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
         train_in_place(
@@ -204,6 +204,7 @@ class _FusedMove:
             sh_degree=0,
             gain=torch.ones(3),
             offset=torch.zeros(3),
+            background=torch.zeros(3),
             betas=(BETA1, BETA2),
             epsilon=EPSILON,
         )
