@@ -52,10 +52,10 @@ def _spread(known: np.ndarray, weight: np.ndarray, color: np.ndarray) -> np.ndar
     first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     flat = color.reshape(-1, 3)
     difference = ((flat[first] - flat[second]) ** 2).sum(axis=1)
-    ties = (np.exp(-difference / (2 * COLOR_SIGMA**2)) + LEAST_TIE).astype(np.float64)
+    ties = np.exp(-difference.astype(np.float64) / (2 * COLOR_SIGMA**2)) + LEAST_TIE
     matrix = sparse.coo_matrix((ties, (first, second)), shape=(known.size, known.size)).tocsr()
     matrix = matrix + matrix.T
     laplacian = sparse.diags(np.asarray(matrix.sum(axis=1)).ravel() + weight.ravel()) - matrix
-    factors = splu(laplacian.tocsc().astype(np.float64), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    factors = splu(laplacian.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     solved = factors.solve((weight * known).ravel().astype(np.float64)).reshape(known.shape)
     return solved.clip(known[weight > 0].min(), known[weight > 0].max()).astype(np.float32)
