@@ -32,7 +32,7 @@ def fully_fused_projection(
     camera_model="pinhole",
     opacities=None,
 ):
-    assert covars is None and not packed and (eps2d, near_plane, far_plane) == (0.3, 0.01, 1e10)
+    assert covars is None and not packed and (near_plane, far_plane) == (0.01, 1e10)
     assert viewmats.shape == (1, 4, 4) and Ks.shape == (1, 3, 3)
     k = Ks[0].double()
     camera = Camera(width, height, k[0, 0].item(), k[1, 1].item(), k[0, 2].item(), k[1, 2].item(), viewmats[0])

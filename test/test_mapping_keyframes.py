@@ -98,6 +98,27 @@ def test_corrections_start_as_none_and_are_pulled_back():
     assert corrections.offset.abs().max() < 0.1 * moved.abs().max()
 
 
+def learnt_exposure(gain: float, steps: int = 600) -> torch.Tensor:
+    """Gain per channel that a keyframe learns whose image is `gain` times a render, but for what is not mapped yet."""
+    generator = torch.Generator().manual_seed(0)
+    color = torch.rand(24, 32, 3, generator=generator)
+    target = gain * color + 0.03 * torch.randn(24, 32, 3, generator=generator)
+    corrections = KeyframeCorrections(TrainingConfig())
+    for _ in range(steps):
+        (corrections.expose(color) - target).abs().mean().backward()
+        corrections.step()
+    return corrections.expose(color.mean(dim=(0, 1))).detach() / color.mean(dim=(0, 1))
+
+
+def test_a_camera_that_changed_its_exposure_is_followed():
+    torch.testing.assert_close(learnt_exposure(1.2), torch.full((3,), 1.2), atol=0.03, rtol=0)
+    torch.testing.assert_close(learnt_exposure(0.7), torch.full((3,), 0.7), atol=0.03, rtol=0)
+
+
+def test_what_little_a_map_that_is_not_done_yet_is_off_by_is_no_exposure():
+    torch.testing.assert_close(learnt_exposure(1.01), torch.ones(3), atol=0.004, rtol=0)
+
+
 def test_se3_exp_is_a_rigid_turn():
     quarter = se3_exp(torch.tensor([0.0, 0.0, np.pi / 2, 1.0, 2.0, 3.0], dtype=torch.float64))
     expected = torch.tensor([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)

@@ -1,5 +1,7 @@
 """The C++ backend against the float64 oracle, on every instruction set this machine can run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,44 @@ def test_concurrent_renders_from_threads_agree():
             for _ in range(12)
         ]
     assert all(np.array_equal(job.result().numpy(), expected.numpy()) for job in jobs)
+
+
+def test_a_smaller_view_shows_the_larger_one_averaged_over_areas():
+    scene = random_scene(400, width=96, height=64, seed=11, hard=False)
+    large = scene.camera()
+
+    def render(camera):
+        return rasterize(*scene.gaussians, camera, colors=scene.harmonics, sh_degree=1, backend="cpu").color
+
+    averaged = torch.nn.functional.avg_pool2d(render(large).permute(2, 0, 1), 2).permute(1, 2, 0)
+    small = large.scaled_to(48, 32)
+    off = (render(small) - averaged).abs().mean()
+    off_with_the_large_views_blur = (render(replace(small, blur=large.blur)) - averaged).abs().mean()
+    assert off < 0.5 * off_with_the_large_views_blur
+
+
+@pytest.mark.parametrize("blur", [0.05, 1.0])
+def test_any_blur_matches_the_oracle(blur):
+    scene = random_scene(200, width=40, height=24, seed=12)
+    camera = replace(scene.camera(), blur=blur)
+    colors, depths = (
+        torch.cat([render.color.double(), render.alpha[..., None].double()], dim=-1)
+        for render in (
+            rasterize(
+                *(value.to(dtype) for value in scene.gaussians),
+                replace(camera, camera_from_world=camera.camera_from_world.to(dtype)),
+                colors=scene.harmonics.to(dtype),
+                sh_degree=2,
+                backend=backend,
+            )
+            for dtype, backend in ((torch.float32, "cpu"), (torch.float64, "reference"))
+        )
+    )
+    assert (colors - depths).abs().mean() <= 1e-6
+
+
+@pytest.mark.parametrize("blur", [0.0, -0.3, float("nan")])
+def test_a_blur_that_is_not_positive_is_refused(blur):
+    scene = random_scene(5)
+    with pytest.raises(ValueError, match="blur must be positive"):
+        rasterize(*scene.gaussians, replace(scene.camera(), blur=blur), features=scene.features, backend="cpu")

@@ -87,6 +87,10 @@ class GaussianModel:
         return self.parameters["log_scales"].exp()
 
     @property
+    def sizes(self) -> Tensor:  # [N] metres, geometric mean of the two longer axes: thickness left out
+        return self.parameters["log_scales"].sort(dim=1).values[:, 1:].mean(dim=1).exp()
+
+    @property
     def opacities(self) -> Tensor:  # [N] 0..1
         return torch.sigmoid(self.parameters["logit_opacities"])
 

@@ -24,26 +24,28 @@ class GaussianAdam:
     def step(
         self,
         gradients: dict[str, Tensor],
-        rates: dict[str, float],
+        rates: dict[str, float | Tensor],
         visible: Tensor | None = None,
         touched_only: bool = False,
     ) -> None:
-        """Move every parameter in `gradients` ([N, ...] each) by its rate.
+        """Move every parameter in `gradients` ([N, ...] each) by its rate, or each of its rows by its own ([N]).
 
         `rates["sh_rest"]`, where given, is that of all bands of harmonics but the first.
         `visible` [N] bool limits the rows; with `touched_only`, rows whose gradient is all zeros keep still, too.
         """
-        update = _update_on_cpu if self.model.device.type == "cpu" else _update_on_gpu
         bands = self.model.sh.detach()[:, 1:].clone() if "sh_rest" in rates and "sh" in gradients else None
         with torch.no_grad():
             for name, gradient in gradients.items():
                 parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
-                update(parameter, *moments, gradient, rates[name], visible, touched_only)
+                rate = rates[name]
+                fused = parameter.device.type == "cpu" and not isinstance(rate, Tensor)
+                update = _update_by_kernel if fused else _update_by_operators
+                update(parameter, *moments, gradient, rate, visible, touched_only)
             if bands is not None:  # Adam's step is proportional to the rate
                 self.model.sh.detach()[:, 1:].lerp_(bands, 1 - rates["sh_rest"] / rates["sh"])
 
 
-def _update_on_cpu(
+def _update_by_kernel(
     parameter: Tensor,
     first: Tensor,
     second: Tensor,
@@ -59,20 +61,22 @@ def _update_on_cpu(
     kernels.adam_update(*arrays, moving, touched_only, rate, BETA1, BETA2, EPSILON, threads=num_threads())
 
 
-def _update_on_gpu(
+def _update_by_operators(
     parameter: Tensor,
     first: Tensor,
     second: Tensor,
     gradient: Tensor,
-    rate: float,
+    rate: float | Tensor,
     visible: Tensor | None,
     touched_only: bool,
 ) -> None:
-    """The same without branches: rows that do not move keep their value and moments."""
+    """The same on any device, without branches: rows that do not move keep their value and moments."""
     moves = torch.ones(len(parameter), dtype=torch.bool, device=parameter.device) if visible is None else visible
     if touched_only:
         moves = moves & (gradient.reshape(len(parameter), -1) != 0).any(dim=1)
     moves = moves.reshape(-1, *[1] * (parameter.dim() - 1))
+    if isinstance(rate, Tensor):
+        rate = rate.reshape(moves.shape)
     first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - BETA1), first))
     second.copy_(torch.where(moves, BETA2 * second + (1 - BETA2) * gradient.square(), second))
     parameter.sub_(torch.where(moves, rate * first / (second.sqrt() + EPSILON), 0.0))

@@ -23,12 +23,12 @@ class SeedingConfig:
     stereo_every: int = 4  # training steps between two keyframes that are matched, where frames have no depth
     max_per_keyframe: int = 5_000
     min_density: float = 0.006  # Gaussians per pixel of a 640 pixels wide image, on plain surfaces
-    max_density: float = 0.08  # Gaussians per pixel on the finest detail
+    max_density: float = 0.2  # Gaussians per pixel on the finest detail
     refine_share: float = 0.25  # of the density that the render lacks where the map covers the image already
     refine_after: int = (
         10  # training steps on a keyframe after which the detail it still lacks is seeded once (0: never)
     )
-    refine_late_share: float = 0.3  # of the density lacking then
+    refine_late_share: float = 0.6  # of the density lacking then
     spread: float = 0.6  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
     opacity: float = 0.7  # of a new Gaussian
@@ -55,14 +55,15 @@ class TrainingConfig:
     max_anisotropy: float = 6.0
     newest_share: float = 0.2  # share of steps spent on the newest keyframes
     newest_count: int = 3
-    means_rate: float = 1.6e-4  # of the scene's median depth
+    means_rate: float = 0.04  # of a Gaussian's own size, the mean of its two longer axes
     quats_rate: float = 1e-3
     scales_rate: float = 2e-2
     opacities_rate: float = 2.5e-2
     colors_rate: float = 2.5e-3
     exposure_rate: float = 1e-3
+    exposure_cost: float = 0.05  # of a keyframe's gain and offset per channel, in units of the loss
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
-    settle_steps: int = 800  # steps over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
+    settle_steps: int = 1200  # steps over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
     settled_rate: float = 0.3
 
 

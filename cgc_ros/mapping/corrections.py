@@ -11,6 +11,7 @@ from cgc_ros.mapping.config import TrainingConfig
 from cgc_ros.rendering import Camera
 
 PULL = 1e-3  # share of every correction that is taken back per step, so that the map as a whole cannot drift
+SMALL = 1e-3  # of gain and offset (colour 0..1): below, `exposure_cost` falls with them
 
 
 class KeyframeCorrections:
@@ -20,6 +21,7 @@ class KeyframeCorrections:
         self.log_gain = torch.zeros(3, requires_grad=True)
         self.offset = torch.zeros(3, requires_grad=True)
         self.twist = torch.zeros(6, requires_grad=config.pose_rate > 0)  # rotation (rad), translation / scene depth
+        self.exposure_cost = config.exposure_cost
         self.steps = [_AdamStep(value, config.exposure_rate) for value in (self.log_gain, self.offset)]
         if config.pose_rate > 0:
             self.steps.append(_AdamStep(self.twist, config.pose_rate))
@@ -37,7 +39,15 @@ class KeyframeCorrections:
         return replace(camera, camera_from_world=correction @ camera.camera_from_world)
 
     def step(self) -> None:
-        """Apply the gradients of the last backward pass."""
+        """Apply the gradients of the last backward pass.
+
+        Exposure costs about as much as it is large, not its square: what a view's own light or a map that is not done
+        yet would ask for stays none, and a camera that did change its exposure is followed all the way.
+        """
+        with torch.no_grad():
+            for value in (self.log_gain, self.offset):
+                if value.grad is not None:
+                    value.grad += self.exposure_cost * value / (value.abs() + SMALL)
         for step in self.steps:
             step()
         with torch.no_grad():

@@ -149,11 +149,15 @@ class KeyframeStore:
         return translation, np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
     def sample(self, rng: np.random.Generator, newest_share: float, newest_count: int) -> Keyframe:
-        """The keyframe to train on: often one of the newest, else history, those trained least and worst first."""
+        """The keyframe to train on: often one of the newest until they have had as many steps as most, else history,
+        those trained least and worst first.
+        """
         keyframes = [keyframe for keyframe in self if keyframe.ready] or list(self)
-        if rng.random() < newest_share:
-            return keyframes[-1 - int(rng.integers(min(newest_count, len(keyframes))))]
         steps = np.array([keyframe.steps for keyframe in keyframes], dtype=np.float64)
+        if rng.random() < newest_share:
+            newest = keyframes[-1 - int(rng.integers(min(newest_count, len(keyframes))))]
+            if newest.steps <= np.median(steps):
+                return newest
         losses = np.array([keyframe.loss for keyframe in keyframes])
         losses = np.where(np.isfinite(losses), losses, np.nanmax(losses, initial=0.1))
         weight = (0.3 + losses / max(losses.mean(), 1e-9)) / (steps - steps.min() + 3.0)

@@ -34,11 +34,11 @@ class PhotometricTrainer:
         self.optimizer = GaussianAdam(model)
 
     def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
-        """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) sets the unit of motion."""
+        """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) is the unit of a pose's motion."""
         corrections = keyframe.corrections
         camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
         move = self._move_fused if self.backend == "cpu" else self._move
-        photometric, mse = move(keyframe, camera, self._rates(scene_depth, rate_factor))
+        photometric, mse = move(keyframe, camera, self._rates(rate_factor))
         corrections.step()
         keyframe.steps += 1
         known = not math.isnan(keyframe.loss)
@@ -107,15 +107,17 @@ class PhotometricTrainer:
         loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
         loss = loss + self._coverage_weight(keyframe) * (1 - render.alpha).mean()
         loss.backward()
-        self.optimizer.step({name: leaf.grad for name, leaf in leaves.items()}, rates, render.visible)
+        of_means = rates["means"] * model.sizes.detach()
+        gradients = {name: leaf.grad for name, leaf in leaves.items()}
+        self.optimizer.step(gradients, rates | {"means": of_means}, render.visible)
         with torch.no_grad():
             mse = (exposed - color).square().mean()
         return float(photometric), float(mse)
 
-    def _rates(self, scene_depth: float, factor: float) -> dict[str, float]:
+    def _rates(self, factor: float) -> dict[str, float]:
         config = self.config
         return {
-            "means": config.means_rate * scene_depth * factor,
+            "means": config.means_rate * factor,  # times each one's size
             "quats": config.quats_rate * factor,
             "log_scales": config.scales_rate * factor,
             "logit_opacities": config.opacities_rate * factor,

@@ -11,6 +11,10 @@ from torch import Tensor
 from cgc_ros.frame import Intrinsics
 
 
+#: Pixels^2 by which 3D Gaussian Splatting (and gsplat's `eps2d`) widens what it draws, at an image's own size.
+BLUR = 0.3
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole view. `camera_from_world` may require gradients (pose refinement)."""
@@ -22,6 +26,7 @@ class Camera:
     cx: float  # pixels, centre of the first pixel at (0.5, 0.5)
     cy: float
     camera_from_world: Tensor  # [4, 4] float32, OpenCV optical frame
+    blur: float = BLUR  # pixels^2, added to every Gaussian's covariance in the image
 
     @staticmethod
     def from_intrinsics(
@@ -40,9 +45,17 @@ class Camera:
         )
 
     def scaled_to(self, width: int, height: int) -> Camera:
-        """The same view sampled on a grid of another size."""
+        """The same view sampled on a grid of another size.
+
+        In a smaller image Gaussians are as wide as if the larger one had been drawn and averaged over areas: its blur,
+        and the variance of such an average. With the full blur at half size, training would make them too thin.
+        """
         sx, sy = width / self.width, height / self.height
-        return Camera(width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world)
+        shrunk = min(sx * sy, 1.0)
+        blur = self.blur * shrunk + (1 - shrunk) / 12
+        return Camera(
+            width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world, blur
+        )
 
     def to(self, device: str | torch.device) -> Camera:
         """The same view with its pose on another device."""

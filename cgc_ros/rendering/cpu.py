@@ -201,7 +201,14 @@ class _Rasterize(torch.autograd.Function):
 def view_of(camera: Camera) -> kernels.View:
     """The camera as the kernels take it."""
     return kernels.View(
-        camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, _array(camera.camera_from_world)
+        camera.width,
+        camera.height,
+        camera.fx,
+        camera.fy,
+        camera.cx,
+        camera.cy,
+        camera.blur,
+        _array(camera.camera_from_world),
     )
 
 

@@ -179,7 +179,7 @@ class _Screen:
             intrinsics[None],
             camera.width,
             camera.height,
-            eps2d=0.3,
+            eps2d=camera.blur,
             near_plane=0.01,
             far_plane=1e10,
             packed=False,

@@ -18,7 +18,6 @@ from cgc_ros.rendering.spherical_harmonics import colors_from_harmonics
 
 TILE = 16  # pixels
 NEAR, FAR = 0.01, 1e10  # metres
-BLUR = 0.3  # pixels^2 added to the projected covariance
 ALPHA_MIN, ALPHA_MAX = 1 / 255, 0.999
 TRANSMITTANCE_MIN = 1e-4
 EXTENT_MAX = 3.33  # standard deviations
@@ -116,7 +115,7 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, cam
 
     half = jacobian @ rotation @ rotation_matrices(quats) * scales[:, None, :]  # [N, 2, 3], covariance = half half^T
     covariances = half @ half.transpose(1, 2)
-    xx, xy, yy = covariances[:, 0, 0] + BLUR, covariances[:, 0, 1], covariances[:, 1, 1] + BLUR
+    xx, xy, yy = covariances[:, 0, 0] + camera.blur, covariances[:, 0, 1], covariances[:, 1, 1] + camera.blur
     determinants = xx * yy - xy * xy
     screen_means = torch.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], dim=-1)
 

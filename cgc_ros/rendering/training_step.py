@@ -65,7 +65,7 @@ def train_in_place(
         parameters: `TRAINED`, contiguous float32 on the CPU: means [N, 3] metres, quats [N, 4], log_scales [N, 3],
             logit_opacities [N], sh [N, (sh_degree + 1)^2, 3].
         moments: Adam's two running means of each, of the same shapes.
-        rates: of each.
+        rates: of each; that of the means is times a Gaussian's size (`GaussianModel.sizes`).
         camera: the view; its pose's gradient is accumulated where it requires one.
         color: [H, W, 3] uint8, the target.
         depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.

@@ -58,8 +58,9 @@ PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of cgc_ros.rendering";
 
   py::class_<PyView>(m, "View")
-      .def(py::init<int, int, double, double, double, double, const In<float>&>(), py::arg("width"), py::arg("height"),
-           py::arg("fx"), py::arg("fy"), py::arg("cx"), py::arg("cy"), py::arg("camera_from_world").noconvert());
+      .def(py::init<int, int, double, double, double, double, double, const In<float>&>(), py::arg("width"),
+           py::arg("height"), py::arg("fx"), py::arg("fy"), py::arg("cx"), py::arg("cy"), py::arg("blur"),
+           py::arg("camera_from_world").noconvert());
 
   py::class_<PyScene, std::shared_ptr<PyScene>>(m, "Scene")
       .def(py::init<const PyView&, In<float>, In<float>, In<float>, In<float>, Optional<float>, int, Optional<float>,

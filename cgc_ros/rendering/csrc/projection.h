@@ -2,8 +2,8 @@
 // common.
 //
 // With W = camera rotation, Q = the quaternion's rotation, S = scales and J = the projection's Jacobian, the screen
-// covariance is M M^T + kBlur I with M = J W Q S (2 x 3). Its determinant is |m1 x m2|^2 + kBlur (|m1|^2 + |m2|^2) +
-// kBlur^2 (Cauchy-Binet): sums of positive terms, exact where c_xx c_yy - c_xy^2 cancels.
+// covariance is M M^T + b I with M = J W Q S (2 x 3) and the view's blur b. Its determinant is |m1 x m2|^2 +
+// b (|m1|^2 + |m2|^2) + b^2 (Cauchy-Binet): sums of positive terms, exact where c_xx c_yy - c_xy^2 cancels.
 #pragma once
 
 #include "kernels.h"
@@ -91,9 +91,10 @@ inline void load_lanes(const View& view, const Lens& lens, const Gaussians& g, c
   vfloat n2 = o.m2[0] * o.m2[0] + o.m2[1] * o.m2[1] + o.m2[2] * o.m2[2];
   vfloat k0 = o.m1[1] * o.m2[2] - o.m1[2] * o.m2[1], k1 = o.m1[2] * o.m2[0] - o.m1[0] * o.m2[2];
   vfloat k2 = o.m1[0] * o.m2[1] - o.m1[1] * o.m2[0];
-  o.cxx = n1 + splat(kBlur), o.cyy = n2 + splat(kBlur);
+  const vfloat blur = splat(view.blur);
+  o.cxx = n1 + blur, o.cyy = n2 + blur;
   o.cxy = o.m1[0] * o.m2[0] + o.m1[1] * o.m2[1] + o.m1[2] * o.m2[2];
-  o.det = k0 * k0 + k1 * k1 + k2 * k2 + splat(kBlur) * (n1 + n2) + splat(kBlur * kBlur);
+  o.det = k0 * k0 + k1 * k1 + k2 * k2 + blur * (n1 + n2) + blur * blur;
 }
 
 }  // namespace

@@ -57,12 +57,14 @@ inline Gaussians gaussians_of(const In<float>& means, const In<float>& quats, co
 
 struct PyView {
   View view;
-  PyView(int width, int height, double fx, double fy, double cx, double cy, const In<float>& camera_from_world) {
+  PyView(int width, int height, double fx, double fy, double cx, double cy, double blur,
+         const In<float>& camera_from_world) {
     const float* m = read(camera_from_world, {4, 4}, "camera_from_world");
     if (width < 1 || height < 1)
       throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" +
                             std::to_string(height));
-    view = View{width, height, fx, fy, cx, cy, {}, {}};
+    if (!(blur > 0)) throw py::value_error("blur must be positive, not " + std::to_string(blur));
+    view = View{width, height, fx, fy, cx, cy, {}, {}, float(blur)};
     for (int i = 0; i < 3; ++i) {
       for (int j = 0; j < 3; ++j) view.rotation[3 * i + j] = m[4 * i + j];
       view.translation[i] = m[4 * i + 3];

@@ -16,7 +16,6 @@ constexpr int kChunk = 1024;       // Gaussians of one unit of parallel work per
 
 // gsplat 1.5.3's constants.
 constexpr float kNear = 0.01f, kFar = 1e10f;
-constexpr float kBlur = 0.3f;                    // pixels^2, added to the projected covariance
 constexpr float kAlphaMin = 1.0f / 255.0f;
 constexpr float kAlphaMax = 0.999f;
 constexpr float kTransmittanceMin = 1e-4f;
@@ -28,6 +27,7 @@ struct View {
   int width, height;
   double fx, fy, cx, cy;
   float rotation[9], translation[3];  // camera from world, row-major
+  float blur;                         // pixels^2, added to the projected covariance
   int tiles_x() const { return (width + kTile - 1) / kTile; }
   int tiles_y() const { return (height + kTile - 1) / kTile; }
 };

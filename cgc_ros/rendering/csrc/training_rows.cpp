@@ -35,25 +35,30 @@ struct Adam {
   }
 };
 
-// One parameter of a chunk; `moves` is -1 or 0 for each of its rows.
-template <int kWidth>
+// One parameter of a chunk; `moves` is -1 or 0 for each of its rows, `units` what each one's rate is times.
+template <int kWidth, bool kUnits = false>
 void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gradient, const int32_t* moves,
-            int64_t begin, int64_t count) {
-  const Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
+            int64_t begin, int64_t count, const float* units = nullptr) {
+  Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
   float* value = rows.value + begin * kWidth;
   float* first = rows.first + begin * kWidth;
   float* second = rows.second + begin * kWidth;
   int64_t row = 0;
   for (; row + kLanes <= count; row += kLanes) {  // kWidth vectors hold eight rows
     int32_t mask[kWidth * kLanes];
+    float rates[kUnits ? kWidth * kLanes : 1];
     for (int l = 0; l < kLanes; ++l)
-      for (int k = 0; k < kWidth; ++k) mask[l * kWidth + k] = moves[row + l];
+      for (int k = 0; k < kWidth; ++k) {
+        mask[l * kWidth + k] = moves[row + l];
+        if (kUnits) rates[l * kWidth + k] = rows.rate * units[row + l];
+      }
     for (int k = 0; k < kWidth; ++k) {
       const int64_t at = row * kWidth + k * kLanes;
       const vint moving = load(mask + k * kLanes);
       if (!lane_bits(moving)) continue;
       const vfloat old_value = load(value + at), old_first = load(first + at), old_second = load(second + at);
       vfloat new_value = old_value, new_first = old_first, new_second = old_second;
+      if (kUnits) adam.rate = load(rates + k * kLanes);
       adam.step(load(gradient + at), new_value, new_first, new_second);
       store(value + at, select(moving, new_value, old_value));
       store(first + at, select(moving, new_first, old_first));
@@ -62,12 +67,20 @@ void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gra
   }
   for (; row < count; ++row) {
     if (!moves[row]) continue;
+    if (kUnits) adam.rate = splat(rows.rate * units[row]);
     for (int64_t at = row * kWidth; at < (row + 1) * kWidth; ++at) {
       vfloat p = splat(value[at]), m = splat(first[at]), v = splat(second[at]);
       adam.step(splat(gradient[at]), p, m, v);
       value[at] = p[0], first[at] = m[0], second[at] = v[0];
     }
   }
+}
+
+// Geometric mean of the two longer axes: a flat Gaussian's thickness says nothing of how far it may move.
+inline float size_of(const float* scales) {
+  const float a = scales[0], b = scales[1], c = scales[2];
+  const float ab = a * b, bc = b * c, ca = c * a, larger = ab > bc ? ab : bc;
+  return __builtin_sqrtf(larger > ca ? larger : ca);
 }
 
 }  // namespace
@@ -101,7 +114,9 @@ void update_rows(const TrainingUpdate& job, const ChunkGradients& gradients, int
       gradients.scales[3 * i + middle] -= job.needle_pull;
     }
   }
-  update<3>(job.means, job, gradients.means, moves, begin, count);
+  float sizes[kChunk];
+  for (int64_t i = 0; i < count; ++i) sizes[i] = size_of(job.scales + 3 * (begin + i));
+  update<3, true>(job.means, job, gradients.means, moves, begin, count, sizes);
   update<4>(job.quats, job, gradients.quats, moves, begin, count);
   update<3>(job.log_scales, job, gradients.scales, moves, begin, count);
   update<1>(job.logit_opacities, job, gradients.opacities, moves, begin, count);
