@@ -1,14 +1,18 @@
 """Map a rosbag2 recording: `ros2 launch cgc_ros recording.launch.py bag:=PATH image:=/camera/image_raw ...`.
 
-The recording's own clock is used, so that its transforms and images have the stamps the node expects.
+The recording's own clock is used, so that its transforms and images have the stamps the node expects. It starts when
+the node says that it is active, which takes seconds on one machine and half a minute on another.
 """
 
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+
+ACTIVE = b"active: waiting for images"  # of the node's log, on_activate in cgc_ros/ros/managed_node.py
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -17,14 +21,16 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("bag", description="folder or .mcap file of the recording"),
             DeclareLaunchArgument("rate", default_value="1.0", description="speed of playing, 1: as it was recorded"),
             DeclareLaunchArgument(
-                "delay", default_value="3.0", description="seconds before it starts: the node is up by then"
+                "delay", default_value="2.0", description="seconds from then to the first message: both must find each other"
             ),
-            ExecuteProcess(
-                cmd=[
-                    *("ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "100"),
-                    *("--rate", LaunchConfiguration("rate"), "--delay", LaunchConfiguration("delay")),
-                ],
-                output="screen",
+            _once_active(
+                ExecuteProcess(
+                    cmd=[
+                        *("ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "100"),
+                        *("--rate", LaunchConfiguration("rate"), "--delay", LaunchConfiguration("delay")),
+                    ],
+                    output="screen",
+                )
             ),
             # Every other argument of cgc.launch.py can be given here too: included files see the same arguments.
             IncludeLaunchDescription(
@@ -33,3 +39,13 @@ def generate_launch_description() -> LaunchDescription:
             ),
         ]
     )
+
+
+def _once_active(player: ExecuteProcess) -> RegisterEventHandler:
+    """Starts the player with the first log line that says that the node is active."""
+    waiting = [player]
+
+    def on_output(event) -> ExecuteProcess | None:
+        return waiting.pop() if waiting and ACTIVE in event.text else None
+
+    return RegisterEventHandler(OnProcessIO(on_stdout=on_output, on_stderr=on_output))

@@ -128,16 +128,17 @@ def test_ids_last_through_a_new_clustering(trained, sequence):
     assert (mapper.snapshot().segment(camera) == before).mean() > 0.9
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_features_learn_from_masks_that_come_after_their_frame(sequence, masked):
+@pytest.mark.parametrize("levels", [0, 1, 2], ids=["no masks", "masks of objects", "masks of objects and parts"])
+def test_features_learn_from_masks_that_come_after_their_frame(sequence, levels):
     mapper = create_mapper(replace(CONFIG, paper=replace(PAPER, contrastive_every=1)))
     mapper.add_frame(replace(sequence[0], masks=None))
     mapper.step()
     before = mapper.model.features.clone()
-    if masked:
-        assert mapper.add_masks(0, sequence[0].masks)
+    if levels:
+        masks = sequence[0].masks
+        assert mapper.add_masks(0, masks if levels == 1 else np.stack([masks, masks]))
     mapper.step()
-    assert (mapper.model.features != before).any() == masked
+    assert (mapper.model.features != before).any() == (levels > 0)
 
 
 def test_a_frame_that_does_not_fit_is_refused(sequence):

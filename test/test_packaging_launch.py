@@ -6,6 +6,7 @@ import importlib.util
 import runpy
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,13 @@ class Recorded:
 
     def __init__(self, *positional, **named):
         self.positional, self.named = positional, named
+
+
+@dataclass
+class ProcessOutput:
+    """What `launch` hands to OnProcessIO, as far as it is used."""
+
+    text: bytes
 
 
 class LaunchConfiguration(Recorded):
@@ -40,8 +48,10 @@ KINDS = {
         "GroupAction",
         "IncludeLaunchDescription",
         "OpaqueFunction",
+        "RegisterEventHandler",
     ],
     "launch.conditions": ["IfCondition"],
+    "launch.event_handlers": ["OnProcessIO"],
     "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
     "launch.substitutions": ["PathJoinSubstitution"],
     "launch_ros": [],
@@ -177,10 +187,19 @@ def test_the_realsense_driver_is_started_where_asked_for(describe):
 
 def test_a_recording_brings_its_clock(describe):
     actions = describe("recording.launch.py")
-    played = [text(word) for word in of_kind(actions, "ExecuteProcess")[0].named["cmd"]]
-    assert played[:3] == ["ros2", "bag", "play"] and "--clock" in played
     include = of_kind(actions, "IncludeLaunchDescription")[0]
     assert dict(include.named["launch_arguments"]) == {"use_sim_time": "true"}
+
+
+def test_a_recording_starts_once_the_node_is_active(describe):
+    actions = describe("recording.launch.py")
+    assert not of_kind(actions, "ExecuteProcess")
+    on_output = of_kind(actions, "RegisterEventHandler")[0].positional[0].named["on_stderr"]
+    assert on_output(ProcessOutput(b"[INFO] [cgc]: configured: poses in 'map' from tf")) is None
+    player = on_output(ProcessOutput(b"[INFO] [1763] [cgc]: active: waiting for images on /camera/image"))
+    played = [text(word) for word in player.named["cmd"]]
+    assert played[:3] == ["ros2", "bag", "play"] and "--clock" in played
+    assert on_output(ProcessOutput(b"[INFO] [1764] [cgc]: active: waiting for images on /camera/image")) is None
 
 
 @pytest.mark.skipif(

@@ -223,6 +223,7 @@ def test_from_images_to_objects_to_a_saved_map(camera, process, tmp_path):
         fault for fault in camera.statuses[-1].faults if fault in ("mapping_failed", "input_failed", "label_failed")
     ]
 
+    assert "active: waiting for images on /" in (tmp_path / "node.log").read_text()  # recording.launch.py waits for it
     every_topic_comes(camera)
     services_answer(camera, box_id)
     lifecycle_and_parameters_work(camera)

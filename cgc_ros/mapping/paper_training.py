@@ -91,10 +91,11 @@ class PaperTrainer:
         self.optimizer.step(filled, {name: rate * unbiased for name, rate in rates.items()})
 
     def _masks(self, keyframe: Keyframe) -> Tensor | None:
-        """The view's own masks [H, W] int64, 0 = none, 1..M; None where there are none."""
+        """The view's own masks of objects [H, W] int64, 0 = none, 1..M; None where there are none."""
         if keyframe.masks is None:
             return None
-        compact, count = compact_masks(keyframe.masks, self.config.min_mask_pixels)
+        of_objects = keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0]  # beside those of their parts
+        compact, count = compact_masks(of_objects, self.config.min_mask_pixels)
         return torch.from_numpy(compact.astype(np.int64)).to(self.model.device) if count else None
 
     def _spatial(self, features: Tensor, means: Tensor) -> Tensor:

@@ -120,6 +120,8 @@ class CgcNode(LifecycleNode):
             self._stop_inputs()
             return _FAILED
         self._activated_ns = time.monotonic_ns()
+        # recording.launch.py starts its player at these words.
+        self.get_logger().info(f"active: waiting for images on {self.resolve_topic_name('image')}")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
