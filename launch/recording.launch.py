@@ -21,7 +21,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("bag", description="folder or .mcap file of the recording"),
             DeclareLaunchArgument("rate", default_value="1.0", description="speed of playing, 1: as it was recorded"),
             DeclareLaunchArgument(
-                "delay", default_value="2.0", description="seconds from then to the first message: both must find each other"
+                "delay", default_value="2.0", description="seconds from the node's activation to the first message"
             ),
             _once_active(
                 ExecuteProcess(

@@ -63,7 +63,7 @@ class TrainingConfig:
     exposure_rate: float = 1e-3
     exposure_cost: float = 0.05  # of a keyframe's gain and offset per channel, in units of the loss
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
-    settle_steps: int = 1200  # steps over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
+    settle_steps: int = 1200  # over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
     settled_rate: float = 0.3
 
 

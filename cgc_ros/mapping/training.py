@@ -34,7 +34,10 @@ class PhotometricTrainer:
         self.optimizer = GaussianAdam(model)
 
     def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
-        """One step on `keyframe` rendered at `scale` of its size; `scene_depth` (metres) is the unit of a pose's motion."""
+        """One step on `keyframe` rendered at `scale` of its size, all learning rates times `rate_factor`.
+
+        `scene_depth` (metres) is the unit in which poses are corrected.
+        """
         corrections = keyframe.corrections
         camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
         move = self._move_fused if self.backend == "cpu" else self._move

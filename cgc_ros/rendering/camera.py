@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
 
-
 #: Pixels^2 by which 3D Gaussian Splatting (and gsplat's `eps2d`) widens what it draws, at an image's own size.
 BLUR = 0.3
 

@@ -169,9 +169,9 @@ struct TrainedRows {
   float rate;
 };
 
-// What moves the Gaussians of a chunk. The rate of the means is times each one's size. The two regularisers have gradients of their own: `opacity_pull` for every
-// visible opacity, `needle_pull` on log scales where the longest axis is more than exp(max_log_ratio) times the middle
-// one.
+// What moves the Gaussians of a chunk. The rate of the means is times each one's size. The two regularisers have
+// gradients of their own: `opacity_pull` for every visible opacity, `needle_pull` on log scales where the longest axis
+// is more than exp(max_log_ratio) times the middle one.
 struct TrainingUpdate {
   TrainedRows means, quats, log_scales, logit_opacities, harmonics;
   const float* scales;          // [N, 3]
