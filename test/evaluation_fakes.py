@@ -32,7 +32,7 @@ class PerfectSnapshot:
             for instance, points in sequence.truth.object_points.items()
         )
 
-    def render(self, camera: Camera) -> ViewRender:
+    def render(self, camera: Camera, stamp_ns: int | None = None) -> ViewRender:
         image, depth, _ = self._view(camera)
         return ViewRender(image, depth, np.ones_like(depth))
 

@@ -50,7 +50,7 @@ class FakeSnapshot:
                 labels[(columns - u) ** 2 + (rows - v) ** 2 <= radius**2] = each.id
         return labels
 
-    def render(self, camera):
+    def render(self, camera, stamp_ns=None):
         shape = (camera.height, camera.width)
         return ViewRender(
             np.full((*shape, 3), 128, np.uint8), np.full(shape, 1.5, np.float32), np.ones(shape, np.float32)

@@ -29,7 +29,7 @@ def sequence() -> SyntheticSequence:
 class FlawedSnapshot(PerfectSnapshot):
     """One object is missing from every label image, and the image is too bright by 10."""
 
-    def render(self, camera):
+    def render(self, camera, stamp_ns=None):
         view = super().render(camera)
         return type(view)(np.clip(view.color.astype(int) + 10, 0, 255).astype(np.uint8), view.depth + 0.05, view.alpha)
 

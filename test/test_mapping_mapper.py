@@ -10,6 +10,7 @@ from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.frame import UNLABELLED, FrameError
 from cgc_ros.gaussians.storage import MapFileError
 from cgc_ros.mapping import DensityConfig, KeyframeConfig, Mapper, MapperConfig
+from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.naming import NameVote, ObjectNames
@@ -54,6 +55,37 @@ def test_a_held_out_view_is_rendered_as_the_camera_saw_it(sequence, mapper):
     both = np.isfinite(view.depth) & (frame.depth > 0)
     assert both.mean() > 0.9
     assert np.median(np.abs(view.depth - frame.depth)[both] / frame.depth[both]) < 0.02
+
+
+def test_a_camera_that_adapts_its_exposure_is_rendered_as_bright_as_it_was(sequence):
+    adapting = Mapper(CONFIG)
+    frames = [
+        replace(frame, image=(frame.image * (0.7 + 0.3 * index / len(sequence))).astype(np.uint8))
+        for index, frame in enumerate(sequence[index] for index in range(len(sequence)))
+    ]
+    for index, frame in enumerate(frames):
+        if not sequence.is_held_out(index):
+            adapting.add_frame(frame)
+    for _ in range(200):
+        adapting.step()
+    held_out = [frame for index, frame in enumerate(frames) if sequence.is_held_out(index)]
+    snapshot, errors = adapting.snapshot(), []
+    for frame in held_out:
+        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
+        for stamp_ns in (frame.stamp_ns, None):
+            rendered = snapshot.render(camera, stamp_ns).color
+            errors.append(np.abs(rendered.astype(float).mean() - frame.image.mean()) / frame.image.mean())
+    at_its_time, at_none = np.array(errors).reshape(-1, 2).T
+    assert at_its_time[0] < 0.015 and at_none[0] > 0.03  # between keyframes
+    assert at_its_time[1] < 0.5 * at_none[1]  # after the last one
+
+
+def test_exposure_is_linear_between_keyframes_and_constant_beyond_them():
+    track = ExposureTrack(np.array([10, 20, 40]) + 10**18, np.log([[1.0] * 3, [2.0] * 3, [1.0] * 3]), np.zeros((3, 3)))
+    for since, gain in ((0, 1.0), (10, 1.0), (15, 2**0.5), (20, 2.0), (30, 2**0.5), (99, 1.0)):
+        np.testing.assert_allclose(track.at(10**18 + since)[0], gain)
+    none = ExposureTrack.of([])
+    np.testing.assert_array_equal(none.at(5), ([1.0] * 3, [0.0] * 3))
 
 
 def test_every_object_has_one_id_in_a_view_never_seen(sequence, mapper):

@@ -31,7 +31,7 @@ class Snapshot(Protocol):
     num_gaussians: int
     objects: tuple[ObjectLike, ...]
 
-    def render(self, camera: Camera): ...
+    def render(self, camera: Camera, stamp_ns: int | None = None): ...
     def segment(self, camera: Camera) -> np.ndarray: ...
 
 
@@ -146,7 +146,7 @@ class _Tally:
 
     def score(self, snapshot: Snapshot, frame: Frame, truth: np.ndarray | None, out_dir: Path) -> None:
         camera = frame_camera(frame, snapshot)
-        view = snapshot.render(camera)
+        view = snapshot.render(camera, frame.stamp_ns)  # its neighbours in time tell the exposure
         start = time.perf_counter()
         labels = snapshot.segment(camera)
         self.segment_ms.append(1000 * (time.perf_counter() - start))

@@ -101,9 +101,8 @@ def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> l
             continue  # named and counted when it was to be mapped
         camera = frame_camera(frame, snapshot)
         labels = snapshot.segment(camera)
-        picture = side_by_side(
-            [frame.image, snapshot.render(camera).color, label_picture(labels), overlay_picture(frame.image, labels)]
-        )
+        render = snapshot.render(camera, frame.stamp_ns).color
+        picture = side_by_side([frame.image, render, label_picture(labels), overlay_picture(frame.image, labels)])
         paths.append(folder / f"{index:05d}.png")
         write_png(paths[-1], picture)
     return paths

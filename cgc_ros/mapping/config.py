@@ -60,8 +60,8 @@ class TrainingConfig:
     scales_rate: float = 2e-2
     opacities_rate: float = 2.5e-2
     colors_rate: float = 2.5e-3
-    exposure_rate: float = 1e-3
-    exposure_cost: float = 0.05  # of a keyframe's gain and offset per channel, in units of the loss
+    exposure_rate: float = 5e-3
+    exposure_cost: float = 0.02  # of a keyframe's gain and offset per channel, in units of the loss
     pose_rate: float = 0.0  # radians and depth-relative metres; 0 keeps the given poses
     settle_steps: int = 1200  # over which a keyframe's rates fall to `settled_rate`, and again by as much, to 0.05
     settled_rate: float = 0.3

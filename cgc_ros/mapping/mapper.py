@@ -14,6 +14,7 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.density import make_room, prune
 from cgc_ros.mapping.depth_source import DepthSource, SeedDepth
+from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.map_file import load_mapper, save_mapper
@@ -154,6 +155,7 @@ class Mapper:
             self.backend,
             self.parts.part_ids(),
             self.parts.layer.state.records,
+            ExposureTrack.of(self.keyframes),
         )
 
     def relieve_memory(self) -> str:

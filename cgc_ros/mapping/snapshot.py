@@ -12,6 +12,7 @@ from torch import Tensor
 from cgc_ros.frame import UNLABELLED
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.surface import plain_colors, surface_points
+from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.rendering import Camera, label_image, rasterize
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
@@ -47,14 +48,15 @@ class MapSnapshot:
     backend: str
     part_ids: Tensor  # [N] int32, -1 = none
     part_records: dict[int, PartRecord]
+    exposures: ExposureTrack
 
     @property
     def num_gaussians(self) -> int:
         return len(self.model)
 
     @torch.no_grad()
-    def render(self, camera: Camera) -> ViewRender:
-        """Colour, depth and opacity of any view."""
+    def render(self, camera: Camera, stamp_ns: int | None = None) -> ViewRender:
+        """Colour, depth and opacity of any view; with a stamp, as bright as the camera took pictures at that time."""
         model, camera = self.model, camera.to(self.model.device)
         out = rasterize(
             model.means,
@@ -69,7 +71,11 @@ class MapSnapshot:
             backend=self.backend,
         )
         depth = torch.where(out.alpha >= KNOWN_ALPHA, out.depth, torch.nan)
-        color = (out.color.clamp(0, 1) * 255).round().to(torch.uint8)
+        color = out.color
+        if stamp_ns is not None:
+            gain, offset = (torch.from_numpy(each).to(color) for each in self.exposures.at(stamp_ns))
+            color = color * gain + offset
+        color = (color.clamp(0, 1) * 255).round().to(torch.uint8)
         return ViewRender(color.cpu().numpy(), depth.cpu().numpy(), out.alpha.cpu().numpy())
 
     def segment(self, camera: Camera) -> np.ndarray:

@@ -23,14 +23,17 @@ def render_labels(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_cam
 
 
 def render_appearance(
-    snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray
+    snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray, stamp_ns: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colour [H, W, 3] uint8 RGB and depth [H, W] float32, metres, NaN unknown; nothing while there is no map."""
+    """Colour [H, W, 3] uint8 RGB and depth [H, W] float32, metres, NaN unknown; nothing while there is no map.
+
+    With a stamp, in the exposure that the camera had then.
+    """
     if snapshot is None or snapshot.num_gaussians == 0:
         shape = (camera.height, camera.width)
         return np.zeros((*shape, 3), dtype=np.uint8), np.full(shape, np.nan, dtype=np.float32)
     grid = grid_for(camera)
-    render = snapshot.render(_camera(snapshot, grid.intrinsics, map_from_camera))
+    render = snapshot.render(_camera(snapshot, grid.intrinsics, map_from_camera), stamp_ns)
     return grid.to_image(render.color, 0), grid.to_image(render.depth, np.nan)
 
 

@@ -22,4 +22,4 @@ def view_pictures(
     labels = snapshot.segment(camera)
     if hidden:
         labels = np.where(np.isin(labels, list(hidden)), UNLABELLED, labels)
-    return [image, snapshot.render(camera).color, overlay_picture(image, labels)]
+    return [image, snapshot.render(camera, view.stamp_ns).color, overlay_picture(image, labels)]
