@@ -76,8 +76,8 @@ def test_a_camera_that_adapts_its_exposure_is_rendered_as_bright_as_it_was(seque
             rendered = snapshot.render(camera, stamp_ns).color
             errors.append(np.abs(rendered.astype(float).mean() - frame.image.mean()) / frame.image.mean())
     at_its_time, at_none = np.array(errors).reshape(-1, 2).T
-    assert at_its_time[0] < 0.015 and at_none[0] > 0.03  # between keyframes
-    assert at_its_time[1] < 0.5 * at_none[1]  # after the last one
+    assert at_its_time[0] < 0.01  # between keyframes
+    assert at_its_time[1] < 0.05 and at_none[1] > 0.07  # after the last one
 
 
 def test_exposure_is_linear_between_keyframes_and_constant_beyond_them():
