@@ -226,11 +226,23 @@ def test_names_and_the_votes_behind_them_are_saved(tmp_path, sequence, mapper):
     mapper.names = ObjectNames()
 
 
-def test_a_map_of_another_shape_is_refused_and_the_mapper_keeps_its_own(tmp_path, sequence, mapper):
-    save_mapper(mapper, tmp_path / "map.cgc")
+def test_a_map_of_more_harmonics_is_refused_and_the_mapper_keeps_its_own(tmp_path, sequence, mapper):
     other = Mapper(replace(CONFIG, sh_degree=1))
     other.add_frame(sequence[0])
-    count = len(other.model)
-    with pytest.raises(MapFileError, match="sh_degree"):
-        other.restore(tmp_path / "map.cgc")
-    assert len(other.model) == count
+    other.save(tmp_path / "map.cgc")
+    ours = len(mapper.model)
+    with pytest.raises(MapFileError, match="set sh_degree to 1"):
+        mapper.restore(tmp_path / "map.cgc")
+    assert len(mapper.model) == ours
+
+
+def test_a_map_of_fewer_harmonics_looks_the_same_and_can_be_trained_on(tmp_path, sequence, mapper):
+    _, _, camera = held_out_view(sequence, mapper)
+    before = mapper.snapshot().render(camera).color
+    save_mapper(mapper, tmp_path / "map.cgc")
+    other = Mapper.load(tmp_path / "map.cgc", replace(CONFIG, sh_degree=2))
+    assert other.model.sh.shape[1:] == (9, 3)
+    assert np.abs(other.snapshot().render(camera).color.astype(int) - before).max() <= 1
+    for _ in range(3):
+        assert other.step() is not None
+    assert (other.model.sh[:, 1:] != 0).any()

@@ -152,7 +152,7 @@ class PaperConfig:
 class MapperConfig:
     backend: str = "auto"  # what renders and trains: gsplat on an NVIDIA GPU, cpu anywhere; auto | gsplat | cpu
     seed: int = 0  # of everything random; on the CPU a seeded run repeats
-    sh_degree: int = 1  # of the view-dependent colour; 0: none, 0..3
+    sh_degree: int = 2  # of the view-dependent colour; 0: none, 0..3
     recipe: str = "default"  # default, or the published method's schedule as an offline baseline; default | paper
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)  # vertical of the map frame (REP-103: z up)
     keyframes: KeyframeConfig = field(default_factory=KeyframeConfig)

@@ -82,7 +82,8 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
         keyframes = [_read_keyframe(entry, arrays, mapper, int(info["steps"])) for entry in info["keyframes"]]
         parameters = {name: arrays[f"gaussians/{name}"] for name in mapper.model.parameters}
         rows = {name: arrays[f"rows/{name}"] for name in ROW_ARRAYS}
-        _check_gaussians(path, parameters, rows, info, mapper)
+        parameters["sh"] = _harmonics(path, parameters["sh"], int(info["sh_degree"]), mapper.config.sh_degree)
+        _check_gaussians(path, parameters, rows, mapper)
         records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
         state = ObjectState(
             arrays["objects/uids"],
@@ -137,12 +138,18 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
     mapper.keyframes.next_id = int(numbers["next_keyframe_id"])
 
 
-def _check_gaussians(path: str | Path, parameters: dict, rows: dict, info: dict, mapper: Mapper) -> None:
-    if info["sh_degree"] != mapper.config.sh_degree:
+def _harmonics(path: str | Path, sh: np.ndarray, degree: int, wanted: int) -> np.ndarray:
+    """A file's harmonics [N, (degree + 1)^2, 3] at the mapper's degree: bands the file lacks start at none."""
+    if degree > wanted:
         raise MapFileError(
-            f"{path} has spherical harmonics of degree {info['sh_degree']}, the mapper {mapper.config.sh_degree}: "
-            f"set sh_degree to {info['sh_degree']}"
+            f"{path} has spherical harmonics of degree {degree}, the mapper {wanted}: set sh_degree to {degree}"
         )
+    if sh.shape[1:] != ((degree + 1) ** 2, 3):
+        raise ValueError(f"sh has shape {sh.shape}, which is not of degree {degree}")
+    return np.pad(sh, ((0, 0), (0, (wanted + 1) ** 2 - sh.shape[1]), (0, 0)))
+
+
+def _check_gaussians(path: str | Path, parameters: dict, rows: dict, mapper: Mapper) -> None:
     count = len(rows["uids"])
     cap = mapper.config.density.max_gaussians
     if count > cap:
