@@ -36,6 +36,7 @@ class Figure:
 
 QUALITY = (
     Figure("psnr", "PSNR", "dB", 2, "higher"),
+    Figure("psnr_without_exposure", "PSNR, exposure left out", "dB", 2, "higher"),
     Figure("ssim", "SSIM", "", 3, "higher"),
     Figure("scene_miou", "Scene mIoU", "", 3, "higher"),
     Figure("scene_mbiou", "Scene mBIoU", "", 3, "higher"),

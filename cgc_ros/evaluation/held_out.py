@@ -41,6 +41,7 @@ class ViewScore:
 
     name: str
     psnr: float
+    psnr_without_exposure: float
     ssim: float
     depth_median_error_m: float | None
     recorded: np.ndarray  # [h, w, 3] uint8 RGB
@@ -121,6 +122,7 @@ def evaluate(
                 {
                     "name": view.name,
                     "psnr": view.psnr,
+                    "psnr_without_exposure": view.psnr_without_exposure,
                     "ssim": view.ssim,
                     "depth_median_error_m": view.depth_median_error_m,
                 }
@@ -169,6 +171,7 @@ class _Tally:
             ViewScore(
                 name,
                 psnr(view.color, frame.image),
+                psnr(snapshot.render(camera).color, frame.image),
                 ssim(view.color, frame.image),
                 median_error,
                 _small(frame.image),
@@ -183,6 +186,7 @@ class _Tally:
 def _summarise(tally: _Tally, snapshot: Snapshot, sequence: Sequence) -> Evaluation:
     metrics: dict[str, object] = {
         "psnr": float(np.mean([view.psnr for view in tally.views])),
+        "psnr_without_exposure": float(np.mean([view.psnr_without_exposure for view in tally.views])),
         "ssim": float(np.mean([view.ssim for view in tally.views])),
         "scene_miou": None,
         "scene_mbiou": None,
