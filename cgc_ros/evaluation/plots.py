@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _INK, _GRID = "#5b6470", "#d8dde3"
+_LEGEND_COLUMNS = 3
 _SERIES = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#475569")
 
 
@@ -52,7 +54,8 @@ def _plot(curve: Curve, lines: dict[str, list[tuple[float, float]]]) -> str:
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
     with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "cgc"}):
-        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+        legend_rows = math.ceil(len(lines) / _LEGEND_COLUMNS) if len(lines) > 1 else 0
+        figure = Figure(figsize=(4.4, 2.5 + 0.2 * legend_rows), layout="constrained")
         axes = figure.subplots()
         for color, (name, points) in zip(_SERIES * (1 + len(lines) // len(_SERIES)), lines.items(), strict=False):
             seconds, values = zip(*points, strict=True)
@@ -65,8 +68,9 @@ def _plot(curve: Curve, lines: dict[str, list[tuple[float, float]]]) -> str:
         if curve.unit != "dB":
             axes.set_ylim(bottom=0)
         axes.spines[:].set_visible(False)
-        if len(lines) > 1:
-            axes.legend(fontsize=8, frameon=False, labelcolor=_INK)
+        if legend_rows:  # below: lines may run anywhere within
+            place = {"loc": "outside lower left", "ncols": _LEGEND_COLUMNS}
+            figure.legend(fontsize=8, frameon=False, labelcolor=_INK, **place)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), curve.key)
