@@ -17,10 +17,12 @@ import numpy as np
 from cgc_ros.frame import Frame
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.rendering import Camera
+from cgc_ros.thread_priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
 
 IDLE_WAIT = 0.05  # seconds
+NICENESS = 5  # masks may wait for training and label images where all want the same cores
 PATIENCE = 5.0  # times as long as its slowest image of late, and at least
 MIN_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
 DEPTH_SIDE = 320  # pixels: longer side of the render that a source gets its depth from
@@ -124,6 +126,7 @@ class MaskWorker:
 
     def run(self, stopping: threading.Event) -> None:
         """Make masks until `stopping` is set."""
+        lower_thread_priority(NICENESS)
         while not stopping.is_set():
             job = self._next()
             if job is None:

@@ -26,9 +26,9 @@ from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
-from cgc_ros.ros.thread_priority import lower_thread_priority
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
+from cgc_ros.thread_priority import lower_thread_priority
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
