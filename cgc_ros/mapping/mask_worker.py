@@ -30,7 +30,7 @@ MAX_LOOKS = 300  # keyframes remembered for a later turn
 NEVER = -1
 LOOK_AGAIN = 2.0  # times the training steps at the last look, and
 LOOK_AGAIN_STEPS = 100  # more: then a keyframe whose masks rest on rendered depth gets new ones
-LOOK_AGAIN_REST = 1.0  # times what the last image took: pause before another look, so that training is not starved
+LOOK_AGAIN_REST = 3.0  # times what the last image took: pause before another look, so that training is not starved
 
 
 class MaskSource(Protocol):

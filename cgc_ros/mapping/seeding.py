@@ -46,8 +46,8 @@ def seed_density(
     The use of the Laplacian as a sampling probability follows Meuleman et al., On-the-fly Reconstruction for
     Large-Scale Novel View Synthesis from Unposed Images (2025), section 4.
     """
-    # Densities are those for an image of 640x480; a smaller image of the same scene needs more per pixel.
-    finer = float(np.clip(640 * 480 / (image.shape[0] * image.shape[1]), 0.25, 6.0))
+    # Densities are those for an image of 640 pixels' width; a smaller image of the same scene needs more per pixel.
+    finer = float(np.clip((640 / image.shape[1]) ** 2, 0.25, 6.0))
 
     def density(picture: np.ndarray) -> np.ndarray:
         return finer * np.clip(
