@@ -70,13 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     mapper = open_map(arguments.run_dir, arguments.backend)
     if arguments.frame:
         frame = find_frame(*arguments.frame, arguments.read)
-        world_from_camera, intrinsics = frame.world_from_camera, frame.intrinsics
+        world_from_camera, intrinsics, stamp_ns = frame.world_from_camera, frame.intrinsics, frame.stamp_ns
     else:
         newest = mapper.keyframes.newest()
         world_from_camera, intrinsics = pose_matrix(arguments.pose), None if newest is None else newest.intrinsics
+        stamp_ns = None  # a pose of nobody's time: in no exposure
     snapshot = mapper.snapshot()
     camera = Camera.from_intrinsics(choose_intrinsics(intrinsics, arguments), world_from_camera, snapshot.model.device)
-    view, labels = snapshot.render(camera), snapshot.segment(camera)
+    view, labels = snapshot.render(camera, stamp_ns), snapshot.segment(camera)
 
     out = arguments.out or (arguments.run_dir if arguments.run_dir.is_dir() else arguments.run_dir.parent) / "render"
     out.mkdir(parents=True, exist_ok=True)
