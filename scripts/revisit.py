@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cgc_ros.evaluation.cameras import frame_camera
 from cgc_ros.evaluation.image_metrics import psnr
+from cgc_ros.evaluation.mapping_run import held_in
 from cgc_ros.frame import Frame
 from cgc_ros.mapping import Mapper, MapperConfig
-from cgc_ros.rendering import Camera
 from cgc_ros.sequences import Sequence, open_sequence
 
 APART = 50.0  # metres
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def _held_in(sequence: Sequence) -> list[Frame]:
-    return [replace(sequence[index], masks=None) for index in range(len(sequence)) if not sequence.is_held_out(index)]
+    return [replace(sequence[index], masks=None) for index in held_in(sequence)]
 
 
 def _held_out_psnr(mapper: Mapper, sequence: Sequence) -> float:
@@ -69,8 +70,8 @@ def _held_out_psnr(mapper: Mapper, sequence: Sequence) -> float:
     for index in range(len(sequence)):
         if sequence.is_held_out(index):
             frame = sequence[index]
-            camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
-            found.append(psnr(snapshot.render(camera, frame.stamp_ns).color, frame.image))
+            render = snapshot.render(frame_camera(frame, snapshot), frame.stamp_ns)
+            found.append(psnr(render.color, frame.image))
     return float(np.mean(found))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from cgc_ros.evaluation.machine import describe_machine, resident_mb
+from cgc_ros.evaluation.mapping_run import held_in
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.masks import create_mask_source
 from cgc_ros.sequences import open_sequence
@@ -38,13 +40,12 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=Path)
     arguments = parser.parse_args()
     sequence = open_sequence(arguments.recording)
-    frames = [sequence[index] for index in range(len(sequence)) if not sequence.is_held_out(index)]
+    frames = [sequence[index] for index in held_in(sequence)]
     if arguments.depth == "off":
         frames = [replace(frame, depth=None) for frame in frames]
     if arguments.masks == "graph":
         frames = [replace(frame, masks=None) for frame in frames]
-    source = create_mask_source(arguments.masks) if arguments.masks == "graph" else None
-    session = MappingSession(Mapper(MapperConfig()), source)
+    session = MappingSession(Mapper(MapperConfig()), create_mask_source(arguments.masks))
     session.start()
     try:
         samples = _play(session, frames, round(arguments.hours * 3600 * FRAME_RATE), arguments.minutes * 60)
@@ -57,9 +58,9 @@ def main() -> int:
     return 0
 
 
-def _play(session: MappingSession, frames: list, count: int, seconds: float) -> list[dict[str, float]]:
-    """Submit `count` frames in real time, looping; what was seen of the process meanwhile."""
-    samples: list[dict[str, float]] = []
+def _play(session: MappingSession, frames: list, count: int, seconds: float) -> list[dict[str, float | None]]:
+    """Submit `count` frames evenly over `seconds`, looping; what was seen of the process meanwhile."""
+    samples: list[dict[str, float | None]] = []
     start = next_sample = next_line = time.monotonic()
     for number in range(count):
         due = start + number * seconds / count
@@ -78,7 +79,7 @@ def _play(session: MappingSession, frames: list, count: int, seconds: float) -> 
                     "keyframes": status.keyframes,
                     "objects": status.objects,
                     "steps": status.steps,
-                    "train_psnr": round(status.train_psnr, 2),
+                    "train_psnr": None if math.isnan(status.train_psnr) else round(status.train_psnr, 2),
                     "dropped": sum(status.dropped.values()),
                 }
             )
@@ -89,19 +90,20 @@ def _play(session: MappingSession, frames: list, count: int, seconds: float) -> 
     return samples
 
 
-def _report(samples: list[dict[str, float]]) -> dict[str, float]:
-    """Growth over the second half, as a share of what was resident half way."""
+def _report(samples: list[dict[str, float | None]]) -> dict[str, object]:
+    """Growth over the second half, as a share of what was resident half way; the map half way and at the end."""
     later = samples[len(samples) // 2 :]
     seconds, memory = (np.array([sample[key] for sample in later]) for key in ("seconds", "resident_mb"))
     slope, at_zero = np.polyfit(seconds, memory, 1)
     first, last = (slope * moment + at_zero for moment in (seconds[0], seconds[-1]))
-    ends = {f"{key}_{name}": each[key] for name, each in (("half", later[0]), ("end", later[-1])) for key in each}
     return {
         "resident_mb_half": round(float(first), 1),
         "resident_mb_end": round(float(last), 1),
         "growth_percent": round(100 * float(last / first - 1), 2),
-        "resident_mb_most": float(max(sample["resident_mb"] for sample in samples)),
-    } | {key: value for key, value in ends.items() if not key.startswith("resident")}
+        "resident_mb_most": max(sample["resident_mb"] for sample in samples),
+        "half_way": later[0],
+        "end": later[-1],
+    }
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def fully_fused_projection(
     assert covars is None and not packed and (near_plane, far_plane) == (0.01, 1e10)
     assert viewmats.shape == (1, 4, 4) and Ks.shape == (1, 3, 3)
     k = Ks[0].double()
-    camera = Camera(width, height, k[0, 0].item(), k[1, 1].item(), k[0, 2].item(), k[1, 2].item(), viewmats[0])
+    camera = Camera(width, height, k[0, 0].item(), k[1, 1].item(), k[0, 2].item(), k[1, 2].item(), viewmats[0], eps2d)
     projected = project(means, quats, scales, opacities, camera)
     visible = (projected.radii > 0).all(dim=-1)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cgc_ros.rendering import Camera, Render, rasterize
+from cgc_ros.rendering.camera import BLUR
 
 
 @dataclass
@@ -24,10 +25,11 @@ class Scene:
     width: int
     height: int
     focal: float
+    blur: float = BLUR  # pixels^2
 
     def camera(self) -> Camera:
         cx, cy = 0.52 * self.width, 0.47 * self.height
-        return Camera(self.width, self.height, self.focal, 1.03 * self.focal, cx, cy, self.camera_from_world)
+        return Camera(self.width, self.height, self.focal, 1.03 * self.focal, cx, cy, self.camera_from_world, self.blur)
 
     def to(self, dtype: torch.dtype) -> Scene:
         """A copy in another precision whose tensors are leaves that require gradients."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ import pytest
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import KeyframeConfig
-from cgc_ros.mapping.mask_worker import LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
+from cgc_ros.mapping.mask_worker import LOOK_AGAIN, LOOK_AGAIN_STEPS, NICENESS, MaskWorker
 
 FRAME = SyntheticSequence(num_frames=8, width=80, height=60)[0]
 BLIND = replace(FRAME, depth=None, masks=None)
@@ -189,3 +191,20 @@ def test_a_keyframe_that_leaves_the_store_leaves_the_queue_too():
     held = set(session.mapper.keyframes.keyframes)
     asked = {keyframe_id for keyframe_id, _ in session._masks._waiting} | set(session._masks._looks)
     assert session.mapper.keyframes.next_id > len(held) == 4 and asked == held
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has a thread a priority of its own")
+def test_masks_give_way_to_whoever_wants_the_same_cores():
+    found = []
+
+    class Curious(Source):
+        def segment(self, image, *, depth=None):
+            found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().segment(image, depth=depth)
+
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with Rig(source=Curious()) as rig:
+        rig.worker.request(0, FRAME)
+        rig.worker.finished.get(timeout=10.0)
+    assert found == [min(19, ours + NICENESS)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours

@@ -196,22 +196,7 @@ def test_a_smaller_view_shows_the_larger_one_averaged_over_areas():
 
 @pytest.mark.parametrize("blur", [0.05, 1.0])
 def test_any_blur_matches_the_oracle(blur):
-    scene = random_scene(200, width=40, height=24, seed=12)
-    camera = replace(scene.camera(), blur=blur)
-    colors, depths = (
-        torch.cat([render.color.double(), render.alpha[..., None].double()], dim=-1)
-        for render in (
-            rasterize(
-                *(value.to(dtype) for value in scene.gaussians),
-                replace(camera, camera_from_world=camera.camera_from_world.to(dtype)),
-                colors=scene.harmonics.to(dtype),
-                sh_degree=2,
-                backend=backend,
-            )
-            for dtype, backend in ((torch.float32, "cpu"), (torch.float64, "reference"))
-        )
-    )
-    assert (colors - depths).abs().mean() <= 1e-6
+    assert_parity(replace(random_scene(200, width=40, height=24, seed=12), blur=blur))
 
 
 @pytest.mark.parametrize("blur", [0.0, -0.3, float("nan")])

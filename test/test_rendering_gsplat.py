@@ -1,6 +1,7 @@
 """gsplat on CUDA against the CPU kernels, where there is a GPU; our code around it, and its absence, everywhere."""
 
 import sys
+from dataclasses import replace
 
 import gsplat_stand_in
 import pytest
@@ -72,8 +73,8 @@ def stand_in(monkeypatch):
     return gsplat_backend
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard):
+@pytest.mark.parametrize(("hard", "blur"), [(False, 0.3), (True, 0.3), (False, 0.1)])
+def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard, blur):
     settings = {
         "sh_degree": 2,
         "depth": True,
@@ -83,6 +84,7 @@ def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard):
     results = []
     for module in (reference, stand_in):
         scene = random_scene(120, width=36, height=20, num_features=30, seed=33, hard=hard).to(torch.float64)
+        scene = replace(scene, blur=blur)
         probe = torch.zeros(120, 2, dtype=torch.float64, requires_grad=True)
         out = module.rasterize(
             *scene.gaussians,
