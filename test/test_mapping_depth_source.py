@@ -10,8 +10,16 @@ import torch
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, depth_source
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
-from cgc_ros.mapping.depth_source import MAX_TRIES, MAX_WAITING, STEREO_TRUST, DepthSource
+from cgc_ros.mapping.depth_source import (
+    MAX_TRIES,
+    MAX_WAITING,
+    START_REACHES,
+    START_TRIES,
+    STEREO_TRUST,
+    DepthSource,
+)
 from cgc_ros.mapping.keyframes import KeyframeStore
+from cgc_ros.mapping.mapper import UNMAPPED_FRAMES
 
 SEQUENCE = SyntheticSequence(num_frames=12, width=80, height=60)
 BLIND = [replace(SEQUENCE[index], depth=None, masks=None) for index in range(len(SEQUENCE))]
@@ -49,6 +57,10 @@ def no_map(_):
     return None
 
 
+def some_map(_):
+    return np.zeros((60, 80), np.float32)
+
+
 def test_depth_of_the_camera_is_taken_as_it_is_and_filled():
     store = KeyframeStore(KeyframeConfig(), TrainingConfig())
     depth = np.full((60, 80), 3.0, np.float32)
@@ -74,14 +86,84 @@ def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
 def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_new_partners_only(matcher):
     source, store = DepthSource(torch.device("cpu")), store_of(1)
     source.wait(store.keyframes[0], 1.0)
-    assert source.match_next(store, no_map) is None and not matcher.matched
+    assert source.match_next(store, some_map) is None and not matcher.matched
     matcher.share = 0.02
     for index in range(1, 3 + MAX_TRIES):
         store.add(BLIND[index], 2.0)
         for _ in range(2):
-            assert source.match_next(store, no_map) is None
+            assert source.match_next(store, some_map) is None
     assert len(matcher.matched) == MAX_TRIES and source.waiting == []
     assert store.keyframes[0].depth is None
+
+
+def start(monkeypatch, matcher, common_depths, count=len(BLIND)):
+    """What each try of a stream's start gave, while stereo settles a tenth of every view and `common_depths` come."""
+    matcher.share, tries, depths = 0.1, [], iter(common_depths)
+    monkeypatch.setattr(depth_source, "common_depth", lambda *_: next(depths))
+    source, store = DepthSource(torch.device("cpu")), KeyframeStore(KeyframeConfig(), TrainingConfig())
+    for frame in BLIND[:count]:
+        source.wait(store.add(frame, 0.0), 1.0)
+        tries.append(source.match_next(store, no_map))
+    return source, store, tries
+
+
+def test_a_map_does_not_begin_with_little_stereo_but_with_a_guess_after_many_tries(monkeypatch, matcher):
+    common = [None, None, 9.0, None, 3.0, None, None, 5.0]
+    source, store, tries = start(monkeypatch, matcher, common, START_TRIES + 1)
+    assert tries[:-1] == [None] * START_TRIES and source.is_guessed
+    guess = tries[-1]
+    assert guess.guessed.all() and (guess.depth == 5.0).all()  # the median of 9, 3 and 5
+    assert guess.keyframe.ready and guess.keyframe.depth is None and guess.keyframe.id not in source.waiting
+    matched = {tuple(store.keyframes[index].world_from_camera[:3, 3]) for index in (0, 1)}
+    assert set(matcher.matched) == matched  # each had its tries: the first frame may be a bad one
+    matcher.share = 1.0
+    assert source.match_next(store, some_map) is not None and not source.is_guessed
+
+
+def test_nothing_is_guessed_while_the_images_show_no_motion(monkeypatch, matcher):
+    source, _, tries = start(monkeypatch, matcher, [None] * len(BLIND))
+    assert tries == [None] * len(BLIND) and len(source.waiting) == len(BLIND) and not source.is_guessed
+
+
+def test_partners_of_a_start_are_looked_for_at_several_widths(monkeypatch, matcher):
+    hints = []
+    monkeypatch.setattr(
+        depth_source, "choose_sources", lambda _, views, count, hint: hints.append(hint) or [0][: len(views)]
+    )
+    start(monkeypatch, matcher, [None] * len(BLIND), 1 + START_REACHES)
+    here, *others = (frame.world_from_camera[:3, 3] for frame in BLIND[: 1 + START_REACHES])
+    hints = hints[-START_REACHES:]
+    for index, hint in enumerate(hints):
+        widest = max(np.linalg.norm(other - here) for other in others[: index + 1])
+        assert hint == pytest.approx(widest / np.tan(np.deg2rad(4.0)) / 2**index)
+
+
+def test_a_camera_that_creeps_is_mapped_from_a_guess_that_its_motion_then_mends():
+    """2.6 mm from frame to frame where everything is more than a metre away."""
+    sequence, mapper = SyntheticSequence(num_frames=1500, width=160, height=120), Mapper(MapperConfig(sh_degree=0))
+    faults = []
+    for index in range(70):
+        mapper.add_frame(replace(sequence[index], depth=None, masks=None))
+        faults.append(next(iter(mapper.faults()), None))
+        for _ in range(3):
+            mapper.step()
+    assert "depth_guessed" in faults[: START_TRIES + 4] and faults[-1] is None
+    frame = sequence[35]
+    depth = mapper.growth.rendered_depth(mapper.keyframes.add(frame, 0.0))
+    known = depth > 0
+    assert known.mean() > 0.9
+    assert np.median(np.abs(depth - frame.depth)[known] / frame.depth[known]) < 0.03
+
+
+def test_a_camera_without_depth_that_stands_still_is_said_to_until_it_moves():
+    mapper = Mapper(MapperConfig(sh_degree=0))
+    for index in range(UNMAPPED_FRAMES):
+        assert mapper.faults() == {}
+        mapper.add_frame(BLIND[0])
+    assert f"no map yet after {UNMAPPED_FRAMES} frames" in mapper.faults()["no_parallax"]
+    for frame in BLIND[1:4]:
+        mapper.add_frame(frame)
+    assert len(mapper.model) > 0 and mapper.faults() == {}
 
 
 def test_those_that_left_are_forgotten_and_the_queue_is_bounded(matcher):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.mapping.stereo import StereoConfig, StereoResult, StereoView, choose_sources, stereo_depth
+from cgc_ros.mapping.stereo import StereoConfig, StereoResult, StereoView, choose_sources, common_depth, stereo_depth
 from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow, over_sources
 from cgc_ros.mapping.stereo_selection import (
     agreeing_neighbours,
@@ -258,6 +258,23 @@ def test_no_parallax_no_depth():
         result = stereo_depth(reference, sources)
         assert result.depth.shape == (120, 160)
         assert (result.depth > 0).sum() == 0
+
+
+@given(st.floats(1e-2, 1e2), st.floats(0.02, 0.3), st.integers(0, 3))
+@settings(max_examples=10, deadline=None)
+def test_the_common_depth_of_a_view_needs_little_parallax_and_no_unit(scale: float, sideways: float, seed: int):
+    plane = Plane((0, 0, 1), 2.0, seed=seed)
+    views = [render([plane], pose(x=x))[0] for x in (0.0, sideways)]
+    for view in views:
+        view.world_from_camera[:3, 3] *= scale
+    # 0.02 of 2 m are 1.4 pixels; the planes are 0.7 pixels apart
+    assert common_depth(views[0], views[1:]) == pytest.approx(2.0 * scale, rel=0.25 if sideways < 0.1 else 0.1)
+
+
+def test_without_motion_there_is_no_common_depth():
+    reference, _ = render([WALL], pose())
+    for sources in ([], [render([WALL], pose(yaw=0.1))[0]], [render([WALL], pose(x=0.002))[0]]):
+        assert common_depth(reference, sources) is None
 
 
 def test_an_image_of_another_size_than_its_calibration_is_refused():

@@ -13,6 +13,7 @@ from cgc_ros.srv import LoadMap, QueryObjects, SaveMap
 from ros_rig import Rig, slowdown
 from safetensors.numpy import save
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig
@@ -182,6 +183,13 @@ def test_a_full_disk_is_named_and_the_map_and_the_older_file_stay(rig):
     goes_on(rig)
     assert rig.call(SaveMap, "cgc/save_map", name="kitchen").success
     rig.wait(lambda: "save_failed" not in rig.faults(), 2.0)
+
+
+def test_a_camera_without_depth_that_stands_still(rig):
+    assert rig.call(Trigger, "cgc/reset").success
+    assert "they have no depth" in named(rig, "no_parallax", 4.0, do=lambda: rig.send(move=0.0), every=0.1)
+    goes_on(rig)
+    rig.wait(lambda: "no_parallax" not in rig.faults(), 10.0, do=lambda: look(rig), every=0.1)
 
 
 def truncated(content):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,13 +11,23 @@ import torch
 
 from cgc_ros.mapping.depth_filling import filled
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.mapping.stereo import StereoConfig, StereoView, choose_sources, stereo_depth
+from cgc_ros.mapping.stereo import (
+    IDEAL_ANGLE_DEG,
+    StereoConfig,
+    StereoView,
+    choose_sources,
+    common_depth,
+    stereo_depth,
+)
 
 MIN_COVERAGE = 0.05  # share of pixels that stereo must settle for a keyframe's depth to be used
 SOURCE_WINDOW = 24  # keyframes nearest in time that are looked at for stereo sources
 STEREO_TRUST = 0.3  # weight of stereo depth in training, relative to a depth camera's
 MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent one gives up
 MAX_TRIES = 4  # of one keyframe, each after new partners came
+START_COVERAGE = 0.15  # as MIN_COVERAGE, for the first keyframe of a map, from which all others take their bearings
+START_TRIES = 8  # of any keyframe, then a map begins with a guess
+START_REACHES = 3  # partners are looked for at the widest baseline, half of it, a quarter of it, and so on
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,9 @@ class DepthSource:
     def __init__(self, device: torch.device, config: StereoConfig | None = None):
         self.device, self.config = device, config or StereoConfig()
         self._waiting: dict[int, _Waiting] = {}
+        self._failed_starts = 0
+        self._common_depths: list[float] = []  # what failed starts found to be roughly how far everything is
+        self.is_guessed = False  # the map stands on a guess, and no stereo has settled since
 
     @property
     def waiting(self) -> list[int]:
@@ -56,6 +70,7 @@ class DepthSource:
         """The depth of a keyframe's own image; None where it has none."""
         if keyframe.depth is None or not (keyframe.depth > 0).any():
             return None
+        self._begun(guessed=False)
         return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
@@ -84,7 +99,7 @@ class DepthSource:
         map yet.
         """
         newest = keyframes.newest()
-        for keyframe_id in sorted(self._waiting, key=lambda key: -self._waiting[key].urgency):
+        for keyframe_id in sorted(self._waiting, key=self._turn):
             waiting = self._waiting[keyframe_id]
             reference = waiting.keyframe
             if waiting.tried_with == newest.id:
@@ -95,28 +110,74 @@ class DepthSource:
             if not sources:
                 continue
             waiting.tries += 1
-            depth = self._match(reference, sources, prior)
-            if depth is not None or waiting.tries >= MAX_TRIES:
+            if prior is None:
+                return self._start(reference, sources)
+            depth = self._match(reference, sources, prior, MIN_COVERAGE)
+            if depth is None and waiting.tries >= MAX_TRIES:
                 self.forget(keyframe_id)
-            if depth is None:
-                return None
-            reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
-            return SeedDepth(reference, *filled(depth, reference.image))
+            return None if depth is None else self._settled(reference, depth)
         return None
+
+    def _turn(self, keyframe_id: int) -> tuple[int, float]:
+        """Sorts what waits: those that failed often, at the start of a map, let others try."""
+        waiting = self._waiting[keyframe_id]
+        return waiting.tries // MAX_TRIES, -waiting.urgency
+
+    def _start(self, reference: Keyframe, sources: list[StereoView]) -> SeedDepth | None:
+        """The first depth of a map: from stereo, or after many failures a guess, one distance for the whole view.
+
+        Training finds the shape of what was guessed from the parallax that later keyframes bring, as it does from
+        structure from motion's few points.
+        """
+        depth = self._match(reference, sources, None, START_COVERAGE)
+        if depth is not None:
+            return self._settled(reference, depth)
+        self._failed_starts += 1
+        common = common_depth(self._view(reference), sources, self.config)
+        if common is not None:
+            self._common_depths = [*self._common_depths[1 - START_TRIES :], common]
+        if self._failed_starts < START_TRIES or common is None:
+            return None
+        self.forget(reference.id)
+        guess = np.full(reference.image.shape[:2], np.median(self._common_depths), np.float32)
+        self._begun(guessed=True)
+        return SeedDepth(reference, guess, np.ones(guess.shape, bool))
+
+    def _settled(self, reference: Keyframe, depth: np.ndarray) -> SeedDepth:
+        self.forget(reference.id)
+        self._begun(guessed=False)
+        reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
+        return SeedDepth(reference, *filled(depth, reference.image))
+
+    def _begun(self, guessed: bool) -> None:
+        self.is_guessed, self._failed_starts, self._common_depths = guessed, 0, []
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
         """The best partners of a keyframe among its neighbours in time, before and after it."""
-        near = sorted(keyframes, key=lambda other: abs(other.id - reference.id))[1 : SOURCE_WINDOW + 1]
-        views = [self._view(other) for other in near]
-        hint = None
+        near = sorted(keyframes, key=lambda other: abs(other.id - reference.id))[1:]
+        if prior is not None:  # a map's beginning looks at all: the camera may creep
+            near = near[:SOURCE_WINDOW]
+        hint = self._start_hint(reference, near) if prior is None else None
         if prior is not None and (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
-        return [views[index] for index in choose_sources(self._view(reference), views, self.config.max_sources, hint)]
+        views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
+        chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
+        return [self._view(near[index]) for index in chosen]
 
-    def _match(self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None) -> np.ndarray | None:
-        """Stereo depth of a keyframe ([H, W] float32), None where it settles too little."""
+    def _start_hint(self, reference: Keyframe, others: list[Keyframe]) -> float | None:
+        """A depth for which the widest baseline has the ideal angle, or half of it, or a quarter, in turn."""
+        here = reference.world_from_camera[:3, 3]
+        widest = max((np.linalg.norm(other.world_from_camera[:3, 3] - here) for other in others), default=0.0)
+        if widest == 0.0:
+            return None
+        return float(widest) / math.tan(math.radians(IDEAL_ANGLE_DEG)) / 2 ** (self._failed_starts % START_REACHES)
+
+    def _match(
+        self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None, min_coverage: float
+    ) -> np.ndarray | None:
+        """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of the view."""
         depth = stereo_depth(self._view(reference), sources, self.config, prior).depth.cpu().numpy()
-        return depth if (depth > 0).mean() >= MIN_COVERAGE else None
+        return depth if (depth > 0).mean() >= min_coverage else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:
         image = torch.from_numpy(keyframe.image).to(self.device)

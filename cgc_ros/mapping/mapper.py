@@ -33,6 +33,7 @@ MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
 MIN_CAP = 1000
 MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
 PSNR_MEMORY = 0.98  # of the running training PSNR
+UNMAPPED_FRAMES = 8  # without any map after which something is wrong
 BACKGROUND_KEYFRAMES = 50  # over which the background's colour is a running mean
 
 
@@ -68,6 +69,7 @@ class Mapper:
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
         self.matched_step = 0  # when stereo was last tried
+        self.frames_unmapped = 0  # since the map was empty
         self.memory_failures = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
         self.train_psnr = float("nan")
@@ -82,6 +84,11 @@ class Mapper:
         """
         frame.check()
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
+        outcome = self._take(frame)
+        self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
+        return outcome
+
+    def _take(self, frame: Frame) -> FrameOutcome:
         if self.keyframes.novelty(frame, self.scene_depth) < STANDING_STILL:
             return FrameOutcome("tracked")
         look = self._look(frame)
@@ -138,6 +145,17 @@ class Mapper:
         self.segmenter.step(self.keyframes, self.steps, self.scene_depth)
         self.parts.step(self.keyframes, self.steps, self.segmenter.layer.state)
         return report
+
+    def faults(self) -> dict[str, str]:
+        """What keeps the map from being what it should be: name (cgc_ros/ros/faults.py) and what happened."""
+        if self.frames_unmapped >= UNMAPPED_FRAMES:
+            return {
+                "no_parallax": f"no map yet after {self.frames_unmapped} frames: they have no depth, and none shows "
+                "enough motion against the others"
+            }
+        if self.depth_source.is_guessed:
+            return {"depth_guessed": f"the map began with a guess, all of a view {self.scene_depth:.2g} away"}
+        return {}
 
     def snapshot(self) -> MapSnapshot:
         """An immutable copy of the map as it is now."""

@@ -265,6 +265,8 @@ class MappingSession:
             return True
         with self._lock:
             self._used += 1
+        for name, message in self.mapper.faults().items():
+            self.fault(name, message)
         if self._masks is not None and outcome.kind == "keyframe":
             if outcome.evicted_id is not None:
                 self._masks.forget(outcome.evicted_id)

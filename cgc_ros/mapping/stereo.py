@@ -1,7 +1,8 @@
 """Depth for a keyframe without a depth image: plane-sweep stereo against other posed keyframes.
 
-`choose_sources` picks the keyframes to match with, `stereo_depth` matches. Nothing is assumed of the unit of the poses:
-depth comes out in the same. docs/stereo.md says why each step is there and what it was measured to be worth.
+`choose_sources` picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly how far all of a
+view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says why each step is
+there and what it was measured to be worth.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from cgc_ros.mapping.stereo_selection import (
 UNIQUE_LEAD = 0.05  # lead over the next best plane (`best_plane`) that makes a match half as credible as a lone one
 PRIOR_LEAD = 0.15  # lead that a prior's depth is credited with, having none of its own
 SUPPORT_TAPS, SUPPORT_STRIDE = 5, 2  # 5 x 5 samples over 9 x 9 pixels: as good as all 49 of 7 x 7, and half the time
+IDEAL_ANGLE_DEG = 4.0  # between the lines of sight of two views that are matched
+COMMON_LEAD = 0.02  # mean ZNCC by which one depth for the whole view must beat infinity
 SAME_SURFACE = 2.0  # pixels of parallax between two depths taken to be one surface
 
 
@@ -73,7 +76,7 @@ def choose_sources(
     candidates: Sequence[StereoView],
     count: int,
     depth_hint: float | None = None,
-    ideal_angle_deg: float = 4.0,
+    ideal_angle_deg: float = IDEAL_ANGLE_DEG,
     max_angle_deg: float = 12.0,
     min_overlap: float = 0.4,
 ) -> list[int]:
@@ -132,6 +135,20 @@ def stereo_depth(
     return matcher.full_size(w, confidence)
 
 
+@torch.no_grad()
+def common_depth(
+    reference: StereoView, sources: Sequence[StereoView], config: StereoConfig | None = None
+) -> float | None:
+    """The one depth for all of `reference` at which the images agree best, in the unit of the poses.
+
+    It takes much less parallax, texture and calibration than depth per pixel. None where the images agree as well at
+    infinity: the camera has hardly moved.
+    """
+    config = config or StereoConfig()
+    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    return matcher.common_depth() if matcher.has_parallax else None
+
+
 @dataclass(frozen=True)
 class _Sweep:
     """What the plane sweep at half the working size found, [h, w] each."""
@@ -170,22 +187,36 @@ class _Matcher:
 
     def search_range(self, prior: Tensor | None) -> tuple[float, float] | None:
         """Inverse depths, least and greatest, of what a sweep of everything at a quarter of the size agrees on."""
-        level = self._level(0.25)
-        score = BoxWindow(level, self.config.window)
-        reach = 0.4 * level.size[1]  # pixels of parallax
-        planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
-        volume = plane_sweep(score, planes, level.chunk)
+        volume, textured, step = self._overview()
         best, position, _ = best_plane(volume)
-        sure = (volume.gather(0, best[None])[0] > 0.7) & (score.contrast > 3.0 / 255.0)
-        step = float(planes[1])
+        sure = (volume.gather(0, best[None])[0] > 0.7) & textured
         found = position[sure] * step
         if prior is not None:
-            found = torch.cat((found, _nearest(prior, level.size)[_nearest(prior, level.size) > 0]))
+            known = _nearest(prior, tuple(textured.shape))
+            found = torch.cat((found, known[known > 0]))
         if found.numel() < 20:
             return None
         least, greatest = torch.quantile(found, torch.tensor([0.02, 0.98], device=self.device)).tolist()
         margin = 0.1 * (greatest - least) + step
         return max(least - margin, 0.0), greatest + margin
+
+    def common_depth(self) -> float | None:
+        volume, textured, step = self._overview()
+        score = volume[:, textured].mean(1)
+        best = int(score.argmax())
+        if not 0 < best < len(score) - 1 or score[best] - score[0] < COMMON_LEAD:
+            return None
+        return 1.0 / ((best + float(parabola_peak(*score[best - 1 : best + 2]))) * step)
+
+    def _overview(self) -> tuple[Tensor, Tensor, float]:
+        """Scores [D, h, w] of planes from infinity on at a quarter of the size, textured pixels [h, w], and the inverse
+        depth between planes.
+        """
+        level = self._level(0.25)
+        score = BoxWindow(level, self.config.window)
+        reach = 0.4 * level.size[1]  # pixels of parallax
+        planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
+        return plane_sweep(score, planes, level.chunk), score.contrast > 3.0 / 255.0, float(planes[1])
 
     def sweep(self, least: float, greatest: float) -> _Sweep:
         """All planes between two inverse depths at half the working size, smoothed semi-globally."""

@@ -112,7 +112,19 @@ FAULTS: dict[str, FaultKind] = {
     ),
     # mapping
     "mapping_failed": FaultKind(ERROR, "please report it with the log; mapping goes on with the next frame"),
-    # The session tells of these two anew for as long as they last.
+    # The session tells of these four anew for as long as they last.
+    "no_parallax": FaultKind(
+        WARN,
+        "there is no depth image, so depth must come from the camera's motion: move it sideways by a tenth of the "
+        "distance to what it sees; if it did move, check its calibration and its poses",
+        1.0,
+    ),
+    "depth_guessed": FaultKind(
+        WARN,
+        "images look alright, distances and object clouds do not yet: move the camera sideways; if it lasts, check "
+        "calibration and poses",
+        1.0,
+    ),
     "mask_source_failed": FaultKind(
         WARN, "mapping goes on without new masks; see the log for the mask source's error", 1.0
     ),
