@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 
+MASKS_NICENESS = 5  # beyond training's: masks may wait where all want the same cores
+
 
 def lower_thread_priority(niceness: int) -> bool:
     """Make the calling thread, and threads it starts (OpenMP's), nicer by this much; False where that is unknown.
 
-    On Linux niceness belongs to each thread. Training at niceness 5 gets a third of what a label image's rendering gets
-    while both want the same core, and everything while nobody else does.
+    On Linux niceness belongs to each thread. Of two threads that want the same core, one that is nicer by 5 gets a
+    third of what the other gets, by 10 a ninth; alone it gets everything.
     """
     if niceness <= 0 or not hasattr(os, "setpriority"):
         return False

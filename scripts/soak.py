@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cgc_ros.evaluation.machine import describe_machine, resident_mb
+from cgc_ros.evaluation.machine import describe_machine
 from cgc_ros.evaluation.mapping_run import held_in
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
-from cgc_ros.masks import create_mask_source
+from cgc_ros.masks.process import MaskProcess
+from cgc_ros.memory_use import resident_mb
 from cgc_ros.sequences import open_sequence
 
 FRAME_RATE = 5.0  # Hz of the recording's own time
@@ -45,7 +46,7 @@ def main() -> int:
         frames = [replace(frame, depth=None) for frame in frames]
     if arguments.masks == "graph":
         frames = [replace(frame, masks=None) for frame in frames]
-    session = MappingSession(Mapper(MapperConfig()), create_mask_source(arguments.masks))
+    session = MappingSession(Mapper(MapperConfig()), MaskProcess(arguments.masks).wait_until_ready())
     session.start()
     try:
         samples = _play(session, frames, round(arguments.hours * 3600 * FRAME_RATE), arguments.minutes * 60)

@@ -96,7 +96,7 @@ def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_
     assert store.keyframes[0].depth is None
 
 
-def start(monkeypatch, matcher, common_depths, count=len(BLIND)):
+def start(monkeypatch, matcher, common_depths, count):
     """What each try of a stream's start gave, while stereo settles a tenth of every view and `common_depths` come."""
     matcher.share, tries, depths = 0.1, [], iter(common_depths)
     monkeypatch.setattr(depth_source, "common_depth", lambda *_: next(depths))
@@ -121,7 +121,7 @@ def test_a_map_does_not_begin_with_little_stereo_but_with_a_guess_after_many_tri
 
 
 def test_nothing_is_guessed_while_the_images_show_no_motion(monkeypatch, matcher):
-    source, _, tries = start(monkeypatch, matcher, [None] * len(BLIND))
+    source, _, tries = start(monkeypatch, matcher, [None] * len(BLIND), len(BLIND))
     assert tries == [None] * len(BLIND) and len(source.waiting) == len(BLIND) and not source.is_guessed
 
 
@@ -157,7 +157,7 @@ def test_a_camera_that_creeps_is_mapped_from_a_guess_that_its_motion_then_mends(
 
 def test_a_camera_without_depth_that_stands_still_is_said_to_until_it_moves():
     mapper = Mapper(MapperConfig(sh_degree=0))
-    for index in range(UNMAPPED_FRAMES):
+    for _ in range(UNMAPPED_FRAMES):
         assert mapper.faults() == {}
         mapper.add_frame(BLIND[0])
     assert f"no map yet after {UNMAPPED_FRAMES} frames" in mapper.faults()["no_parallax"]

@@ -15,7 +15,7 @@ import pytest
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import KeyframeConfig
-from cgc_ros.mapping.mask_worker import LOOK_AGAIN, LOOK_AGAIN_STEPS, NICENESS, MaskWorker
+from cgc_ros.mapping.mask_worker import HOPELESS, LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
 
 FRAME = SyntheticSequence(num_frames=8, width=80, height=60)[0]
 BLIND = replace(FRAME, depth=None, masks=None)
@@ -49,11 +49,11 @@ class Reporter:
 class Rig:
     """A worker whose thread runs, on a map that the test says."""
 
-    def __init__(self, snapshot=None, source=None):
+    def __init__(self, snapshot=None, source=None, timeout=1.0):
         self.snapshot, self.steps = snapshot, 0
         self.source, self.reporter = source or Source(), Reporter()
         self.worker = MaskWorker(
-            self.source, lambda: (self.snapshot, self.steps), self.reporter, queue_size=2, timeout=1.0
+            self.source, lambda: (self.snapshot, self.steps), self.reporter, queue_size=2, timeout=timeout, niceness=4
         )
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.worker.run, args=(self.stopping,), daemon=True)
@@ -64,7 +64,7 @@ class Rig:
 
     def __exit__(self, *_):
         self.stopping.set()
-        self.worker.wake()
+        self.worker.stop()
         self.thread.join(5.0)
 
     def masks(self):
@@ -206,5 +206,50 @@ def test_masks_give_way_to_whoever_wants_the_same_cores():
     with Rig(source=Curious()) as rig:
         rig.worker.request(0, FRAME)
         rig.worker.finished.get(timeout=10.0)
-    assert found == [min(19, ours + NICENESS)]
+    assert found == [min(19, ours + 4)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == ours
+
+
+class Stuck(Source):
+    """Comes back only when it is abandoned or closed, and then with an error, as a process that was killed."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended, self.how = threading.Event(), []
+
+    def segment(self, image, *, depth=None):
+        assert self.ended.wait(10.0)
+        raise ConnectionError("its process ended")
+
+    def abandon(self):
+        self.how.append("abandoned")
+        self.ended.set()
+
+    def close(self):
+        self.how.append("closed")
+        self.ended.set()
+
+
+def test_a_source_that_does_not_come_back_is_named_first_and_abandoned_later():
+    with Rig(source=Stuck(), timeout=0.2) as rig:
+        started = time.monotonic()
+        rig.worker.request(0, FRAME)
+        while "mask_source_failed" not in rig.reporter.faults:
+            rig.worker.watch()
+            if "mask_source_hung" in rig.reporter.faults and rig.source.how == []:
+                named = time.monotonic() - started
+            assert time.monotonic() - started < 10.0
+            time.sleep(0.01)
+        assert 0.2 <= named < time.monotonic() - started >= 0.2 * HOPELESS
+        assert rig.source.how == ["abandoned"] and rig.reporter.counts["masks_failed"] == 1
+        rig.worker.watch()
+        assert "mask_source_hung" not in rig.reporter.faults
+
+
+def test_at_the_end_a_source_is_closed_and_what_it_has_in_work_is_no_fault():
+    with Rig(source=Stuck()) as rig:
+        rig.worker.request(0, FRAME)
+        while not rig.worker.is_working:
+            time.sleep(0.01)
+    assert rig.source.how == ["closed"] and not rig.thread.is_alive()
+    assert rig.reporter.faults == {} and rig.reporter.counts == {}

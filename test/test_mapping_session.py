@@ -1,5 +1,8 @@
 """The session around a mapper: bounded queues, counted drops, snapshots, and calls between steps."""
 
+import os
+import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +13,8 @@ import torch
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+from cgc_ros.masks.process import MaskProcess
+from cgc_ros.thread_priority import MASKS_NICENESS
 
 SEQUENCE = SyntheticSequence(num_frames=8, width=80, height=60)
 CONFIG = MapperConfig(backend="cpu", sh_degree=0)
@@ -144,6 +149,53 @@ def test_a_mask_source_that_hangs_is_named():
     finally:
         release.set()
         session.stop()
+
+
+def test_masks_made_in_another_process_that_hangs_go_on_with_the_next_keyframe():
+    masks = MaskProcess("graph").wait_until_ready()
+    session = MappingSession(Mapper(CONFIG), masks, mask_timeout=0.3)
+    session.start()
+    try:
+        session.submit(replace(SEQUENCE[0], masks=None))
+        wait_until(lambda: len(session.mapper.segmenter.masks) == 1)
+        os.kill(masks.pid, signal.SIGSTOP)
+        session.submit(replace(SEQUENCE[3], masks=None))
+        wait_until(lambda: "mask_source_hung" in session.status().faults)
+        wait_until(lambda: session.status().dropped.get("masks_failed") == 1)
+        assert "ended by signal SIGKILL" in session.status().faults["mask_source_failed"]
+        session.submit(replace(SEQUENCE[6], masks=None))
+        wait_until(lambda: len(session.mapper.segmenter.masks) == 2)
+        assert session.status().faults == {}
+    finally:
+        session.stop()
+    assert masks.pid is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has a thread a priority of its own")
+def test_training_steps_back_as_far_as_it_is_told_and_masks_further():
+    found = []
+
+    class Masks:
+        name = "curious"
+
+        def segment(self, image, *, depth=None):
+            found.append(thread_niceness())
+            return np.ones(image.shape[:2], dtype=np.int32)
+
+    ours = thread_niceness()
+    session = MappingSession(Mapper(CONFIG), Masks(), niceness=4)
+    session.start()
+    try:
+        assert session.call(lambda _: thread_niceness()) == min(19, ours + 4)
+        session.submit(replace(SEQUENCE[0], masks=None))
+        wait_until(lambda: found == [min(19, ours + 4 + MASKS_NICENESS)])
+    finally:
+        session.stop()
+    assert thread_niceness() == ours
+
+
+def thread_niceness():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def test_an_unexpected_error_is_named_and_mapping_goes_on(session, monkeypatch):

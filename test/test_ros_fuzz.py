@@ -33,10 +33,10 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError, Intrinsics
+from cgc_ros.memory_use import resident_mb
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import time_message
-from cgc_ros.ros.diagnostics import resident_memory_mb
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.intake import Intake, IntakeSettings
 from cgc_ros.ros.parameters import START, declarations
@@ -300,6 +300,6 @@ def test_memory_stays_as_it_is_while_only_nonsense_comes(rig):
                 rig.node._intake.poll()
 
     nonsense(100)
-    before = resident_memory_mb()
+    before = resident_mb()
     nonsense(300)
-    assert resident_memory_mb() - before < 60, "300 images of 0.9 MB leave something behind"
+    assert resident_mb() - before < 60, "300 images of 0.9 MB leave something behind"

@@ -1,5 +1,8 @@
 """The thread behind label images: the newest view wins, and mapping is left its share of the time."""
 
+import os
+import sys
+import threading
 import time
 
 import numpy as np
@@ -39,6 +42,28 @@ def run(render_s, share, period_s=0.0, seconds=1.0):
     elapsed = time.monotonic() - start  # more than `seconds` on a busy machine
     assert worker.stop()
     return len(stamps) / elapsed, stamps, newer
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has a thread a priority of its own")
+def test_rendering_steps_back_as_far_as_it_is_told():
+    def niceness(view=None):
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    found = []
+    worker = LabelWorker(
+        niceness, lambda labelled: found.append(labelled.labels), lambda: True, lambda: 0.0, lambda: 1.0, raising, 4
+    )
+    worker.start()
+    worker.submit(View(Header(), 0, None, CAMERA, np.eye(4), time.monotonic_ns()))
+    deadline = time.monotonic() + 5.0
+    while not found:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert worker.stop() and found == [min(19, niceness() + 4)]
+
+
+def raising(error):
+    raise error
 
 
 @pytest.mark.parametrize(("render_s", "share", "period_s"), [(0.05, 0.5, 0.0), (0.001, 1.0, 0.1)])

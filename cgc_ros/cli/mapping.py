@@ -208,12 +208,13 @@ def mask_source(kind: str, arguments: argparse.Namespace):
     """The session's mask source; None where frames carry their masks."""
     if kind == "given":
         return None
-    from cgc_ros.masks import create_mask_source
+    from cgc_ros.masks.process import MaskProcess
 
     options = {}
     if kind == "sam":
         options = {"checkpoint": arguments.sam_checkpoint, "model_type": arguments.sam_model_type}
-    return create_mask_source(kind, **{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    return MaskProcess(kind, **given).wait_until_ready()
 
 
 @contextmanager

@@ -85,16 +85,14 @@ def measure(recording: str, rate: float, seconds: float, masks: str = "auto") ->
 
 
 def _stream_figures(observer: Observer, companions: list[Companion], seconds: float) -> dict[str, object]:
-    heard, processes = observer.heard, [psutil.Process(each.pid) for each in companions]
-    for process in processes:
-        process.cpu_percent()
+    heard, clocks = observer.heard, [_CpuClock(each.pid) for each in companions]
     first, before, start = heard.labels, heard.status, time.monotonic()
     published = []  # the node's own p50 and p95, of its last 300 label images
     while time.monotonic() - start < seconds:
         _sleep(1.0, companions)
         published.append((heard.status.label_latency_ms_p50, heard.status.label_latency_ms_p95))
     elapsed, after = time.monotonic() - start, heard.status
-    node_cpu, player_cpu = (round(process.cpu_percent()) for process in processes)
+    node_cpu, player_cpu = (round(100 * clock.seconds() / elapsed) for clock in clocks)
     arrivals_ms = 1e3 * np.array(heard.latencies[first:])
     counts = [dict(zip(each.drop_reasons, each.drop_counts, strict=True)) for each in (before, after)]
     p50, p95 = np.median(published, axis=0)
@@ -115,6 +113,17 @@ def _stream_figures(observer: Observer, companions: list[Companion], seconds: fl
         "gaussians": after.gaussians,
         "resident_memory_mb": round(after.resident_memory_mb),
     }
+
+
+class _CpuClock:
+    """Processor time of a process and those that it started (masks have one of their own), since this was made."""
+
+    def __init__(self, pid: int):
+        process = psutil.Process(pid)
+        self._times = {each: sum(each.cpu_times()[:2]) for each in [process, *process.children()]}
+
+    def seconds(self) -> float:
+        return sum(sum(each.cpu_times()[:2]) - before for each, before in self._times.items())
 
 
 def _query_figures(folder: Path, companions: list[Companion]) -> dict[str, float]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
-import sys
 from pathlib import Path
 
 
@@ -41,20 +39,6 @@ def processor_name() -> str:
             if line.lower().startswith(("model name", "hardware", "cpu model")):
                 return " ".join(line.split(":", 1)[1].split())
     return platform.processor() or platform.machine()
-
-
-def resident_mb() -> float:
-    """Resident memory of this process now, MB (10^6 bytes)."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return peak_resident_mb()
-
-
-def peak_resident_mb() -> float:
-    """Largest resident memory of this process so far, MB (10^6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def peak_gpu_mb() -> float | None:

@@ -9,7 +9,7 @@ from cgc_ros.evaluation.mapping_run import RunProgress, StreamOptions, stream
 from cgc_ros.evaluation.run_output import run_metrics
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
-from cgc_ros.masks import create_mask_source
+from cgc_ros.masks.process import MaskProcess
 from cgc_ros.sequences import Sequence
 
 #: Of the synthetic recording, where none is given.
@@ -32,7 +32,7 @@ def run_pipeline_bench(
         sequence = SyntheticSequence(NUM_FRAMES, WIDTH, HEIGHT)
         sequence.prepare()  # ray casting beside the mapper would be timed with it
     mapper = Mapper(MapperConfig(backend=backend, seed=seed))
-    session = MappingSession(mapper, None if sequence.has_masks else create_mask_source("graph"))
+    session = MappingSession(mapper, None if sequence.has_masks else MaskProcess("graph").wait_until_ready())
     session.start()
     try:
         outcome = stream(session, sequence, StreamOptions(budget=budget), on_progress)

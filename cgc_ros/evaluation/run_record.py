@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from cgc_ros.evaluation.cameras import frame_camera
-from cgc_ros.evaluation.machine import peak_gpu_mb, peak_resident_mb, resident_mb
+from cgc_ros.evaluation.machine import peak_gpu_mb
 from cgc_ros.evaluation.object_metrics import StabilityCount, compare_publications, id_stability
 from cgc_ros.frame import Frame
+from cgc_ros.memory_use import peak_resident_mb, resident_mb
 
 #: Seconds between two records.
 RECORD_PERIOD = 1.0
@@ -83,7 +84,7 @@ class RunRecorder:
             "id_stability_second_half": id_stability(later),
             "ids_changed": sum(count.changed for _, count in self._stability),
             "ids_vanished": sum(count.vanished for _, count in self._stability),
-            "peak_rss_mb": round(peak_resident_mb(), 1),
+            "peak_rss_mb": max([round(peak_resident_mb(), 1), *(each["rss_mb"] for each in self.records)]),
             "peak_gpu_mb": peak_gpu_mb(),
         }
 

@@ -22,9 +22,9 @@ from cgc_ros.thread_priority import lower_thread_priority
 log = logging.getLogger(__name__)
 
 IDLE_WAIT = 0.05  # seconds
-NICENESS = 5  # masks may wait for training and label images where all want the same cores
 PATIENCE = 5.0  # times as long as its slowest image of late, and at least
 MIN_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
+HOPELESS = 3.0  # times the timeout: a source that can be abandoned then is
 DEPTH_SIDE = 320  # pixels: longer side of the render that a source gets its depth from
 MAX_LOOKS = 300  # keyframes remembered for a later turn
 NEVER = -1
@@ -40,6 +40,9 @@ class MaskSource(Protocol):
     uses_depth: bool  # whether `depth` is worth rendering for it
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray: ...
+
+    # Where it has them (cgc_ros.masks.process): `close()` ends what it holds until the next image, `abandon()` makes an
+    # image in work fail.
 
 
 class Reporter(Protocol):
@@ -73,12 +76,13 @@ class MaskWorker:
         *,
         queue_size: int,
         timeout: float,
+        niceness: int = 0,
     ):
         """`queue_size` keyframes may wait for their masks; after `timeout` seconds on one image a source counts as
-        hung, sooner where its earlier images went faster.
+        hung, sooner where its earlier images went faster. `niceness`: of the thread (`lower_thread_priority`).
         """
         self.source, self.newest, self.reporter = source, newest, reporter
-        self.queue_size, self.timeout = queue_size, timeout
+        self.queue_size, self.timeout, self.niceness = queue_size, timeout, niceness
         self.finished: queue.SimpleQueue[tuple[int, int, np.ndarray]] = queue.SimpleQueue()
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._looks: dict[int, _Look] = {}  # keyframes that came too late, or whose masks rest on rendered depth
@@ -120,13 +124,16 @@ class MaskWorker:
                 self._looks.pop(keyframe_id, None)
                 self._waiting = deque(job for job in self._waiting if job[0] != keyframe_id)
 
-    def wake(self) -> None:
-        """Let a waiting `run` look whether it is to stop."""
+    def stop(self) -> None:
+        """Let a waiting `run` look whether it is to stop, and a source end what it holds."""
         self._wake.set()
+        close = getattr(self.source, "close", None)
+        if close is not None:
+            close()
 
     def run(self, stopping: threading.Event) -> None:
         """Make masks until `stopping` is set."""
-        lower_thread_priority(NICENESS)
+        lower_thread_priority(self.niceness)
         while not stopping.is_set():
             job = self._next()
             if job is None:
@@ -138,7 +145,8 @@ class MaskWorker:
                 self._make(*job)
                 self.reporter.clear_fault("mask_source_failed")
             except Exception as error:  # models of others raise anything
-                self.refused(job[0], error)
+                if not stopping.is_set():
+                    self.refused(job[0], error)
             self._rested = time.monotonic() + LOOK_AGAIN_REST * (time.monotonic() - self._started)
             self._started = None
 
@@ -155,6 +163,9 @@ class MaskWorker:
             limit = min(limit, max(MIN_PATIENCE, PATIENCE * max(self._times)))
         if started is not None and time.monotonic() - started > limit:
             message = f"{self.source.name} has worked on one image for {time.monotonic() - started:.0f} s"
+            abandon = getattr(self.source, "abandon", None)
+            if abandon is not None and time.monotonic() - started > HOPELESS * self.timeout:
+                abandon()
             self.reporter.fault("mask_source_hung", f"{message}; mapping goes on without new masks")
         else:
             self.reporter.clear_fault("mask_source_hung")

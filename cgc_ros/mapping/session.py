@@ -18,6 +18,7 @@ from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.mapper import Mapper
 from cgc_ros.mapping.mask_worker import MaskSource, MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
+from cgc_ros.thread_priority import MASKS_NICENESS, lower_thread_priority
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -65,17 +66,19 @@ class MappingSession:
         max_steps_per_second: float = 0.0,
         mask_timeout: float = 20.0,
         mask_queue_size: int = MASK_QUEUE,
+        niceness: int = 0,
     ):
         """`queue_size` frames may wait, a few seconds of a camera; `mask_source` None: masks come with the frames.
         `snapshot_period` in seconds; a `max_steps_per_second` of 0 is no limit. `mask_timeout`: seconds on one image
-        after which a mask source counts as hung; sooner where its earlier images went faster.
+        after which a mask source counts as hung; sooner where its earlier images went faster. `niceness`: how far
+        training steps back behind other threads (`lower_thread_priority`), masks a little further.
         """
         self.mapper, self.mask_source = mapper, mask_source
         self._last_relief = -RELIEF_PAUSE
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
-        self._queue_size = queue_size
+        self._queue_size, self._niceness = queue_size, niceness
         self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
         self._wake = threading.Event()
@@ -85,7 +88,14 @@ class MappingSession:
         self._last_snapshot = 0.0
         self._masks = None
         if mask_source is not None:
-            self._masks = MaskWorker(mask_source, self._newest, self, queue_size=mask_queue_size, timeout=mask_timeout)
+            self._masks = MaskWorker(
+                mask_source,
+                self._newest,
+                self,
+                queue_size=mask_queue_size,
+                timeout=mask_timeout,
+                niceness=niceness + MASKS_NICENESS,
+            )
 
     def _clear_counters(self) -> None:
         self._received = self._used = 0
@@ -109,7 +119,7 @@ class MappingSession:
         self._stopping.set()
         self._wake.set()
         if self._masks is not None:
-            self._masks.wake()
+            self._masks.stop()
         for thread in self._threads:
             thread.join(timeout)
         self._threads = []
@@ -213,6 +223,7 @@ class MappingSession:
         return "mapping" if len(self.mapper.keyframes) else "waiting"
 
     def _work(self) -> None:
+        lower_thread_priority(self._niceness)
         while not self._stopping.is_set():
             try:
                 self._turn()

@@ -1,8 +1,8 @@
 """Depth for a keyframe without a depth image: plane-sweep stereo against other posed keyframes.
 
-`choose_sources` picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly how far all of a
-view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says why each step is
-there and what it was measured to be worth.
+`choose_sources` picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly how far all of
+a view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says why each step
+is there and what it was measured to be worth.
 """
 
 from __future__ import annotations

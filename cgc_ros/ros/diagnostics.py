@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from cgc_ros.memory_use import resident_mb
 from cgc_ros.msg import MapStatus
 from cgc_ros.ros.faults import ActiveFault
 
@@ -76,19 +76,10 @@ def status_message(
     message.frames_dropped = sum(all_dropped.values())
     message.drop_reasons, message.drop_counts = list(all_dropped), list(all_dropped.values())
     message.label_latency_ms_p50, message.label_latency_ms_p95 = latency_ms
-    message.resident_memory_mb, message.gpu_memory_mb = resident_memory_mb(), gpu_memory_mb()
+    message.resident_memory_mb, message.gpu_memory_mb = resident_mb(), gpu_memory_mb()
     message.mask_source = mask_source
     message.faults = [fault.name for fault in faults]
     return message
-
-
-def resident_memory_mb() -> float:
-    """Of this process, now where /proc tells, else its peak."""
-    try:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def gpu_memory_mb() -> float:

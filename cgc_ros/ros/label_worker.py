@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgc_ros.ros.intake import View
+from cgc_ros.thread_priority import lower_thread_priority
 
 _LATENCIES_KEPT = 300
 
@@ -29,6 +30,7 @@ class LabelWorker:
     `render(view) -> labels [H, W] uint16`; `publish(LabelledView)`; `is_wanted()` tells whether anyone listens;
     `shortest_period_s()` bounds the rate (0: none), `share()` the part of the time that is spent on labels: where they
     are slow, mapping would starve beside a fast camera. `on_error(exception)` is told, and the thread goes on.
+    `niceness`: of the thread (`lower_thread_priority`).
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class LabelWorker:
         shortest_period_s: Callable[[], float],
         share: Callable[[], float],
         on_error: Callable[[Exception], None],
+        niceness: int = 0,
     ):
+        self._niceness = niceness
         self._render, self._publish, self._is_wanted = render, publish, is_wanted
         self._shortest_period_s, self._share, self._on_error = shortest_period_s, share, on_error
         self._condition = threading.Condition()
@@ -99,6 +103,7 @@ class LabelWorker:
             self._waiting = self.newest_view = self.newest = None
 
     def _run(self) -> None:
+        lower_thread_priority(self._niceness)
         last, cost_s = -np.inf, 0.0
         while True:
             with self._condition:

@@ -28,7 +28,6 @@ from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
-from cgc_ros.thread_priority import lower_thread_priority
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
@@ -156,7 +155,6 @@ class CgcNode(LifecycleNode):
         self._latency = LatencyMeter()
         self._session = self._session_factory(parameters)
         self._session.start()
-        self._session.call(lambda _: lower_thread_priority(parameters.training_niceness))
         self._session.pause(True)
         buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
         buffer = create_buffer(buffer_kind, parameters.transform_history)
@@ -169,6 +167,7 @@ class CgcNode(LifecycleNode):
             lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0,
             lambda: self.parameters.label_share,
             self._on_output_error,
+            parameters.label_niceness,
         )
         self._objects = ObjectCache(self._newest_snapshot)
         self._outputs = OutputWorker(
@@ -178,6 +177,7 @@ class CgcNode(LifecycleNode):
             self._objects,
             lambda: self.parameters,
             self._on_output_error,
+            parameters.label_niceness,
         )
         if parameters.use_detections:
             self._naming = NamingWorker(self._session, lambda: self.parameters, self._faults)

@@ -23,6 +23,7 @@ from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.view_rendering import render_appearance
+from cgc_ros.thread_priority import lower_thread_priority
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot
@@ -36,7 +37,8 @@ _OBJECT_TOPICS = ("objects", "detections", "cloud", "markers", "labels", "label_
 class OutputWorker:
     """Publishes what is due, to those who listen; a topic rests four times as long as it took, whatever its rate.
 
-    `snapshot()` gives the newest there is (or None), `parameters()` the current ones.
+    `snapshot()` gives the newest there is (or None), `parameters()` the current ones. `niceness`: of the
+    thread (`lower_thread_priority`).
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class OutputWorker:
         objects: ObjectCache,
         parameters: Callable[[], NodeParameters],
         on_error: Callable[[Exception], None],
+        niceness: int = 0,
     ):
+        self._niceness = niceness
         self._publishers, self._labels, self._snapshot, self._objects = publishers, labels, snapshot, objects
         self._parameters, self._on_error = parameters, on_error
         self._stopping = threading.Event()
@@ -73,6 +77,7 @@ class OutputWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        lower_thread_priority(self._niceness)
         jobs = {
             "overlay": self._publish_overlay,
             "render": self._publish_render,

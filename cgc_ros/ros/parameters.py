@@ -173,13 +173,14 @@ class NodeParameters:
     max_steps_per_second: float = _parameter(
         0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
     )
-    training_niceness: int = _parameter(
-        3,
-        "how far training steps back behind label images and messages where both want the same core (nice, 0: not at "
-        "all)",
+    label_niceness: int = _parameter(
+        6,
+        "how far rendering for topics steps back behind messages, services and other programs where all want the same "
+        "core (nice, 0: not at all)",
         (0, 19),
         when=CONFIGURE,
     )
+    training_niceness: int = _parameter(15, "the same for training; masks step back 5 further", (0, 19), when=CONFIGURE)
     snapshot_period: float = _parameter(
         0.5, "seconds between two states of the map that topics and services see", (0.05, 60.0)
     )

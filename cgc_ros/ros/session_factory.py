@@ -6,29 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.thread_priority import MASKS_NICENESS
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
+    from cgc_ros.masks.process import MaskProcess
     from cgc_ros.ros.text_query import TextQuery
     from cgc_ros.viewer import MapViewer
 
 
 def create_session(parameters: NodeParameters) -> MappingSession:
     """A session, not yet started. Raises ValueError or OSError where the mapper or the mask source cannot be made."""
-    from cgc_ros.mapping import Mapper, MappingSession
-
     if parameters.mapper.recipe != "default":
         raise ValueError(
             f"mapper.recipe is {parameters.mapper.recipe!r}, an offline baseline that starts to train only once all "
             "frames are there: set it to 'default' for the node, or map a recording with `cgc map --recipe paper`"
         )
 
+    masks = _mask_source(parameters)
+    from cgc_ros.mapping import Mapper, MappingSession  # slow to import, meanwhile masks get ready
+
     return MappingSession(
         Mapper(parameters.mapper),
-        _mask_source(parameters),
+        None if masks is None else masks.wait_until_ready(),
         snapshot_period=parameters.snapshot_period,
         max_steps_per_second=parameters.max_steps_per_second,
         mask_timeout=parameters.mask_timeout,
+        niceness=parameters.training_niceness,
     )
 
 
@@ -62,18 +66,19 @@ def start_viewer(session: MappingSession, host: str, port: int) -> MapViewer:
     return viewer
 
 
-def _mask_source(parameters: NodeParameters):
+def _mask_source(parameters: NodeParameters) -> MaskProcess | None:
     """None where masks come with the frames, or not at all."""
     if parameters.mask_source in ("topic", "none"):
         return None
-    from cgc_ros.masks import create_mask_source
+    from cgc_ros.masks.process import MaskProcess
 
+    niceness = parameters.training_niceness + MASKS_NICENESS
     if parameters.mask_source != "sam":
-        return create_mask_source(parameters.mask_source)
+        return MaskProcess(parameters.mask_source, niceness)
     checkpoint = Path(parameters.sam_checkpoint).expanduser()
     if not checkpoint.is_file():
         raise FileNotFoundError(
             f"mask_source is 'sam' and sam_checkpoint {parameters.sam_checkpoint!r} is no file: download a "
             "segment-anything checkpoint and give its path"
         )
-    return create_mask_source("sam", checkpoint=str(checkpoint), model_type=parameters.sam_model)
+    return MaskProcess("sam", niceness, checkpoint=str(checkpoint), model_type=parameters.sam_model)
