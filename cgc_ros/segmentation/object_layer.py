@@ -12,6 +12,7 @@ from cgc_ros.segmentation.association import AssociationConfig, MaskTable, assoc
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians
 from cgc_ros.segmentation.memory import VoteMemory
+from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes
 
 INERTIA = 0.05  # of the keyframes: the say that the last state has in the next association
@@ -106,6 +107,7 @@ class ObjectLayer:
             mask_clusters, labelling.clusters, self._lasting(table, mask_clusters, labelling)
         )
         clusters = _inherited(clusters, labelling.seen, means)
+        clusters[strays(clusters, means)] = -1
         lasting = self.registry.assign(clusters, uids)
         ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
         records = self._records(table, mask_clusters, lasting, ids, labelling.confidence, means, scene_depth)
@@ -213,10 +215,10 @@ def _inherited(clusters: np.ndarray, seen: np.ndarray, means: np.ndarray) -> np.
     """Clusters [N] in which Gaussians that no view has voted on yet (not `seen`) have that of their nearest
     neighbour.
     """
+    clusters = clusters.copy()
     if seen.all() or not seen.any():
         return clusters
     nearest = np.flatnonzero(seen)[cKDTree(means[seen]).query(means[~seen])[1]]
-    clusters = clusters.copy()
     clusters[~seen] = clusters[nearest]
     return clusters
 
