@@ -1,6 +1,8 @@
 """Masks of many keyframes that show the same object, found by how the views agree on what belongs together.
 
-For every view, a mask is the distribution of its Gaussians over that view's own masks. Two masks show one object
+For every view, a mask is the distribution of its Gaussians over that view's own masks, each counted by the pixels that
+it takes in the mask: a strip of plain floor along a table is a few wide Gaussians, and many narrow ones of the table's
+edge that a ragged border gave it. Two masks show one object
 where these distributions agree in most views that see both: a soft form of the view consensus rate of Yan et al.,
 MaskClustering (CVPR 2024), with no threshold on containment, so that cut, merged, missing and ragged masks in any one
 view cost little. All keyframes are associated at once and in both directions, so the result does not depend on their
@@ -20,6 +22,7 @@ from cgc_ros.segmentation.votes import MaskVotes
 
 SURE_LEVELS = (0.95, 0.9)  # agreement from which pairs are joined without further weighing
 SURE_OBSERVERS = 3  # views
+ROUNDING = 1e-3  # views: sums of shares are single precision
 PRIOR_OBSERVERS = 0.5  # views that are assumed to disagree: one view's word alone is not enough
 
 
@@ -30,6 +33,7 @@ class AssociationConfig:
     consensus: float = 0.5  # mean agreement over the views that see two masks, from which on they are one object
     purity: float = 0.65  # a mask that the other views scatter over several masks more than this covers several objects
     visibility: float = 0.3  # a view sees a mask from this share of its Gaussians on
+    inertia: float = 0.1  # of the views that see two masks: the say that the last state has on them
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,18 @@ class MaskTable:
         return int(self.offsets[-1])
 
 
-def incidence(table: MaskTable, uids: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Which Gaussian lies in which mask ([N, M]) and is seen by which keyframe ([N, K]), both 0 or 1."""
-    mask_rows, mask_columns, seen_rows, seen_columns = [], [], [], []
+@dataclass(frozen=True)
+class Incidence:
+    """Gaussians of a map, by row, and who shows them."""
+
+    in_mask: sparse.csr_matrix  # [N, M] 0 or 1: lies in the mask
+    share: sparse.csr_matrix  # [N, M] pixels it takes in the mask, in units of their mean over the mask's Gaussians
+    seen_by: sparse.csr_matrix  # [N, K] 0 or 1: is seen by the keyframe
+
+
+def incidence(table: MaskTable, uids: np.ndarray) -> Incidence:
+    """Which of the Gaussians `uids` lie in which masks."""
+    mask_rows, mask_columns, seen_rows, seen_columns, weights = [], [], [], [], []
     for k, votes in enumerate(table.votes):
         rows = np.searchsorted(uids, votes.uids).clip(max=max(len(uids) - 1, 0))
         alive = uids[rows] == votes.uids
@@ -61,43 +74,55 @@ def incidence(table: MaskTable, uids: np.ndarray) -> tuple[sparse.csr_matrix, sp
         inside = masks > 0
         mask_rows.append(rows[inside])
         mask_columns.append(table.offsets[k] + masks[inside] - 1)
-    return (
-        _binary(mask_rows, mask_columns, (len(uids), len(table))),
-        _binary(seen_rows, seen_columns, (len(uids), len(table.votes))),
-    )
+        weights.append(votes.weights[alive][inside])
+    in_mask = _binary(mask_rows, mask_columns, (len(uids), len(table)))
+    seen_by = _binary(seen_rows, seen_columns, (len(uids), len(table.votes)))
+    rows, columns, weights = np.concatenate(mask_rows), np.concatenate(mask_columns), np.concatenate(weights)
+    total = np.bincount(columns, weights=weights, minlength=len(table))
+    mean = np.maximum(total, 1e-9) / np.maximum(np.bincount(columns, minlength=len(table)), 1)
+    share = sparse.csr_matrix(((weights / mean[columns]).astype(np.float32), (rows, columns)), shape=in_mask.shape)
+    return Incidence(in_mask, share, seen_by)
 
 
-def associate(table: MaskTable, uids: np.ndarray, config: AssociationConfig) -> np.ndarray:
+def associate(
+    table: MaskTable, uids: np.ndarray, config: AssociationConfig, last: MaskVotes | None = None
+) -> np.ndarray:
     """Cluster of every mask, [M] int64, -1 for masks that cover several objects or that no Gaussian carries.
 
-    `uids` are the living Gaussians (sorted), or a sample of them.
+    `uids` are the living Gaussians (sorted), or a sample of them. `last` is what association came to the last time, as
+    one more view: what two readings of the masks fit equally well must not change from one time to the next.
     """
     clusters = np.full(len(table), -1, dtype=np.int64)
     if len(table) == 0 or len(uids) == 0:
         return clusters
-    in_mask, seen_by = incidence(table, uids)
-    shares, observed = _mask_shares(table, in_mask, seen_by, config)
+    everything = table if last is None else MaskTable.of([*table.votes, last])
+    shares, observed = _mask_shares(everything, incidence(everything, uids), config)
+    shares, observed = shares[: len(table)], observed[: len(table)]
+    known = shares[:, len(table) :], observed[:, len(table.votes) :]
+    shares, observed = shares[:, : len(table)], observed[:, : len(table.votes)]
     standing = np.array([votes.standing for votes in table.votes], dtype=np.float32)
     # Every mask is pure in its own view: only what the others say counts.
     others = observed @ standing - standing[table.frame_of]
     purity = _reduce_frames(np.maximum, shares, table) @ standing - standing[table.frame_of]
-    kept = np.nonzero(observed.any(axis=1) & (purity >= config.purity * others))[0]
+    kept = np.nonzero(observed.any(axis=1) & (purity >= config.purity * others - ROUNDING))[0]
     if len(kept) == 0:
         return clusters
     agreement, observers = _agreement(table, shares, observed, kept)
+    if last is not None:
+        say = config.inertia * observers * _together(known[1][kept].astype(np.float32))
+        agreement += say * _together(_unit(known[0][kept]))
+        observers += say
     clusters[kept] = _average_linkage(agreement, observers, config.consensus)
     return clusters
 
 
-def _mask_shares(
-    table: MaskTable, in_mask: sparse.csr_matrix, seen_by: sparse.csr_matrix, config: AssociationConfig
-) -> tuple[np.ndarray, np.ndarray]:
+def _mask_shares(table: MaskTable, found: Incidence, config: AssociationConfig) -> tuple[np.ndarray, np.ndarray]:
     """How each mask's Gaussians spread over the masks of every view, [M, M] rows summing to 1 per view that observes
     the mask and 0 elsewhere; and which views observe it, [M, K] bool.
     """
-    sizes = np.asarray(in_mask.sum(axis=0)).ravel()
-    overlap = (in_mask.T @ in_mask).toarray()  # [M, M] Gaussians in common
-    seen = (in_mask.T @ seen_by).toarray()  # [M, K] Gaussians of mask m that view k sees
+    sizes = np.asarray(found.share.sum(axis=0)).ravel()
+    overlap = (found.share.T @ found.in_mask).toarray()  # [M, M] what of mask m (row) lies in the other
+    seen = (found.share.T @ found.seen_by).toarray()  # [M, K] what of mask m view k sees
     masked = _reduce_frames(np.add, overlap, table)
     # A view in which the object's mask is missing says nothing about it: it observes only what it has masks for.
     observed = (seen >= np.maximum(config.visibility * sizes[:, None], 1)) & (masked >= 0.5 * np.maximum(seen, 1))
@@ -126,6 +151,15 @@ def _agreement(
     unit = unit @ sparse.diags(standing[table.frame_of])
     seen = observed[kept] * standing
     return (unit @ unit.T).toarray(), seen @ seen.T
+
+
+def _unit(shares: np.ndarray) -> np.ndarray:
+    """Rows of one view [L, m], scaled to length 1 or 0."""
+    return shares / np.maximum(np.linalg.norm(shares, axis=1, keepdims=True), 1e-9)
+
+
+def _together(rows: np.ndarray) -> np.ndarray:
+    return rows @ rows.T
 
 
 def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: float) -> np.ndarray:

@@ -15,7 +15,6 @@ from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes
 
-INERTIA = 0.05  # of the keyframes: the say that the last state has in the next association
 MIN_SUPPORT = 0.15  # of the keyframes that see an object must have it as a mask
 ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
 
@@ -98,9 +97,7 @@ class ObjectLayer:
             return self.state
         views = list(self.votes.values()) + ([remembered] if remembered else [])
         table = MaskTable.of(views)
-        inertia = self._inertia(uids)
-        everything = MaskTable.of([*views, inertia]) if inertia else table
-        mask_clusters = associate(everything, self._sample(uids), self.association)[: len(table)]
+        mask_clusters = associate(table, self._sample(uids), self.association, self._last(uids))
         mask_clusters = self._supported(table, mask_clusters)
         labelling = label_gaussians(table, mask_clusters, uids)
         mask_clusters, clusters = _renumber(
@@ -115,10 +112,8 @@ class ObjectLayer:
         self.state = ObjectState(uids.copy(), ids, labelling.confidence, records, labelling.undecided)
         return self.state
 
-    def _inertia(self, uids: np.ndarray) -> MaskVotes | None:
-        """The last state as one more view with little say, for association alone: what two readings of the masks fit
-        equally well must not change from one update to the next.
-        """
+    def _last(self, uids: np.ndarray) -> MaskVotes | None:
+        """The last state as a view whose masks are the objects; None where nothing is left of it."""
         at = np.searchsorted(uids, self.state.uids).clip(max=len(uids) - 1)
         known = (self.state.ids >= 0) & (uids[at] == self.state.uids)
         if not known.any():
@@ -134,7 +129,6 @@ class ObjectLayer:
             count,
             np.zeros(count + 1, dtype=bool),
             np.zeros(count + 1, dtype=np.float32),
-            standing=INERTIA * len(self.votes),
         )
 
     def _lasting(self, table: MaskTable, mask_clusters: np.ndarray, labelling: Labelling) -> np.ndarray:
