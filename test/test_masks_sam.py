@@ -116,6 +116,33 @@ def test_a_checkpoint_is_loaded_and_its_model_type_read_off_it(options, image, t
     np.testing.assert_array_equal(source.segment(image), expected)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_it_works_in_a_process_of_its_own_as_in_this_one(options, image, tmp_path, monkeypatch):
+    """The other process gets the same torchvision and the tiny model from a sitecustomize module."""
+    from cgc_ros.masks.process import MaskProcess
+    from cgc_ros.masks.sam import SamMaskSource
+
+    (tmp_path / "sitecustomize.py").write_text(
+        "from test_masks_sam import tiny_sam, working_torchvision\n"
+        "working = working_torchvision()\n"
+        "working.__enter__()\n"
+        "import segment_anything\n"
+        "from cgc_ros.masks import sam\n"
+        "segment_anything.sam_model_registry['tiny'] = tiny_sam\n"
+        "sam._MODEL_TYPES[32] = 'tiny'\n"
+    )
+    model = tiny_sam()
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = options(checkpoint=tmp_path / "tiny.pth")
+    source = MaskProcess("sam", **vars(chosen)).wait_until_ready()
+    try:
+        assert (source.name, source.uses_depth) == ("sam", False)
+        np.testing.assert_array_equal(source.segment(image), SamMaskSource(chosen, model=model).segment(image))
+    finally:
+        source.close()
+
+
 def reason_and_text(call) -> tuple[str, str]:
     from cgc_ros.masks import MaskError
 

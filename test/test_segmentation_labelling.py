@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from cgc_ros.segmentation.labelling import _strongest
+from cgc_ros.segmentation.labelling import _strongest, object_confidence
 
 
 def test_the_strongest_cluster_is_the_dense_argmax():
@@ -15,3 +15,10 @@ def test_the_strongest_cluster_is_the_dense_argmax():
         best, most = _strongest(histogram.copy())
         dense = histogram.toarray()
         assert np.array_equal(best, dense.argmax(axis=1)) and np.array_equal(most, dense.max(axis=1))
+
+
+def test_what_few_views_agree_on_is_less_sure_than_what_many_do():
+    shares = np.array([0.8, 1.0])
+    few, many = object_confidence(shares, 2), object_confidence(shares, 40)
+    assert np.isclose(few, 0.6) and few < many < 0.9
+    assert object_confidence(np.ones(5), 40) < 1.0

@@ -69,6 +69,15 @@ def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarra
     )
 
 
+def object_confidence(shares: np.ndarray, views: int) -> float:
+    """How sure, 0..1, it is that Gaussians are one object which `views` keyframes show as one; `shares` [n] are the
+    shares of their votes that agree.
+
+    The mean of the shares, as if one view more had denied it: what two views agree on is less sure than what forty do.
+    """
+    return float(shares.mean()) * views / (views + 1)
+
+
 def _observers(clusters: np.ndarray, seen_rows: list[np.ndarray], num_clusters: int) -> np.ndarray:
     """How many views (the Gaussians that each sees, as rows) see a good part of every cluster, [C]."""
     sizes = np.bincount(clusters[clusters >= 0], minlength=num_clusters)

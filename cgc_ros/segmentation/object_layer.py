@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.background import is_background, object_length
-from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians
+from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians, object_confidence
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes
@@ -25,7 +25,7 @@ class ObjectRecord:
 
     id: int
     background: bool
-    confidence: float  # mean share of its Gaussians' votes that agree
+    confidence: float  # 0..1, `object_confidence`
     num_views: int
     first_seen_ns: int
     last_seen_ns: int
@@ -189,7 +189,7 @@ class ObjectLayer:
             records[object_id] = ObjectRecord(
                 object_id,
                 background=is_background(length, border[masks], area[masks], before),
-                confidence=float(confidence[ids == object_id].mean()),
+                confidence=object_confidence(confidence[ids == object_id], int(views[cluster])),
                 num_views=int(views[cluster]),
                 first_seen_ns=first,
                 last_seen_ns=int(stamps[frames].max()),

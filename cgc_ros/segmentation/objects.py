@@ -27,7 +27,7 @@ class MapObject:
     id: int  # lasting, 1..65534
     label: str  # name, empty while unknown
     label_confidence: float  # 0..1
-    confidence: float  # 0..1, mean share of votes that agree
+    confidence: float  # 0..1, how consistently views show it as one object, and how many
     background: bool  # floor, wall, table top
     box: OrientedBox
     points: np.ndarray  # [P, 3] float32, map frame, metres

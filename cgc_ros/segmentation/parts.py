@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
-from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
+from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians, object_confidence
 from cgc_ros.segmentation.object_layer import GaussianIds
 from cgc_ros.segmentation.votes import MaskVotes
 
@@ -27,7 +27,7 @@ class PartRecord:
 
     id: int  # lasting, among parts: a part's id says nothing of the object with the same number
     object_id: int  # the object that it is a part of
-    confidence: float  # 0..1, mean share of its Gaussians' votes that agree
+    confidence: float  # 0..1, `object_confidence`
     num_views: int
     first_seen_ns: int
     last_seen_ns: int
@@ -99,7 +99,7 @@ class PartLayer:
                 continue
             cut[members] = len(records)
             stamps = [votes[frame].stamp_ns for frame in frames]
-            confidence = float(labelling.confidence[members].mean())
+            confidence = object_confidence(labelling.confidence[members], len(frames))
             records.append(PartRecord(0, object_id, confidence, len(frames), min(stamps), max(stamps)))
         return cut, records
 

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 CELLS = 4  # along an object: Gaussians in neighbouring cells hang together
+MIN_BODY = 300  # Gaussians: those of a smaller object, far away and thinly mapped, are scattered anyhow
 MIN_SHARE = 0.2  # of the body's Gaussians: a group with more of them is no stray, but maybe what an occluder cut off
 MIN_GAP = 0.5  # of the object's length, from the body: a nearer group is no stray
 
@@ -32,7 +33,8 @@ def strays(objects: np.ndarray, means: np.ndarray) -> np.ndarray:
     body = np.zeros(int(owner[-1]) + 1, dtype=np.int64)
     rising = np.argsort(sizes, kind="stable")
     body[owner_of_group[rising]] = rising  # the largest group of an object is written last
-    small = sizes < MIN_SHARE * sizes[body[owner_of_group]]
+    body_sizes = sizes[body[owner_of_group]]
+    small = (sizes < MIN_SHARE * body_sizes) & (body_sizes >= MIN_BODY)
     for number in np.unique(owner_of_group[small]):
         mine = slice(*np.searchsorted(owner, [number, number + 1]))
         apart = np.flatnonzero(small[group[mine]])

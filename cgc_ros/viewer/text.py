@@ -73,7 +73,7 @@ def object_html(item: MapObject, parts: Sequence[MapObject] = ()) -> str:
     rows += [
         ("size", size_text(item.box.size)),
         ("centre", f"{center} m"),
-        ("seen in", f"{counted(item.num_views, 'keyframe')}, {100 * item.confidence:.0f} % agree"),
+        ("seen in", f"{counted(item.num_views, 'keyframe')}, confidence {100 * item.confidence:.0f} %"),
         ("cloud", counted(len(item.points), "point")),
     ]
     if parts:
