@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-MASKS_NICENESS = 5  # beyond training's: masks may wait where all want the same cores
+MASKS_NICENESS = 10  # beyond training's: masks may wait where all want the same cores
 
 
 def lower_thread_priority(niceness: int) -> bool:

@@ -271,7 +271,9 @@ def test_the_common_depth_of_a_view_needs_little_parallax_and_no_unit(scale: flo
     assert common_depth(views[0], views[1:]) == pytest.approx(2.0 * scale, rel=0.25 if sideways < 0.1 else 0.1)
 
 
-def test_without_motion_there_is_no_common_depth():
+def test_without_motion_or_texture_there_is_no_common_depth():
+    blank = replace(WALL, amplitude=0.0)
+    assert common_depth(render([blank], pose())[0], [render([blank], pose(x=0.2))[0]]) is None
     reference, _ = render([WALL], pose())
     for sources in ([], [render([WALL], pose(yaw=0.1))[0]], [render([WALL], pose(x=0.002))[0]]):
         assert common_depth(reference, sources) is None

@@ -157,9 +157,12 @@ class DepthSource:
         near = sorted(keyframes, key=lambda other: abs(other.id - reference.id))[1:]
         if prior is not None:  # a map's beginning looks at all: the camera may creep
             near = near[:SOURCE_WINDOW]
-        hint = self._start_hint(reference, near) if prior is None else None
-        if prior is not None and (prior > 0).mean() > 0.2:
+        if prior is None:
+            hint = self._start_hint(reference, near)
+        elif (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
+        else:  # somewhere new: as far away, perhaps, as what was seen before
+            hint = reference.median_depth or None
         views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
         chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
         return [self._view(near[index]) for index in chosen]

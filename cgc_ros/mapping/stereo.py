@@ -202,6 +202,8 @@ class _Matcher:
 
     def common_depth(self) -> float | None:
         volume, textured, step = self._overview()
+        if not textured.any():
+            return None
         score = volume[:, textured].mean(1)
         best = int(score.argmax())
         if not 0 < best < len(score) - 1 or score[best] - score[0] < COMMON_LEAD:

@@ -97,9 +97,8 @@ def associate(
         return clusters
     everything = table if last is None else MaskTable.of([*table.votes, last])
     shares, observed = _mask_shares(everything, incidence(everything, uids), config)
-    shares, observed = shares[: len(table)], observed[: len(table)]
-    known = shares[:, len(table) :], observed[:, len(table.votes) :]
-    shares, observed = shares[:, : len(table)], observed[:, : len(table.votes)]
+    in_last, by_last = shares[: len(table), len(table) :], observed[: len(table), len(table.votes) :]
+    shares, observed = shares[: len(table), : len(table)], observed[: len(table), : len(table.votes)]
     standing = np.array([votes.standing for votes in table.votes], dtype=np.float32)
     # Every mask is pure in its own view: only what the others say counts.
     others = observed @ standing - standing[table.frame_of]
@@ -109,8 +108,8 @@ def associate(
         return clusters
     agreement, observers = _agreement(table, shares, observed, kept)
     if last is not None:
-        say = config.inertia * observers * _together(known[1][kept].astype(np.float32))
-        agreement += say * _together(_unit(known[0][kept]))
+        say = config.inertia * observers * _together(by_last[kept].astype(np.float32))
+        agreement += say * _together(_unit(in_last[kept]))
         observers += say
     clusters[kept] = _average_linkage(agreement, observers, config.consensus)
     return clusters
@@ -175,9 +174,9 @@ def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: fl
         groups = labels[groups]
         agreement, observers = _pool(agreement, labels), _pool(observers, labels)
     labels = np.arange(len(agreement))
-    while len(agreement) > 1:
-        rate = agreement / (observers + PRIOR_OBSERVERS)
-        np.fill_diagonal(rate, 0.0)
+    rate = agreement / (observers + PRIOR_OBSERVERS)
+    np.fill_diagonal(rate, 0.0)
+    while len(rate) > 1:
         a, b = np.unravel_index(int(rate.argmax()), rate.shape)
         if rate[a, b] <= threshold:
             break
@@ -186,6 +185,8 @@ def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: fl
             counts[:, a] += counts[:, b]
             counts[b] = 0.0
             counts[:, b] = 0.0
+        rate[a] = rate[:, a] = agreement[a] / (observers[a] + PRIOR_OBSERVERS)  # only theirs have changed
+        rate[b] = rate[:, b] = rate[a, a] = 0.0
         labels[labels == b] = a
     return np.unique(labels[groups], return_inverse=True)[1]
 
