@@ -186,3 +186,16 @@ def test_training_goes_on_between_two_keyframes_that_are_matched(matcher):
         for _ in range(mapper.config.seeding.stereo_every):
             assert mapper.step().keyframe_id not in mapper.depth_source.waiting
         assert len(matcher.matched) == matched
+
+
+def test_a_keyframe_of_a_whole_recording_is_matched_with_its_neighbours_not_with_far_views():
+    sequence = SyntheticSequence(num_frames=24, width=160, height=120)
+    store = KeyframeStore(KeyframeConfig(), TrainingConfig())
+    for index in range(len(sequence)):
+        store.add(replace(sequence[index], depth=None, masks=None), 0.0)
+    for index in (0, 12, 23):
+        depth, truth = DepthSource(torch.device("cpu")).match(store.keyframes[index], store), sequence[index].depth
+        known = depth > 0
+        assert known.mean() > 0.3 and np.median(np.abs(depth - truth)[known] / truth[known]) < 0.02
+    alone = KeyframeStore(KeyframeConfig(), TrainingConfig())
+    assert DepthSource(torch.device("cpu")).match(alone.add(BLIND[0], 0.0), alone) is None

@@ -118,6 +118,13 @@ class DepthSource:
             return None if depth is None else self._settled(reference, depth)
         return None
 
+    def match(self, reference: Keyframe, keyframes: KeyframeStore) -> np.ndarray | None:
+        """Stereo depth of a keyframe with its nearest neighbours and no map to ask, [H, W] float32, 0 = none; None
+        where it settles too little. For a recording that is there as a whole: the nearest are far enough.
+        """
+        sources = self._partners(reference, _in_time(reference, keyframes)[:SOURCE_WINDOW], None)
+        return self._match(reference, sources, None, MIN_COVERAGE) if sources else None
+
     def _turn(self, keyframe_id: int) -> tuple[int, float]:
         """Sorts what waits: those that failed often, at the start of a map, let others try."""
         waiting = self._waiting[keyframe_id]
@@ -154,7 +161,7 @@ class DepthSource:
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
         """The best partners of a keyframe among its neighbours in time, before and after it."""
-        near = sorted(keyframes, key=lambda other: abs(other.id - reference.id))[1:]
+        near = _in_time(reference, keyframes)
         if prior is not None:  # a map's beginning looks at all: the camera may creep
             near = near[:SOURCE_WINDOW]
         if prior is None:
@@ -163,6 +170,9 @@ class DepthSource:
             hint = float(np.median(prior[prior > 0]))
         else:  # somewhere new: as far away, perhaps, as what was seen before
             hint = reference.median_depth or None
+        return self._partners(reference, near, hint)
+
+    def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:
         views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
         chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
         return [self._view(near[index]) for index in chosen]
@@ -185,3 +195,9 @@ class DepthSource:
     def _view(self, keyframe: Keyframe) -> StereoView:
         image = torch.from_numpy(keyframe.image).to(self.device)
         return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera)
+
+
+def _in_time(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:
+    """The others, those nearest in time first."""
+    others = (other for other in keyframes if other.id != reference.id)
+    return sorted(others, key=lambda other: abs(other.id - reference.id))

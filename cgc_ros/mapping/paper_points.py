@@ -65,11 +65,9 @@ def stereo_depths(keyframes: list[Keyframe], count: int, device: torch.device) -
         window.keyframes = {
             other.id: other for other in keyframes[max(0, place - STEREO_WINDOW) : place + STEREO_WINDOW + 1]
         }
-        depth_source = DepthSource(device)
-        depth_source.wait(reference, urgency=1.0)
-        source = depth_source.match_next(window, lambda _: None)
-        if source is not None:
-            found.append((reference, np.where(source.guessed, 0.0, source.depth).astype(np.float32)))
+        depth = DepthSource(device).match(reference, window)
+        if depth is not None:
+            found.append((reference, depth))
     return found
 
 
