@@ -180,6 +180,12 @@ class Rig:
         statuses = self.received["cgc/status"]
         return list(statuses[-1].faults) if statuses else []
 
+    def diagnosis(self, fault):
+        """What the newest /diagnostics says about a fault that the newest status names; None unless both do."""
+        reports = self.received["/diagnostics"] if fault in self.faults() else []
+        entries = reports[-1].status if reports else []  # the two are messages of their own: one comes first
+        return next((each.message for each in entries if each.name == f"/cgc: {fault}"), None)
+
     def call(self, kind, name, /, timeout=10.0, **fields):
         """Call a service; its response."""
         client = self.user.create_client(kind, name)

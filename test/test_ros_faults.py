@@ -154,9 +154,8 @@ def test_a_fault_is_named_within_two_seconds_with_what_to_do_and_mapping_goes_on
     # An earlier test may have had the same one.
     rig.wait(lambda: fault not in rig.faults(), 2.0, do=lambda: rig.node._faults.clear(fault), every=0.1)
     BEFORE.get(what, lambda rig: rig.send())(rig)
-    rig.wait(lambda: fault in rig.faults(), 2.0, do=lambda: happen(rig), every=0.3)  # again: best effort may lose one
-    entry = next(each for each in rig.received["/diagnostics"][-1].status if each.name == f"/cgc: {fault}")
-    assert FAULTS[fault].remedy in entry.message
+    # again: best effort may lose one
+    assert FAULTS[fault].remedy in rig.wait(lambda: rig.diagnosis(fault), 2.0, do=lambda: happen(rig), every=0.3)
     frames = len(rig.session.frames)
     rig.wait(lambda: len(rig.session.frames) > frames, do=rig.send, every=0.05)
 

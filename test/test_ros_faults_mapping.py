@@ -84,10 +84,9 @@ def look(rig):
 
 def named(rig, fault, timeout=2.0, **how):
     """What /diagnostics says about a fault that must be active within `timeout`."""
-    rig.wait(lambda: fault in rig.faults(), timeout, **how)
-    entry = next(each for each in rig.received["/diagnostics"][-1].status if each.name == f"/cgc: {fault}")
-    assert FAULTS[fault].remedy in entry.message
-    return entry.message
+    message = rig.wait(lambda: rig.diagnosis(fault), timeout, **how)
+    assert FAULTS[fault].remedy in message
+    return message
 
 
 def goes_on(rig):
