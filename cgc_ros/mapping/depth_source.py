@@ -157,22 +157,22 @@ class DepthSource:
         return SeedDepth(reference, *filled(depth, reference.image))
 
     def _begun(self, guessed: bool) -> None:
+        """There is depth, or a guess, to build on: a start's failures are forgotten."""
         self.is_guessed, self._failed_starts, self._common_depths = guessed, 0, []
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
         """The best partners of a keyframe among its neighbours in time, before and after it."""
         near = _in_time(reference, keyframes)
-        if prior is not None:  # a map's beginning looks at all: the camera may creep
-            near = near[:SOURCE_WINDOW]
-        if prior is None:
-            hint = self._start_hint(reference, near)
-        elif (prior > 0).mean() > 0.2:
+        if prior is None:  # a map's beginning looks at all: the camera may creep
+            return self._partners(reference, near, self._start_hint(reference, near))
+        if (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
         else:  # somewhere new: as far away, perhaps, as what was seen before
             hint = reference.median_depth or None
-        return self._partners(reference, near, hint)
+        return self._partners(reference, near[:SOURCE_WINDOW], hint)
 
     def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:
+        """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_sources`)."""
         views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
         chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
         return [self._view(near[index]) for index in chosen]

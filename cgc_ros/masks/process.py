@@ -1,7 +1,7 @@
 """A mask source in a process of its own.
 
-Making masks is mostly Python, and in a thread of the node's it held the interpreter's lock for a fifth of the time:
-label images, queries and training waited for it. A process also ends alone where a model crashes or hangs.
+A process ends alone where a model crashes or hangs, and can be killed. It also leaves the interpreter's lock to the
+others: making masks is mostly Python, and in a thread of the node's held it for a fifth of the time.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def main() -> int:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         _serve(Connection(descriptor))
-    except (EOFError, OSError):
+    except (EOFError, OSError):  # the parent has closed its end, or is gone
         pass
     return 0
 
