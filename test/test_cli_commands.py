@@ -129,7 +129,7 @@ def test_render_names_what_is_wrong_with_a_view(run_dir, recording, capsys):
 def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, capsys):
     import open3d
 
-    from cgc_ros.evaluation.saved_map import open_map
+    from cgc_ros.mapping.saved_map import open_map
 
     result = run_json(
         capsys,
@@ -168,8 +168,8 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
 
 
 def test_an_empty_map_is_exported_as_one(tmp_path):
-    from cgc_ros.evaluation.ply import write_gaussian_ply
     from cgc_ros.gaussians.model import GaussianModel
+    from cgc_ros.gaussians.ply import write_gaussian_ply
 
     write_gaussian_ply(tmp_path / "map.ply", GaussianModel(sh_degree=1))
     assert b"element vertex 0\n" in (tmp_path / "map.ply").read_bytes()

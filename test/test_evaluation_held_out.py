@@ -11,13 +11,14 @@ import pytest
 from evaluation_fakes import ID_OFFSET, PerfectSnapshot, map_object, read
 
 from cgc_ros.evaluation.compare import best_runs, comparison_json, load_runs, write_comparison
-from cgc_ros.evaluation.figures import CONTRACT_KEYS, FIGURES, RunError, finite, read_metrics, write_json
+from cgc_ros.evaluation.figures import CONTRACT_KEYS, FIGURES, finite, read_metrics, write_json
 from cgc_ros.evaluation.held_out import evaluate
 from cgc_ros.evaluation.image_metrics import psnr
 from cgc_ros.evaluation.label_metrics import SceneSegmentation, mean_iou
 from cgc_ros.evaluation.report import write_report
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.frame import UNLABELLED
+from cgc_ros.run_files import RunError
 from cgc_ros.sequences import SequenceError
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from evaluation_fakes import FakeSession, PerfectSnapshot, VirtualClock, map_object, read
 
-from cgc_ros.evaluation.figures import RunError
 from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, feed_times, stream
 from cgc_ros.evaluation.run_output import write_run
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.run_files import RunError
 from cgc_ros.sequences import SequenceError
 
 

@@ -13,7 +13,7 @@ from cgc_ros.mapping import DensityConfig, KeyframeConfig, Mapper, MapperConfig
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.rendering import Camera
-from cgc_ros.segmentation.naming import NameVote, ObjectNames
+from cgc_ros.segmentation.object_names import NameVote, ObjectNames
 
 CONFIG = MapperConfig(backend="cpu", sh_degree=0)
 

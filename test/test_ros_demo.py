@@ -11,7 +11,7 @@ from recording_writer import write_recording
 from cgc_ros.demo import run_demo
 from cgc_ros.demo.cloud_view import Viewpoint, draw_points, viewpoint_around
 from cgc_ros.demo.many_objects import write_map
-from cgc_ros.demo.pictures import DrawnObject, draw_objects
+from cgc_ros.demo.montage import DrawnObject, draw_objects
 from cgc_ros.demo.processes import Companion, DemoError
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig

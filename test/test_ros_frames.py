@@ -16,8 +16,8 @@ from cgc_ros.ros.conversions.objects import time_message
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
 from cgc_ros.ros.intake import Intake, IntakeSettings
-from cgc_ros.ros.view_grid import ViewGrid
 from cgc_ros.transform_buffer import TransformError
+from cgc_ros.view_grid import ViewGrid
 
 SECOND = 1_000_000_000
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)

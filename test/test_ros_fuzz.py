@@ -41,9 +41,9 @@ from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.intake import Intake, IntakeSettings
 from cgc_ros.ros.parameters import START, declarations
 from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
-from cgc_ros.ros.view_grid import ViewGrid
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.undistortion import undistorter_for
+from cgc_ros.view_grid import ViewGrid
 
 
 def inputs(count):

@@ -13,8 +13,7 @@ from cgc_ros import cli
 from cgc_ros.palette import id_color
 from cgc_ros.segmentation.parts import PartRecord, PartState
 from cgc_ros.viewer import SavedMap
-from cgc_ros.viewer.export import object_file
-from cgc_ros.viewer.parts import part_of_points, parts_of
+from cgc_ros.viewer.object_details import object_file, part_of_points, parts_of
 from cgc_ros.viewer.splats import SplatSet
 from cgc_ros.viewer.text import object_html
 

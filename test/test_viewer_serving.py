@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from viewer_maps import map_file, mapper
 
-from cgc_ros.evaluation.figures import RunError
 from cgc_ros.gaussians.storage import read_map
-from cgc_ros.segmentation.naming import ObjectNames
+from cgc_ros.run_files import RunError
+from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.viewer import MapViewer, SavedMap, ViewerError, run_viewer
 from cgc_ros.viewer.saved import save_names
 

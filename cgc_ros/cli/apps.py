@@ -40,7 +40,7 @@ def add_parsers(subparsers) -> None:
 
 
 def run_view(arguments: argparse.Namespace) -> int:
-    from cgc_ros.evaluation.run_files import map_path
+    from cgc_ros.run_files import map_path
 
     path = map_path(arguments.run_dir)
     return int(load_part("cgc_ros.viewer", "run_viewer", "the web viewer")(path, arguments.host, arguments.port) or 0)

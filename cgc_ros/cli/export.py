@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error("--parts and --background belong to --objects DIR2")
 
     from cgc_ros.evaluation.figures import write_json
-    from cgc_ros.evaluation.ply import write_gaussian_ply
-    from cgc_ros.evaluation.saved_map import open_map
+    from cgc_ros.gaussians.ply import write_gaussian_ply
+    from cgc_ros.mapping.saved_map import open_map
 
     mapper = open_map(arguments.run_dir)
     written: dict[str, object] = {}
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write_clouds(folder: Path, subfolder: str, objects) -> list[dict]:
     """One cloud per object (or part) in `folder / subfolder`; their records, with `file` relative to `folder`."""
-    from cgc_ros.evaluation.ply import write_object_clouds
     from cgc_ros.evaluation.run_output import object_record
+    from cgc_ros.gaussians.ply import write_object_clouds
 
     paths = write_object_clouds(folder / subfolder, objects)
     return [

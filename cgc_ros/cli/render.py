@@ -62,8 +62,8 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render the view and write its images."""
-    from cgc_ros.evaluation.pictures import depth_millimetres, write_png
-    from cgc_ros.evaluation.saved_map import open_map
+    from cgc_ros.evaluation.view_images import depth_millimetres, write_png
+    from cgc_ros.mapping.saved_map import open_map
     from cgc_ros.palette import overlay_picture
     from cgc_ros.rendering import Camera
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from cgc_ros.demo.montage import DrawnObject, write_pictures
 from cgc_ros.demo.observer import Observer
-from cgc_ros.demo.pictures import DrawnObject, write_pictures
 from cgc_ros.demo.processes import Companion, DemoError
 from cgc_ros.demo.summary import Summary, summarize, write_summary
 from cgc_ros.msg import Object

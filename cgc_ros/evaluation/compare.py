@@ -10,14 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cgc_ros.evaluation import page
+from cgc_ros.evaluation import html_page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES, Figure, read_json, read_metrics
 from cgc_ros.evaluation.held_out import SCORES_FILE
 from cgc_ros.evaluation.machine import summarise_machine
-from cgc_ros.evaluation.pictures import jpeg_uri
 from cgc_ros.evaluation.plots import history_plots
-from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE
+from cgc_ros.evaluation.view_images import jpeg_uri
 from cgc_ros.palette import overlay_picture
+from cgc_ros.run_files import EVAL_FOLDER, HISTORY_FILE
 
 MAX_VIEWS = 6  # held-out views shown side by side
 PICTURE_WIDTH = 400  # pixels
@@ -109,23 +109,23 @@ def write_comparison(path: Path, runs: Sequence[Run]) -> None:
     """Write the page: settings that differ, the table of figures, curves over time on shared axes, IoU per instance,
     held-out views.
     """
-    body = [page.section("Figures", _figure_table(runs))]
+    body = [html_page.section("Figures", _figure_table(runs))]
     if settings := differing_settings(runs):
-        body.insert(0, page.section("Settings that differ", _setting_table(runs, settings)))
+        body.insert(0, html_page.section("Settings that differ", _setting_table(runs, settings)))
     curves = history_plots({run.name: run.history for run in runs if run.history})
     if curves:
-        body.append(page.section("Over time", page.plots(curves)))
+        body.append(html_page.section("Over time", html_page.plots(curves)))
     if any(run.instances for run in runs):
-        body.append(page.section("IoU per instance", _instance_table(runs)))
+        body.append(html_page.section("IoU per instance", _instance_table(runs)))
     views = _shared_views(runs)
     if views:
-        body.append(page.section("Held-out views", _view_note(), *(_view(runs, name) for name in views)))
+        body.append(html_page.section("Held-out views", _view_note(), *(_view(runs, name) for name in views)))
     machines = {summarise_machine(run.metrics["machine"]) for run in runs if run.metrics.get("machine")}
     footer = "Mapped on " + "; ".join(sorted(machines)) + "." if machines else "Machine not recorded."
     names = recordings(runs)
     subtitle = f"On {names[0]}." if len(names) == 1 else f"On different recordings, take care: {', '.join(names)}."
     title = "One run" if len(runs) == 1 else f"{len(runs)} runs compared"
-    Path(path).write_text(page.page(title, subtitle, body, footer))
+    Path(path).write_text(html_page.page(title, subtitle, body, footer))
 
 
 def _shared_views(runs: Sequence[Run]) -> list[str]:
@@ -148,8 +148,8 @@ def _view(runs: Sequence[Run], name: str) -> str:
         if render is None or ids is None or ids.shape != render.shape[:2]:
             continue
         render = np.ascontiguousarray(render[..., ::-1])
-        renders.append(page.figure(jpeg_uri(render, PICTURE_WIDTH), run.name))
-        labels.append(page.figure(jpeg_uri(overlay_picture(render, ids), PICTURE_WIDTH), run.name))
+        renders.append(html_page.figure(jpeg_uri(render, PICTURE_WIDTH), run.name))
+        labels.append(html_page.figure(jpeg_uri(overlay_picture(render, ids), PICTURE_WIDTH), run.name))
     rows = "".join(f'<div class="views">{"".join(row)}</div>' for row in (renders, labels))
     return f"<h3>{escape(name)}</h3>{rows}"
 
@@ -165,7 +165,7 @@ def _figure_table(runs: Sequence[Run]) -> str:
                 for index, run in enumerate(runs)
             )
             rows.append(f"<tr><td>{escape(figure.title)}</td>{cells}</tr>")
-    return page.table((("Figure", False), *((run.name, True) for run in runs)), rows)
+    return html_page.table((("Figure", False), *((run.name, True) for run in runs)), rows)
 
 
 def _setting_table(runs: Sequence[Run], settings: dict[str, list[str]]) -> str:
@@ -173,7 +173,7 @@ def _setting_table(runs: Sequence[Run], settings: dict[str, list[str]]) -> str:
     for name, texts in settings.items():
         cells = "".join(f'<td class="n">{escape(text)}</td>' for text in texts)
         rows.append(f"<tr><td><code>{escape(name)}</code></td>{cells}</tr>")
-    return page.table((("Setting", False), *((run.name, True) for run in runs)), rows)
+    return html_page.table((("Setting", False), *((run.name, True) for run in runs)), rows)
 
 
 def _instance_table(runs: Sequence[Run]) -> str:
@@ -185,4 +185,4 @@ def _instance_table(runs: Sequence[Run]) -> str:
             f'<td class="n">{ious[key]:.3f}</td>' if key in ious else '<td class="n">–</td>' for ious in by_run
         )
         rows.append(f'<tr><td>{escape(key[1])}</td><td class="soft">{escape(kind)}</td>{cells}</tr>')
-    return page.table((("Instance", False), ("Kind", False), *((run.name, True) for run in runs)), rows)
+    return html_page.table((("Instance", False), ("Kind", False), *((run.name, True) for run in runs)), rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cgc_ros.evaluation.figures import CONTRACT_KEYS, METRICS_FILE, RunError, read_json, read_metrics, write_json
+from cgc_ros.evaluation.figures import CONTRACT_KEYS, read_json, read_metrics, write_json
 from cgc_ros.evaluation.held_out import evaluate
 from cgc_ros.evaluation.machine import describe_machine
 from cgc_ros.evaluation.report import write_report
-from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, REPORT_FILE
-from cgc_ros.evaluation.saved_map import open_map
+from cgc_ros.mapping.saved_map import open_map
+from cgc_ros.run_files import EVAL_FOLDER, HISTORY_FILE, METRICS_FILE, REPORT_FILE, RunError
 from cgc_ros.sequences import Sequence
 
 

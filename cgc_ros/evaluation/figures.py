@@ -8,11 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-METRICS_FILE = "metrics.json"
-
-
-class RunError(ValueError):
-    """A folder or file of a run that cannot be used; the message names it and the remedy."""
+from cgc_ros.run_files import METRICS_FILE, RunError
 
 
 @dataclass(frozen=True)

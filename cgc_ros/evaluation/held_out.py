@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 
 from cgc_ros.evaluation.cameras import frame_camera
-from cgc_ros.evaluation.figures import RunError, write_json
+from cgc_ros.evaluation.figures import write_json
 from cgc_ros.evaluation.image_metrics import depth_errors, psnr, ssim
 from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, mean_iou
 from cgc_ros.evaluation.object_metrics import ObjectLike, match_tolerance, object_average_precision, object_match_ious
-from cgc_ros.evaluation.pictures import clear_pngs, depth_millimetres, error_picture, write_png
+from cgc_ros.evaluation.view_images import clear_pngs, depth_millimetres, error_picture, write_png
 from cgc_ros.frame import Frame
 from cgc_ros.rendering import Camera
+from cgc_ros.run_files import RunError
 from cgc_ros.sequences import Sequence, SequenceError
 
 SCORES_FILE = "scores.json"

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from cgc_ros.evaluation.figures import RunError
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.frame import Frame
 from cgc_ros.mapping import MappingSession, SessionStatus
+from cgc_ros.run_files import RunError
 from cgc_ros.sequences import Sequence, SequenceError
 
 DEFAULT_TAIL = 60.0  # seconds of training after the last frame, where no budget is given

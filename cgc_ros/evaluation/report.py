@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from cgc_ros.evaluation import page
+from cgc_ros.evaluation import html_page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES
 from cgc_ros.evaluation.held_out import Evaluation, InstanceReport, ViewScore
 from cgc_ros.evaluation.machine import summarise_machine
-from cgc_ros.evaluation.pictures import jpeg_uri, label_error_picture
 from cgc_ros.evaluation.plots import history_plots
+from cgc_ros.evaluation.view_images import jpeg_uri, label_error_picture
 from cgc_ros.frame import UNLABELLED
 from cgc_ros.palette import id_color, label_picture, overlay_picture
 
@@ -32,17 +32,19 @@ _HEADLINES = (
 def write_report(path: Path, metrics: dict, history: Sequence[dict], evaluation: Evaluation) -> None:
     """Write the page. metrics: all of metrics.json; history: the records of history.json, empty without one."""
     run = metrics.get("run") or {}
-    body = [page.cards((figure.text(metrics.get(figure.key)), figure.title) for figure in _headline_figures(metrics))]
+    headline = ((figure.text(metrics.get(figure.key)), figure.title) for figure in _headline_figures(metrics))
+    body = [html_page.cards(headline)]
     if evaluation.warnings:
-        body.append(page.section("Left out", *(f"<p>{escape(text)}</p>" for text in evaluation.warnings)))
+        body.append(html_page.section("Left out", *(f"<p>{escape(text)}</p>" for text in evaluation.warnings)))
     curves = history_plots({"run": history}) if history else []
     if curves:
-        body.append(page.section("Quality and size over time", page.plots(curves)))
+        body.append(html_page.section("Quality and size over time", html_page.plots(curves)))
     if evaluation.instances:
-        body.append(page.section("Instances", _instance_note(), _instance_table(evaluation.instances)))
-    body.append(page.section("Held-out views", _view_note(), *_views(evaluation)))
-    body.append(page.section("All figures", _figure_table(metrics)))
-    path.write_text(page.page(f"{metrics.get('sequence', 'Map')}: evaluation", _subtitle(run), body, _footer(metrics)))
+        body.append(html_page.section("Instances", _instance_note(), _instance_table(evaluation.instances)))
+    body.append(html_page.section("Held-out views", _view_note(), *_views(evaluation)))
+    body.append(html_page.section("All figures", _figure_table(metrics)))
+    title = f"{metrics.get('sequence', 'Map')}: evaluation"
+    path.write_text(html_page.page(title, _subtitle(run), body, _footer(metrics)))
 
 
 def _headline_figures(metrics: dict):
@@ -80,7 +82,7 @@ def _figure_table(metrics: dict) -> str:
                 f'<tr><td>{escape(figure.title)}</td><td class="n">{escape(figure.text(metrics.get(figure.key)))}</td>'
                 f'<td class="soft"><code>{figure.key}</code></td></tr>'
             )
-    return page.table((("Figure", False), ("Value", True), ("Key in metrics.json", False)), rows)
+    return html_page.table((("Figure", False), ("Value", True), ("Key in metrics.json", False)), rows)
 
 
 def _instance_note() -> str:
@@ -102,7 +104,7 @@ def _instance_table(instances: Sequence[InstanceReport]) -> str:
         ("Predicted id", True),
         ("Pixels", True),
     )
-    return page.table(header, (_instance_row(instance) for instance in ordered))
+    return html_page.table(header, (_instance_row(instance) for instance in ordered))
 
 
 def _instance_row(instance: InstanceReport) -> str:
@@ -154,5 +156,5 @@ def _view(view: ViewScore, matched: dict[int, int | None], width: int) -> str:
     caption = f"{view.name}: PSNR {view.psnr:.2f} dB, SSIM {view.ssim:.3f}"
     if view.depth_median_error_m is not None:
         caption += f", depth error {1000 * view.depth_median_error_m:.1f} mm"
-    figures = "".join(page.figure(jpeg_uri(picture, width), f"{name}") for name, picture in pictures)
+    figures = "".join(html_page.figure(jpeg_uri(picture, width), f"{name}") for name, picture in pictures)
     return f'<h3>{escape(caption)}</h3><div class="views">{figures}</div>'

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cgc_ros.evaluation.cameras import frame_camera
-from cgc_ros.evaluation.figures import METRICS_FILE, write_json
+from cgc_ros.evaluation.figures import write_json
 from cgc_ros.evaluation.machine import describe_machine
 from cgc_ros.evaluation.mapping_run import RunOutcome, held_in
-from cgc_ros.evaluation.pictures import clear_pngs, side_by_side, write_png
-from cgc_ros.evaluation.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.evaluation.view_images import clear_pngs, side_by_side, write_png
 from cgc_ros.mapping import MapObject, MappingSession, MapSnapshot, SessionStatus
 from cgc_ros.palette import label_picture, overlay_picture
+from cgc_ros.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, METRICS_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
 from cgc_ros.sequences import Sequence, SequenceError
 
 NUM_PREVIEWS = 4

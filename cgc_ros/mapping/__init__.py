@@ -1,5 +1,7 @@
 """The incremental mapper and the session that runs it."""
 
+from importlib import import_module
+
 from cgc_ros.mapping.config import (
     DensityConfig,
     KeyframeConfig,
@@ -10,16 +12,21 @@ from cgc_ros.mapping.config import (
     TrainingConfig,
 )
 from cgc_ros.mapping.mapper import FrameOutcome, Mapper
-from cgc_ros.mapping.paper_recipe import PaperMapper
 from cgc_ros.mapping.session import MappingSession, SessionStatus, is_out_of_memory
 from cgc_ros.mapping.snapshot import MapSnapshot, ViewRender
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
 
+#: Where the mapper of a recipe is. By name: recipes are rooms above this one.
+RECIPES = {"default": ("cgc_ros.mapping.mapper", "Mapper"), "paper": ("cgc_ros.paper.mapper", "PaperMapper")}
+
 
 def create_mapper(config: MapperConfig | None = None, budget: float | None = None) -> Mapper:
-    """An empty mapper of `config.recipe`; the paper's schedule is scaled to `budget`, the seconds of the whole run."""
+    """An empty mapper of `config.recipe`; a schedule that ends (the paper's) is scaled to `budget`, the seconds of the
+    whole run.
+    """
     config = config or MapperConfig()
-    return PaperMapper(config, budget) if config.recipe == "paper" else Mapper(config)
+    module, name = RECIPES[config.recipe]
+    return getattr(import_module(module), name).for_budget(config, budget)
 
 
 __all__ = [
@@ -33,7 +40,6 @@ __all__ = [
     "MappingSession",
     "OrientedBox",
     "PaperConfig",
-    "PaperMapper",
     "SeedingConfig",
     "SegmentationConfig",
     "SessionStatus",

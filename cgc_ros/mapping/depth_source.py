@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cgc_ros.mapping.depth_filling import filled
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.mapping.stereo import (
+from cgc_ros.stereo.depth_filling import filled
+from cgc_ros.stereo.plane_sweep import (
     IDEAL_ANGLE_DEG,
     StereoConfig,
     StereoView,

@@ -16,8 +16,8 @@ from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.segmentation.memory import VoteMemory
-from cgc_ros.segmentation.naming import ObjectNames
 from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
+from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.parts import PartRecord, PartState, no_parts
 
 if TYPE_CHECKING:

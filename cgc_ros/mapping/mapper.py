@@ -23,7 +23,7 @@ from cgc_ros.mapping.segmenter import MapSegmenter, storable
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
 from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
-from cgc_ros.segmentation.naming import ObjectNames
+from cgc_ros.segmentation.object_names import ObjectNames
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
 LEAST_RATE = 0.05  # of the learning rates, however old a keyframe is: light and things change
@@ -55,6 +55,11 @@ class Mapper:
         self.backend = choose_backend(self.config.backend)
         self.device = torch.device("cuda" if self.backend == "gsplat" else "cpu")
         self.reset()
+
+    @classmethod
+    def for_budget(cls, config: MapperConfig, budget: float | None) -> Mapper:
+        """A mapper for a run of `budget` seconds; a stream's schedule does not depend on it."""
+        return cls(config)
 
     def reset(self) -> None:
         """Forget everything: an empty map, as after construction."""

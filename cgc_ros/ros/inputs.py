@@ -14,9 +14,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import Intake, IntakeSettings
-from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 

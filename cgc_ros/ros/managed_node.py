@@ -11,12 +11,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from cgc_ros.mapping import is_out_of_memory
 from cgc_ros.ros.conversions.images import encode_image
+from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
 from cgc_ros.ros.map_storage import MapDirectory
-from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.node_parameters import ParameterServer
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.output_worker import OutputWorker

@@ -15,12 +15,12 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
 from cgc_ros.msg import MapStatus
+from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
-from cgc_ros.ros.naming import NamingWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cgc_ros.frame import UNLABELLED, Intrinsics
 from cgc_ros.rendering.camera import Camera
-from cgc_ros.ros.view_grid import grid_for
+from cgc_ros.view_grid import grid_for
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from cgc_ros.evaluation.run_files import HISTORY_FILE, map_path
-from cgc_ros.evaluation.saved_map import open_map
 from cgc_ros.gaussians.storage import read_map, write_map
 from cgc_ros.mapping import Mapper, MapSnapshot
-from cgc_ros.segmentation.naming import ObjectNames
+from cgc_ros.mapping.saved_map import open_map
+from cgc_ros.run_files import HISTORY_FILE, map_path
+from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.viewer.history import read_history
 from cgc_ros.viewer.viewer import MapViewer
 from cgc_ros.viewer.views import rename_in_session

@@ -11,7 +11,7 @@ from viser import transforms
 
 from cgc_ros.mapping import MapObject, MapSnapshot, OrientedBox
 from cgc_ros.palette import id_color
-from cgc_ros.viewer.parts import part_of_points
+from cgc_ros.viewer.object_details import part_of_points
 from cgc_ros.viewer.splats import SplatSet, faded, tinted
 from cgc_ros.viewer.text import title_of
 from cgc_ros.viewer.views import CameraView, CameraViews

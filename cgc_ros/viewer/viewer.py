@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from cgc_ros.mapping import SessionStatus
 from cgc_ros.viewer.history import History
+from cgc_ros.viewer.map_page import Page
 from cgc_ros.viewer.pacing import Pace
-from cgc_ros.viewer.page import Page
 from cgc_ros.viewer.server import close_server, open_server
 from cgc_ros.viewer.views import CameraViews, MapSource, rename_in_session, session_views
 

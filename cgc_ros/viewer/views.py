@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 
-from cgc_ros.frame import Intrinsics
+from cgc_ros.frame import UNLABELLED, Intrinsics
 from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.palette import overlay_picture
 from cgc_ros.rendering import Camera
 
 CALL_TIMEOUT = 30.0  # seconds to wait for the mapper's thread
@@ -56,6 +58,18 @@ class CameraViews:
     @property
     def current(self) -> CameraView | None:
         return self.newest or (self.keyframes[-1] if self.keyframes else None)
+
+
+def view_pictures(
+    view: CameraView, snapshot: MapSnapshot, width: int, hidden: Set[int] = frozenset()
+) -> list[np.ndarray]:
+    """Image, render, and image tinted by the map's objects, [h, width, 3] uint8 RGB each; hidden ones stay untinted."""
+    camera = view.camera(width, snapshot)
+    image = cv2.resize(view.image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    labels = snapshot.segment(camera)
+    if hidden:
+        labels = np.where(np.isin(labels, list(hidden)), UNLABELLED, labels)
+    return [image, snapshot.render(camera, view.stamp_ns).color, overlay_picture(image, labels)]
 
 
 def session_views(source: MapSource) -> CameraViews:

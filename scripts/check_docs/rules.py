@@ -58,7 +58,7 @@ RULES = (
     Rule(r"python3\.11 -m venv out/bpy|PYTHONPATH=scripts ", reason="renders for 47 minutes, with Blender"),
     Rule(
         r"PYTHONPATH=\.:scripts python -m mask_weights",
-        reason="takes minutes; test/test_mask_weights.py runs its parts",
+        reason="takes minutes; test/test_masks_weights.py runs its parts",
     ),
     Rule(r".venv/bin/python scripts/check_docs", reason="is this script"),
     Rule(r".venv/bin/python scripts/make_pictures", reason="takes minutes and needs Chromium"),

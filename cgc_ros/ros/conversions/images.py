@@ -16,7 +16,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from cgc_ros.frame import FrameError
-from cgc_ros.ros.conversions.image_files import MAX_SIDE, check_image_file
+from cgc_ros.ros.conversions.image_integrity import MAX_SIDE, check_image_file
 
 
 @dataclass(frozen=True)

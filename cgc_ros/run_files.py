@@ -1,17 +1,20 @@
-"""Names of the files of a run's folder: what `cgc map` writes and the other commands read."""
+"""The files of a run's folder: what `cgc map` writes and the other commands read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cgc_ros.evaluation.figures import RunError
-
 MAP_FILE = "map.cgc"
+METRICS_FILE = "metrics.json"
 OBJECTS_FILE = "objects.json"
 HISTORY_FILE = "history.json"
 PREVIEWS_FOLDER = "previews"
 EVAL_FOLDER = "eval"
 REPORT_FILE = "report.html"
+
+
+class RunError(ValueError):
+    """A folder or file of a run that cannot be used; the message names it and the remedy."""
 
 
 def map_path(run_dir: Path | str) -> Path:

@@ -12,9 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.mapping.stereo import StereoConfig, StereoResult, StereoView, choose_sources, common_depth, stereo_depth
-from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow, over_sources
-from cgc_ros.mapping.stereo_selection import (
+from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow, over_sources
+from cgc_ros.stereo.plane_sweep import (
+    StereoConfig,
+    StereoResult,
+    StereoView,
+    choose_sources,
+    common_depth,
+    stereo_depth,
+)
+from cgc_ros.stereo.selection import (
     agreeing_neighbours,
     best_plane,
     keeps_its_match,

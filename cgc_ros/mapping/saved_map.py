@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cgc_ros.evaluation.run_files import map_path
 from cgc_ros.gaussians.storage import MapFileError, read_map
 from cgc_ros.mapping import Mapper, MapperConfig, create_mapper
+from cgc_ros.run_files import map_path
 
 
 def open_map(run_dir: str | Path, backend: str = "auto") -> Mapper:

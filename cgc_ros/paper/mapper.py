@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED, Frame
-from cgc_ros.mapping.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper
-from cgc_ros.mapping.paper_points import initial_gaussians
-from cgc_ros.mapping.paper_training import PaperTrainer, ScreenMotion, render_features
 from cgc_ros.mapping.snapshot import KNOWN_ALPHA, MapSnapshot
 from cgc_ros.mapping.training import StepReport
+from cgc_ros.paper.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
+from cgc_ros.paper.initial_points import initial_gaussians
+from cgc_ros.paper.training import PaperTrainer, ScreenMotion, render_features
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.feature_clusters import cluster_features, label_features, nearest_centroid
@@ -68,6 +68,11 @@ class PaperMapper(Mapper):
         config = config or MapperConfig()
         self.budget, self.clock = budget, clock
         super().__init__(replace(config, recipe="paper", sh_degree=config.paper.sh_degree))
+
+    @classmethod
+    def for_budget(cls, config: MapperConfig, budget: float | None) -> PaperMapper:
+        """A mapper whose schedule ends when a run of `budget` seconds does."""
+        return cls(config, budget)
 
     def reset(self) -> None:
         """Forget everything: an empty map, as after construction."""

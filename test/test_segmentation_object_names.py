@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cgc_ros.frame import UNLABELLED
-from cgc_ros.segmentation.naming import NamedBox, NameVote, ObjectNames, ViewWeights, match_boxes
+from cgc_ros.segmentation.object_names import NamedBox, NameVote, ObjectNames, ViewWeights, match_boxes
 
 
 def image(*objects, size=(120, 160)):

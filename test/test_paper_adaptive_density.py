@@ -5,7 +5,7 @@ import torch
 
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping import PaperConfig
-from cgc_ros.mapping.adaptive_density import (
+from cgc_ros.paper.adaptive_density import (
     ScreenGradients,
     adapt_density,
     choose_growth,

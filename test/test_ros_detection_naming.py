@@ -18,7 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from cgc_ros.frame import UNLABELLED
 from cgc_ros.rendering import Camera
-from cgc_ros.segmentation.naming import ObjectNames
+from cgc_ros.segmentation.object_names import ObjectNames
 
 
 class NamedSnapshot(FakeSnapshot):

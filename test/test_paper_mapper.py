@@ -10,15 +10,15 @@ import torch
 from recording_writer import write_recording
 
 from cgc_ros import cli
-from cgc_ros.evaluation.saved_map import open_map
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.frame import UNLABELLED, FrameError
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping import DensityConfig, Mapper, MapperConfig, PaperConfig, create_mapper
 from cgc_ros.mapping.keyframes import KeyframeStore
-from cgc_ros.mapping.paper_points import initial_gaussians, neighbour_distances
-from cgc_ros.mapping.paper_recipe import PaperMapper
-from cgc_ros.mapping.paper_training import PaperTrainer, harmonics_degree, means_rate, view_contrast
+from cgc_ros.mapping.saved_map import open_map
+from cgc_ros.paper.initial_points import initial_gaussians, neighbour_distances
+from cgc_ros.paper.mapper import PaperMapper
+from cgc_ros.paper.training import PaperTrainer, harmonics_degree, means_rate, view_contrast
 from cgc_ros.rendering import Camera
 
 # Features learn faster and oftener than published, as this run has 300 steps of 80x60 pixels, not 30,000 of VGA's 64

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.mapping.stereo_matching import BoxWindow, MatchLevel, SupportWindow
-from cgc_ros.mapping.stereo_selection import (
+from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow
+from cgc_ros.stereo.selection import (
     agreeing_neighbours,
     best_plane,
     keeps_its_match,

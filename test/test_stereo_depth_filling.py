@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgc_ros.mapping.depth_filling import filled
+from cgc_ros.stereo.depth_filling import filled
 
 
 def scene(size=(96, 128)):

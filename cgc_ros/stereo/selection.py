@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cgc_ros.mapping.stereo_matching import MatchLevel
+from cgc_ros.stereo.matching import MatchLevel
 
 
 def plane_sweep(score: Callable[[Tensor], Tensor], planes: Tensor, chunk: int) -> Tensor:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cgc_ros.evaluation.figures import RunError
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.storage import MapFileError
 
 #: Viewers expect coefficients of degree 3, whatever the map has; the missing ones are written as zeros.
 PLY_SH_COEFFICIENTS = 16
@@ -68,7 +68,7 @@ def write_object_clouds(folder: Path, objects) -> list[Path]:
     try:
         import open3d
     except ImportError as error:
-        raise RunError(
+        raise MapFileError(
             f"object clouds are written by open3d, which cannot be imported ({error}): pip install open3d"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)

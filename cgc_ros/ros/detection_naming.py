@@ -17,7 +17,7 @@ from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_labels
-from cgc_ros.segmentation.naming import NamedBox, ViewWeights, clean_name, match_boxes
+from cgc_ros.segmentation.object_names import NamedBox, ViewWeights, clean_name, match_boxes
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession

@@ -12,19 +12,16 @@ import viser
 
 from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
 from cgc_ros.mapping.object_crops import object_crops
-from cgc_ros.segmentation.naming import clean_name
-from cgc_ros.viewer.crops import contact_sheet, outlined
-from cgc_ros.viewer.export import object_file
+from cgc_ros.segmentation.object_names import clean_name
 from cgc_ros.viewer.history import History
+from cgc_ros.viewer.object_details import contact_sheet, object_file, outlined, parts_of
 from cgc_ros.viewer.object_panel import ObjectActions, ObjectPanel
-from cgc_ros.viewer.parts import parts_of
 from cgc_ros.viewer.picking import pick_object
-from cgc_ros.viewer.pictures import view_pictures
 from cgc_ros.viewer.scene import SceneView
 from cgc_ros.viewer.splats import SplatSet
 from cgc_ros.viewer.text import status_html, title_of
 from cgc_ros.viewer.view_panel import PICTURE_WIDTH, ViewActions, ViewPanel
-from cgc_ros.viewer.views import CameraView, CameraViews, MapSource
+from cgc_ros.viewer.views import CameraView, CameraViews, MapSource, view_pictures
 
 
 class Page:

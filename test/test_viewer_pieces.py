@@ -12,17 +12,16 @@ from viewer_maps import SEQUENCE, mapper
 from cgc_ros.mapping import MapObject, OrientedBox
 from cgc_ros.mapping.object_crops import object_crops
 from cgc_ros.palette import id_color
-from cgc_ros.segmentation.naming import clean_name
-from cgc_ros.viewer.crops import contact_sheet, outlined
+from cgc_ros.segmentation.object_names import clean_name
 from cgc_ros.viewer.history import History, read_history
+from cgc_ros.viewer.object_details import contact_sheet, outlined
 from cgc_ros.viewer.pacing import Pace
 from cgc_ros.viewer.picking import pick_object
-from cgc_ros.viewer.pictures import view_pictures
 from cgc_ros.viewer.saved import SavedMap
 from cgc_ros.viewer.scene import box_edges
 from cgc_ros.viewer.splats import SplatSet, tinted
 from cgc_ros.viewer.text import object_html, row_text, size_text
-from cgc_ros.viewer.views import session_views
+from cgc_ros.viewer.views import session_views, view_pictures
 
 
 def thing(object_id=7, center=(0.0, 0.0, 1.0), size=(0.1, 0.2, 0.3), background=False, label="", spacing=0.01):

@@ -1,0 +1,1 @@
+"""`--recipe paper`: Contrastive Gaussian Clustering as published, offline, to compare the incremental mapper with."""
