@@ -6,16 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cgc_ros.errors import ReasonError
+
 #: Label-image value of pixels that belong to no object (mono16, 16-bit PNG).
 UNLABELLED = 65535
 
 
-class FrameError(ValueError):
-    """A frame that cannot be mapped; the message names the value and the remedy, `reason` is a short counter key."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+class FrameError(ReasonError, ValueError):
+    """A frame that cannot be mapped."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,6 @@ class Intrinsics:
     cy: float
     distortion_model: str = "none"  # none | plumb_bob | rational_polynomial | equidistant
     distortion: tuple[float, ...] = ()  # coefficients in the order of sensor_msgs/CameraInfo.d
-
-    @property
-    def is_distorted(self) -> bool:
-        return self.distortion_model != "none" and any(abs(value) > 0 for value in self.distortion)
 
     def matrix(self) -> np.ndarray:
         """K, [3, 3] float64."""

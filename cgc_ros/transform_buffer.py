@@ -22,23 +22,20 @@ from bisect import bisect_left, bisect_right
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from cgc_ros.errors import ReasonError
 from cgc_ros.frame import FrameError, check_rigid
 
 NANOSECONDS = 1_000_000_000
 
 
-class TransformError(LookupError):
-    """A transform that cannot be answered or stored. `reason` is a short counter key, the message says what to do.
+class TransformError(ReasonError, LookupError):
+    """A transform that cannot be answered or stored.
 
     Reasons of `lookup`: unknown_frame, disconnected, extrapolation_past, extrapolation_future (waiting may help),
     empty, loop.
     Reasons of `set_transform`: bad_transform, bad_frame, loop, old_data (older than the history: the clock may have
     jumped back).
     """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 class TransformBuffer:

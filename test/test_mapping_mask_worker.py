@@ -16,12 +16,13 @@ from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import KeyframeConfig
 from cgc_ros.mapping.mask_worker import HOPELESS, LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
+from cgc_ros.masks import MaskSource
 
 FRAME = SyntheticSequence(num_frames=8, width=80, height=60)[0]
 BLIND = replace(FRAME, depth=None, masks=None)
 
 
-class Source:
+class Source(MaskSource):
     name, uses_depth = "watchful", True
 
     def __init__(self):

@@ -13,6 +13,7 @@ import torch
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+from cgc_ros.masks import MaskSource
 from cgc_ros.masks.process import MaskProcess
 from cgc_ros.thread_priority import MASKS_NICENESS
 
@@ -98,7 +99,7 @@ def test_reset_empties_map_and_counters(session):
     assert session.snapshot.num_gaussians == 0
 
 
-class FailingMasks:
+class FailingMasks(MaskSource):
     name = "failing"
 
     def __init__(self):
@@ -131,7 +132,7 @@ def test_a_mask_source_that_fails_never_stops_mapping():
 def test_a_mask_source_that_hangs_is_named():
     release = threading.Event()
 
-    class HangingMasks:
+    class HangingMasks(MaskSource):
         name = "hanging"
 
         def segment(self, image, *, depth=None):
@@ -175,7 +176,7 @@ def test_masks_made_in_another_process_that_hangs_go_on_with_the_next_keyframe()
 def test_training_steps_back_as_far_as_it_is_told_and_masks_further():
     found = []
 
-    class Masks:
+    class Masks(MaskSource):
         name = "curious"
 
         def segment(self, image, *, depth=None):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from cgc_ros.masks.label_images import flatten_masks, relabelled, snap_to_edges
+from cgc_ros.masks.label_images import compact_masks, flatten_masks, snap_to_edges
 
 
 def disc(center, radius, shape=(60, 80)) -> np.ndarray:
@@ -14,9 +15,20 @@ def disc(center, radius, shape=(60, 80)) -> np.ndarray:
 
 def test_ids_become_dense_and_small_or_negative_ones_nothing():
     labels = np.array([[7, 7, 7, -1], [0, 9, 9, 3]])
-    np.testing.assert_array_equal(relabelled(labels, min_area=2), [[1, 1, 1, 0], [0, 2, 2, 0]])
-    np.testing.assert_array_equal(relabelled(labels), [[2, 2, 2, 0], [0, 3, 3, 1]])
-    assert relabelled(labels).dtype == np.int32
+    compact, count = compact_masks(labels, min_pixels=2)
+    assert compact.tolist() == [[1, 1, 1, 0], [0, 2, 2, 0]] and compact.dtype == np.int32 and count == 2
+    assert compact_masks(labels)[0].tolist() == [[2, 2, 2, 0], [0, 3, 3, 1]]
+
+
+@pytest.mark.parametrize("min_pixels", [1, 2, 3])
+def test_ids_too_large_for_a_table_become_dense_as_small_ones_do(min_pixels):
+    masks = np.array([[0, 7, 7], [9, 7, 3], [0, 3, 3]], dtype=np.int32)
+    huge = np.where(masks > 0, masks + 2_000_000_000, -1).astype(np.int32)
+    assert compact_masks(huge, min_pixels)[0].tolist() == compact_masks(masks, min_pixels)[0].tolist()
+
+
+def test_a_mask_over_the_whole_image_stays_one():
+    assert compact_masks(np.full((2, 2), 2_000_000_000, np.int32))[0].tolist() == [[1, 1], [1, 1]]
 
 
 def test_a_region_thinner_than_the_band_keeps_its_pixels():

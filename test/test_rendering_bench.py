@@ -29,7 +29,7 @@ def test_every_promised_figure_is_there(monkeypatch):
     assert torch.get_num_threads() == threads
     assert all(figures[name] > 0 for name in PROMISED)
     assert figures["machine"]["processor"]
-    assert raster_bench.format_table(figures).count("\n") == 2
+    assert len(figures["table"]) == 2
 
 
 def test_the_scene_is_like_a_map():

@@ -20,9 +20,8 @@ from cgc_ros.ros.conversions.objects import (
     label_info,
     markers,
     object_messages,
-    stamp_of,
-    time_message,
 )
+from cgc_ros.ros.conversions.stamps import stamp_of, time_message
 
 CAMERA = Intrinsics(640, 480, 525.0, 520.0, 319.5, 240.25)
 

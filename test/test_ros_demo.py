@@ -32,7 +32,7 @@ def test_from_a_recording_to_pictures_and_figures(tmp_path, monkeypatch, capsys)
     assert (tmp_path / "out" / "montage.png").stat().st_size > 10_000
     assert "objects in" in (tmp_path / "out" / "table.txt").read_text()
     printed = capsys.readouterr().out
-    assert "playing, frame" in printed and "montage.png shows it all" in printed
+    assert "playing and mapping" in printed and "montage.png shows it all" in printed
 
 
 def test_a_missing_recording_is_named(tmp_path, capsys):

@@ -24,7 +24,7 @@ from tf2_msgs.msg import TFMessage
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.geometry import pose_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.conversions.objects import time_message
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.faults import FAULTS
 
 ROOT = Path(__file__).parents[1]

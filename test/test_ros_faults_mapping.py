@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig
 from cgc_ros.mapping.mapper import MAX_MEMORY_FAILURES
+from cgc_ros.masks import MaskSource
 from cgc_ros.ros.faults import FAULTS
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.session_factory import create_session
@@ -27,7 +28,7 @@ CONFIG = MapperConfig(
 )
 
 
-class Masks:
+class Masks(MaskSource):
     """A mask source that does what `behave` does."""
 
     name = "trial"

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.conversions.objects import time_message
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
 from cgc_ros.ros.intake import Intake, IntakeSettings

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.ros.conversions.geometry import pose_from_matrix
-from cgc_ros.ros.conversions.objects import time_message
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
 from cgc_ros.transform_buffer import TransformError

@@ -6,7 +6,7 @@ import pytest
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians
 from cgc_ros.segmentation.object_layer import ObjectLayer
-from cgc_ros.segmentation.votes import MaskVotes, compact_masks
+from cgc_ros.segmentation.votes import MaskVotes
 
 OBJECTS, PER_OBJECT = 8, 60
 
@@ -150,16 +150,6 @@ def test_layer_gives_an_id_to_every_object_and_forgets_dropped_keyframes(truth):
     after = update(layer, np.arange(len(truth))).ids_of(np.arange(len(truth)))
     assert (before == after).mean() > 0.98
     assert state.ids_of(np.array([10**6])).tolist() == [-1]
-
-
-def test_compact_masks_closes_gaps_and_drops_small_ones():
-    masks = np.array([[0, 7, 7], [9, 7, 3], [0, 3, 3]], dtype=np.int32)
-    compact, count = compact_masks(masks, min_pixels=2)
-    assert count == 2
-    assert compact.tolist() == [[0, 2, 2], [0, 2, 1], [0, 1, 1]]
-    huge = np.where(masks > 0, masks + 2_000_000_000, -1).astype(np.int32)
-    assert compact_masks(huge, min_pixels=2)[0].tolist() == compact.tolist()
-    assert compact_masks(np.full((2, 2), 2_000_000_000, np.int32), min_pixels=2)[0].tolist() == [[1, 1], [1, 1]]
 
 
 def test_objects_outlive_the_keyframes_that_showed_them(truth):

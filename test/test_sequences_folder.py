@@ -92,7 +92,7 @@ def test_lens_distortion_is_removed_from_image_depth_masks_and_truth_alike(folde
     write_intrinsics(folder, distortion=[-0.2, 0.02, 0.0, 0.0, 0.0])
     sequence = open_sequence(folder)
     frame, instances = sequence[4], sequence.truth.instances(4)
-    assert not frame.intrinsics.is_distorted and frame.intrinsics.fx != FX
+    assert frame.intrinsics.distortion_model == "none" and frame.intrinsics.fx != FX
     assert sequence.intrinsics(4) == frame.intrinsics
     np.testing.assert_array_equal(frame.masks > 0, instances > 0)
     assert 0 < (frame.depth == 0).sum() < HEIGHT  # the invalid first column leaves the view, but for the corners

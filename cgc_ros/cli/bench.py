@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, load_part, note, positive, positive_int, print_json
-from cgc_ros.cli.progress import progress_bar
 from cgc_ros.cli.recordings import add_reader_options, open_recording
+from cgc_ros.progress import progress_bar
 
 _DESCRIPTION = """\
 raster: the rasteriser alone, forward, backward and training steps, against peers that are installed.

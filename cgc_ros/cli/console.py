@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 
 def fail(command: str, message: object) -> None:
@@ -126,14 +125,6 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print the result as JSON on stdout, and nothing else there"
     )
-
-
-def existing(path: Path | str) -> Path:
-    """A path that exists; FileNotFoundError with a remedy otherwise."""
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: check the path")
-    return path
 
 
 def _number(text: str) -> float:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, add_json, note, print_figures, print_json
-from cgc_ros.cli.progress import progress_bar
 from cgc_ros.cli.recordings import add_reader_options, open_recording
+from cgc_ros.progress import progress_bar
 
 _DESCRIPTION = """\
 Score a map on the views that a recording holds out. Writes the figures into DIR/metrics.json (null where the recording

@@ -23,8 +23,8 @@ from cgc_ros.cli.console import (
     print_json,
     signals_interrupt,
 )
-from cgc_ros.cli.progress import progress_bar
 from cgc_ros.cli.recordings import add_reader_options, open_recording
+from cgc_ros.progress import progress_bar
 
 _DESCRIPTION = """\
 Stream a recorded sequence through the very mapper the node uses. Held-out frames are never shown to it.

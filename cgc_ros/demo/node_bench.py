@@ -16,8 +16,7 @@ from rich.table import Table
 
 from cgc_ros.demo.many_objects import write_map
 from cgc_ros.demo.observer import Observer
-from cgc_ros.demo.processes import Companion, DemoError
-from cgc_ros.demo.run import isolate, node_arguments
+from cgc_ros.demo.processes import Companion, DemoError, isolate, node_arguments
 from cgc_ros.evaluation.machine import describe_machine, summarise_machine
 from cgc_ros.srv import LoadMap
 

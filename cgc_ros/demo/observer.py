@@ -20,7 +20,7 @@ from cgc_ros.frame import UNLABELLED
 from cgc_ros.msg import MapStatus, ObjectArray
 from cgc_ros.ros.conversions.geometry import matrix_from_transform
 from cgc_ros.ros.conversions.images import decode_image
-from cgc_ros.ros.conversions.objects import stamp_of
+from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.srv import QueryObjects
 
 _IMAGES_KEPT = 64  # input images that wait for their overlay and render

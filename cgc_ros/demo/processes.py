@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from cgc_ros.ros.dds import prepare_transports
+
+ROOT = Path(__file__).parents[2]
 _STOP_TIMEOUT_S = 10.0
+_REMAPS = {
+    "image": "/camera/color/image_raw",
+    "camera_info": "/camera/color/camera_info",
+    "depth": "/camera/depth/image_raw",
+    "masks": "/camera/masks",
+}
 
 
 class DemoError(RuntimeError):
     """The demo cannot go on; the message says why and what to do."""
+
+
+def isolate() -> None:
+    """A domain of this demo's own on this machine only, so that a robot nearby neither hears nor disturbs it."""
+    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randrange(1, 100)))
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    prepare_transports()
+
+
+def node_arguments(parameters: dict[str, object]) -> list[str]:
+    """Of `python -m cgc_ros.ros.node`: the parameter file, these parameters over it, and the player's topics."""
+    arguments = ["--ros-args"]
+    defaults = ROOT / "config" / "cgc.yaml"
+    if defaults.is_file():
+        arguments += ["--params-file", str(defaults)]
+    for name, topic in _REMAPS.items():
+        arguments += ["-r", f"{name}:={topic}"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name}:={value}"]
+    return arguments
 
 
 class Companion:

@@ -4,8 +4,6 @@ pictures.
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,29 +11,19 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cgc_ros.demo.montage import DrawnObject, write_pictures
 from cgc_ros.demo.observer import Observer
-from cgc_ros.demo.processes import Companion, DemoError
+from cgc_ros.demo.processes import ROOT, Companion, DemoError, isolate, node_arguments
 from cgc_ros.demo.summary import Summary, summarize, write_summary
 from cgc_ros.msg import Object
+from cgc_ros.progress import progress_bar
 from cgc_ros.ros.conversions.clouds import points_from_message
-from cgc_ros.ros.dds import prepare_transports
 from cgc_ros.sequences import open_sequence
 
-_ROOT = Path(__file__).parents[2]
-_RECORDING = _ROOT / "demo" / "tabletop"
+_RECORDING = ROOT / "demo" / "tabletop"
 _NODE_TIMEOUT_S, _LABEL_TIMEOUT_S = 60.0, 60.0
 _TICK_S = 0.2
-_LINE_PERIOD_S = 5.0  # between progress lines where there is no terminal
-_STAGE = 14  # characters that tell one stage of the demo from the next, which gets a line at once
-_REMAPS = {
-    "image": "/camera/color/image_raw",
-    "camera_info": "/camera/color/camera_info",
-    "depth": "/camera/depth/image_raw",
-    "masks": "/camera/masks",
-}
 _CAMERA_TOPIC = "/camera/color/image_raw/compressed"
 
 
@@ -84,9 +72,8 @@ def _run(
             Companion("node", "cgc_ros.ros.node", node_arguments(parameters), folder / "node.log")
         )
         observer = stack.enter_context(Observer(_CAMERA_TOPIC))
-        bar = stack.enter_context(_Display(console, len(sequence) / rate + settle))
         _wait(
-            bar,
+            console,
             "starting the node",
             lambda: observer.heard.status,
             _NODE_TIMEOUT_S,
@@ -107,7 +94,7 @@ def _run(
         ]
         player = stack.enter_context(Companion("player", "cgc_ros.demo.player", arguments, folder / "player.log"))
         _wait(
-            bar,
+            console,
             "starting the camera",
             lambda: observer.heard.labels,
             _LABEL_TIMEOUT_S,
@@ -118,7 +105,7 @@ def _run(
             ),
         )
         seconds = len(sequence) / rate + settle
-        _watch(bar, observer, seconds, len(sequence), [node, player])
+        _watch(console, observer, seconds, len(sequence), [node, player])
         response, query_s = observer.query(include_clouds=True, include_background=True)
         views = observer.same_view()
         position = observer.heard.camera_position
@@ -141,54 +128,38 @@ def _run(
     return summary, folder
 
 
-def isolate() -> None:
-    """A domain of this demo's own on this machine only, so that a robot nearby neither hears nor disturbs it."""
-    os.environ.setdefault("ROS_DOMAIN_ID", str(random.randrange(1, 100)))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    prepare_transports()
-
-
-def node_arguments(parameters: dict[str, object]) -> list[str]:
-    """Of `python -m cgc_ros.ros.node`: the parameter file, these parameters over it, and the player's topics."""
-    arguments = ["--ros-args"]
-    defaults = _ROOT / "config" / "cgc.yaml"
-    if defaults.is_file():
-        arguments += ["--params-file", str(defaults)]
-    for name, topic in _REMAPS.items():
-        arguments += ["-r", f"{name}:={topic}"]
-    for name, value in parameters.items():
-        arguments += ["-p", f"{name}:={value}"]
-    return arguments
-
-
-def _wait(bar: _Display, text: str, condition, timeout_s: float, companions: list[Companion], complaint) -> None:
+def _wait(console: Console, text: str, condition, timeout_s: float, companions: list[Companion], complaint) -> None:
     """Until `condition()`; DemoError with the complaint after the timeout, or where a companion ends."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        for companion in companions:
-            companion.check()
-        if time.monotonic() > end:
-            raise DemoError(complaint() if callable(complaint) else complaint)
-        bar.show(text)
-        time.sleep(_TICK_S)
+    start = time.monotonic()
+    with progress_bar(text, console) as update:
+        while not condition():
+            for companion in companions:
+                companion.check()
+            elapsed = time.monotonic() - start
+            if elapsed > timeout_s:
+                raise DemoError(complaint() if callable(complaint) else complaint)
+            update(elapsed, None)
+            time.sleep(_TICK_S)
 
 
-def _watch(bar: _Display, observer: Observer, seconds: float, frames: int, companions: list[Companion]) -> None:
+def _watch(console: Console, observer: Observer, seconds: float, frames: int, companions: list[Companion]) -> None:
     """Show progress for as long as the recording and the settling last."""
     start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < seconds:
-        for companion in companions:
-            companion.check()
-        heard, status = observer.heard, observer.heard.status
-        stage = (
-            f"playing, frame {min(heard.images, frames)} of {frames}"
-            if heard.images < frames
-            else "camera stands still, map is refined"
-        )
-        things = 0 if heard.objects is None else sum(not each.background for each in heard.objects.objects)
-        latency = f", labels {np.median(heard.latencies[-20:]) * 1e3:.0f} ms" if heard.latencies else ""
-        bar.show(f"{stage}: {things} objects, {status.gaussians} Gaussians, {status.steps} steps{latency}", elapsed)
-        time.sleep(_TICK_S)
+    with progress_bar("playing and mapping", console) as update:
+        while (elapsed := time.monotonic() - start) < seconds:
+            for companion in companions:
+                companion.check()
+            update(elapsed, seconds, _standing(observer, frames))
+            time.sleep(_TICK_S)
+
+
+def _standing(observer: Observer, frames: int) -> str:
+    """What has been played and mapped so far, in words."""
+    heard, status = observer.heard, observer.heard.status
+    stage = f"frame {heard.images} of {frames}" if heard.images < frames else "all frames played, the map is refined"
+    things = 0 if heard.objects is None else sum(not each.background for each in heard.objects.objects)
+    latency = f", labels {np.median(heard.latencies[-20:]) * 1e3:.0f} ms" if heard.latencies else ""
+    return f"{stage}: {things} objects, {status.gaussians} Gaussians, {status.steps} steps{latency}"
 
 
 def _drawn(each: Object) -> DrawnObject:
@@ -206,37 +177,3 @@ def _drawn(each: Object) -> DrawnObject:
         points,
         colors,
     )
-
-
-class _Display:
-    """A progress bar on a terminal, a line every few seconds and at each stage elsewhere."""
-
-    def __init__(self, console: Console, total_s: float):
-        self._console, self._total_s = console, total_s
-        self._last, self._stage = -_LINE_PERIOD_S, ""
-        self._progress = Progress(
-            SpinnerColumn(),
-            BarColumn(24),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=total_s)
-
-    def __enter__(self) -> _Display:
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._progress.stop()
-
-    def show(self, text: str, done_s: float = 0.0) -> None:
-        """Where things stand; `done_s` of the total."""
-        if self._console.is_terminal:
-            self._progress.update(self._task, description=text, completed=done_s)
-        elif time.monotonic() - self._last >= _LINE_PERIOD_S or text[:_STAGE] != self._stage:
-            self._last, self._stage = time.monotonic(), text[:_STAGE]
-            line = f"[{done_s:5.1f} of {self._total_s:.0f} s] {text}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -250,16 +250,6 @@ def count_evaluations(scene: BenchScene, camera: Camera) -> int:
     return 8 * rasterize(means, *scene.gaussians[1:], camera, backend="cpu").alpha.grad_fn.state.num_blends
 
 
-def format_table(figures: dict) -> str:
-    """The rows of `figures["table"]` as aligned text."""
-    rows = figures["table"]
-    columns = list(rows[0])
-    values = [[row.get(column, "") for column in columns] for row in rows]
-    cells = [columns] + [[f"{v:.2f}" if isinstance(v, float) else str(v) for v in line] for line in values]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
-
-
 def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], None]) -> Iterator[dict]:
     scenes: dict[int, BenchScene] = {}
     for count, width, height, channels in rows:

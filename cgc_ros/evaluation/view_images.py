@@ -1,4 +1,4 @@
-"""Depth and errors as pictures for people, and the files that programs read."""
+"""Errors as pictures for people, and the files that programs read."""
 
 from __future__ import annotations
 
@@ -12,17 +12,6 @@ import numpy as np
 _TRUTH_MISSING_COLOR = (200, 60, 60)
 #: Colour error, as a share of full scale, that the error picture shows at its brightest.
 ERROR_CEILING = 0.25
-
-
-def depth_picture(depth: np.ndarray) -> np.ndarray:
-    """Depth in turbo colours, 2nd to 98th percentile, unknown black. [H, W] metres -> [H, W, 3] uint8 RGB"""
-    known = np.isfinite(depth) & (depth > 0)
-    if not known.any():
-        return np.zeros((*depth.shape, 3), np.uint8)
-    low, high = np.percentile(depth[known], [2, 98])
-    scaled = np.clip((np.where(known, depth, low) - low) / max(high - low, 1e-9), 0, 1)
-    picture = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(known[..., None], picture, 0).astype(np.uint8)
 
 
 def error_picture(rendered: np.ndarray, recorded: np.ndarray) -> np.ndarray:

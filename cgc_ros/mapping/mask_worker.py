@@ -16,6 +16,7 @@ import numpy as np
 
 from cgc_ros.frame import Frame
 from cgc_ros.mapping.snapshot import MapSnapshot
+from cgc_ros.masks import MaskSource
 from cgc_ros.rendering import Camera
 from cgc_ros.thread_priority import lower_thread_priority
 
@@ -31,18 +32,6 @@ NEVER = -1
 LOOK_AGAIN = 2.0  # times the training steps at the last look, and
 LOOK_AGAIN_STEPS = 100  # more: then a keyframe whose masks rest on rendered depth gets new ones
 LOOK_AGAIN_REST = 3.0  # times what the last image took: pause before another look, so that training is not starved
-
-
-class MaskSource(Protocol):
-    """What the session needs of a mask source (cgc_ros.masks has them)."""
-
-    name: str
-    uses_depth: bool  # whether `depth` is worth rendering for it
-
-    def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray: ...
-
-    # Where it has them (cgc_ros.masks.process): `close()` ends what it holds until the next image, `abandon()` makes an
-    # image in work fail.
 
 
 class Reporter(Protocol):
@@ -127,9 +116,7 @@ class MaskWorker:
     def stop(self) -> None:
         """Let a waiting `run` look whether it is to stop, and a source end what it holds."""
         self._wake.set()
-        close = getattr(self.source, "close", None)
-        if close is not None:
-            close()
+        self.source.close()
 
     def run(self, stopping: threading.Event) -> None:
         """Make masks until `stopping` is set."""
@@ -163,9 +150,8 @@ class MaskWorker:
             limit = min(limit, max(MIN_PATIENCE, PATIENCE * max(self._times)))
         if started is not None and time.monotonic() - started > limit:
             message = f"{self.source.name} has worked on one image for {time.monotonic() - started:.0f} s"
-            abandon = getattr(self.source, "abandon", None)
-            if abandon is not None and time.monotonic() - started > HOPELESS * self.timeout:
-                abandon()
+            if time.monotonic() - started > HOPELESS * self.timeout:
+                self.source.abandon()
             self.reporter.fault("mask_source_hung", f"{message}; mapping goes on without new masks")
         else:
             self.reporter.clear_fault("mask_source_hung")
@@ -188,7 +174,7 @@ class MaskWorker:
 
     def _make(self, keyframe_id: int, frame: Frame) -> None:
         depth = frame.depth
-        if depth is None and getattr(self.source, "uses_depth", False):
+        if depth is None and self.source.uses_depth:
             snapshot, steps = self.newest()
             depth = None if snapshot is None else _rendered_depth(snapshot, frame)
             with self._lock:

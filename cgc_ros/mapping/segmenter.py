@@ -16,6 +16,7 @@ from cgc_ros.gaussians.model import FEATURE_DIM, GaussianModel
 from cgc_ros.gaussians.optimizer import GaussianAdam
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.masks import compact_masks
 from cgc_ros.rendering import blend_weights, mask_votes
 from cgc_ros.segmentation import (
     AssociationConfig,
@@ -23,7 +24,6 @@ from cgc_ros.segmentation import (
     ObjectLayer,
     ObjectState,
     collect_votes,
-    compact_masks,
     contrastive_clustering_loss,
     spatial_similarity_loss,
 )
@@ -48,13 +48,13 @@ class VoteImage:
         scale = config.vote_scale
         compact, _ = compact_masks(masks, config.min_mask_pixels)
         size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
-        return VoteImage(*compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST), 1))
+        return VoteImage(*compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST)))
 
 
 def storable(masks: np.ndarray) -> np.ndarray:
     """Masks as a map file can hold them, in 16 bits: a user's segmenter may number its own anyhow."""
     in_range = masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID
-    return masks if in_range else compact_masks(masks, 1)[0]
+    return masks if in_range else compact_masks(masks)[0]
 
 
 @torch.no_grad()

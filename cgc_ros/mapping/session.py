@@ -16,8 +16,9 @@ import torch
 
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.mapper import Mapper
-from cgc_ros.mapping.mask_worker import MaskSource, MaskWorker
+from cgc_ros.mapping.mask_worker import MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
+from cgc_ros.masks import MaskSource
 from cgc_ros.thread_priority import MASKS_NICENESS, lower_thread_priority
 
 Result = TypeVar("Result")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cgc_ros.masks.base import MaskError, MaskSource
+from cgc_ros.masks.label_images import compact_masks
 
-__all__ = ["KINDS", "MaskError", "MaskSource", "create_mask_source"]
+__all__ = ["KINDS", "MaskError", "MaskSource", "compact_masks", "create_mask_source"]
 
 
 def create_mask_source(kind: str, **options) -> MaskSource | None:

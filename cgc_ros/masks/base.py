@@ -6,26 +6,25 @@ from typing import Protocol
 
 import numpy as np
 
+from cgc_ros.errors import ReasonError
 
-class MaskError(ValueError):
-    """Masks that cannot be made. The message names the value and the remedy, `reason` is a short counter key.
+
+class MaskError(ReasonError, ValueError):
+    """Masks that cannot be made.
 
     Mapping goes on without the masks of that keyframe; the session counts and reports the failure.
     """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 class MaskSource(Protocol):
     """Cuts one image into class-agnostic object masks; ids mean nothing outside their image.
 
-    Called from one thread at a time.
+    `segment` is called from one thread at a time, `close` and `abandon` from any. A source that derives from this
+    class needs a name and `segment` only.
     """
 
     name: str
-    uses_depth: bool  # whether `depth` helps it: the map's own is rendered for it where the camera has none
+    uses_depth: bool = False  # whether `depth` helps it: the map's own is rendered for it where the camera has none
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
         """image [H, W, 3] uint8 RGB, depth [H, W] float32 metres (0 = invalid) -> [H, W] int32 ids 1..n, 0 = no mask.
@@ -33,6 +32,12 @@ class MaskSource(Protocol):
         Or [2, H, W], two levels of detail: masks of objects, and masks of their parts. Raises MaskError.
         """
         ...
+
+    def close(self) -> None:
+        """End what it holds (a process, memory) until the next image."""
+
+    def abandon(self) -> None:
+        """Make an image in work fail, where it can: it takes hopelessly long."""
 
 
 def check_input(image: np.ndarray, depth: np.ndarray | None) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cgc_ros.masks.base import MaskError, check_input
-from cgc_ros.masks.label_images import enlarged, relabelled
+from cgc_ros.masks.base import MaskError, MaskSource, check_input
+from cgc_ros.masks.label_images import compact_masks, enlarged
 from cgc_ros.masks.merging import merge_regions
 from cgc_ros.masks.pixel_cues import cut_into_superpixels, measure
 from cgc_ros.masks.region_graph import build_region_graph
@@ -31,8 +31,8 @@ class GraphMaskOptions:
     min_depth_share: float = 0.2  # of the pixels must have depth, or it is not used
 
 
-class GraphMaskSource:
-    """A MaskSource (see cgc_ros.masks.base)."""
+class GraphMaskSource(MaskSource):
+    """Superpixels merged over a region graph."""
 
     name = "graph"
     uses_depth = True
@@ -63,7 +63,7 @@ class GraphMaskSource:
         threshold = options.granularity if depth is None else options.granularity_depth
         parts, objects = merge_regions(graph, (threshold + options.parts, threshold))
         return np.stack(
-            [relabelled(enlarged(level[superpixels], image) + 1, options.min_area) for level in (objects, parts)]
+            [compact_masks(enlarged(level[superpixels], image) + 1, options.min_area)[0] for level in (objects, parts)]
         )
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+MAX_TABLE_ID = 1_000_000  # ids above it are ranked before they index a table
 
-def relabelled(labels: np.ndarray, min_area: int = 0) -> np.ndarray:
-    """The same regions with ids 1..n in int32; regions of fewer than `min_area` pixels, and ids below 1, become 0."""
-    labels = np.where(labels > 0, labels, 0)
-    area = np.bincount(labels.ravel())
-    keep = area >= max(min_area, 1)
-    keep[0] = False
-    new_id = np.cumsum(keep) * keep
-    return new_id[labels].astype(np.int32)
+
+def compact_masks(masks: np.ndarray, min_pixels: int = 1) -> tuple[np.ndarray, int]:
+    """The same masks [H, W] with ids 1..M in int32, in their order, and M.
+
+    Masks of fewer than `min_pixels` pixels, and ids below 1, become 0 (no mask).
+    """
+    masks = np.maximum(masks, 0)
+    if masks.max(initial=0) > MAX_TABLE_ID:
+        masks = np.unique(masks, return_inverse=True)[1].reshape(masks.shape) + (masks.min() > 0)
+    kept = np.bincount(masks.ravel()) >= max(min_pixels, 1)
+    kept[0] = False
+    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    return numbers[masks], int(kept.sum())
 
 
 def enlarged(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -66,7 +72,7 @@ def flatten_masks(
     parts = sorted(kept, key=lambda index: -area[index])
     wholes = [index for index in parts if is_cut[index]] + [index for index in parts[::-1] if not is_cut[index]]
     levels = (_painted(masks.shape[1:], [filled[index] for index in order]) for order in (wholes, parts))
-    return np.stack([relabelled(level, min_area) for level in levels])
+    return np.stack([compact_masks(level, min_area)[0] for level in levels])
 
 
 def _painted(shape: tuple[int, int], masks: list[np.ndarray]) -> np.ndarray:

@@ -19,15 +19,15 @@ from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
 
-from cgc_ros.masks import MaskError, create_mask_source
+from cgc_ros.masks import MaskError, MaskSource, create_mask_source
 from cgc_ros.thread_priority import MASKS_NICENESS
 
 _END_WAIT_S = 1.0  # for a process that was told to end
 _PARENT_CHECK_S = 1.0
 
 
-class MaskProcess:
-    """A MaskSource (see cgc_ros.masks.base): the source `kind` with its options, in another process.
+class MaskProcess(MaskSource):
+    """The source `kind` with its options, in another process.
 
     The process starts at once, and anew with the next image where it has ended. `close` and `abandon` may be called
     from any thread, `segment` from one at a time.

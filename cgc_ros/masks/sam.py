@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cgc_ros.masks.base import MaskError, check_input
+from cgc_ros.masks.base import MaskError, MaskSource, check_input
 from cgc_ros.masks.label_images import flatten_masks
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,10 @@ class SamOptions:
     min_area: int = 100  # pixels: smaller masks are left out
 
 
-class SamMaskSource:
-    """A MaskSource (see cgc_ros.masks.base). `model`: a segment-anything model to use instead of the options'
-    checkpoint.
-    """
+class SamMaskSource(MaskSource):
+    """segment-anything. `model`: a model to use instead of the options' checkpoint."""
 
     name = "sam"
-    uses_depth = False
 
     def __init__(self, options: SamOptions = SamOptions(), model: torch.nn.Module | None = None):
         generator_class = _import_generator()

@@ -14,8 +14,9 @@ from cgc_ros.gaussians.optimizer import BETA1, BETA2, GaussianAdam
 from cgc_ros.mapping.config import PaperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.training import StepReport
+from cgc_ros.masks import compact_masks
 from cgc_ros.rendering import Camera, photometric_loss, rasterize
-from cgc_ros.segmentation import compact_masks, contrastive_clustering_loss, spatial_similarity_loss
+from cgc_ros.segmentation import contrastive_clustering_loss, spatial_similarity_loss
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cgc_ros.ros.conversions.objects import stamp_of
+from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import View
 from cgc_ros.ros.parameters import NodeParameters

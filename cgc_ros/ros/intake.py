@@ -20,7 +20,7 @@ import numpy as np
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
-from cgc_ros.ros.conversions.objects import stamp_of
+from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
 from cgc_ros.ros.parameters import NodeParameters

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from std_msgs.msg import Header
 
 from cgc_ros.msg import Object
-from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages, time_message
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
+from cgc_ros.ros.conversions.stamps import time_message
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot

@@ -18,7 +18,8 @@ from cgc_ros.frame import UNLABELLED, FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
-from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages, time_message
+from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.object_cache import MadeObjects, ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_appearance, render_labels

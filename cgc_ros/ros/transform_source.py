@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError
 from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, pose_from_matrix
-from cgc_ros.ros.conversions.objects import stamp_of, time_message
+from cgc_ros.ros.conversions.stamps import stamp_of, time_message
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
 
 POSE_TYPES = {"pose": PoseStamped, "pose_with_covariance": PoseWithCovarianceStamped, "odometry": Odometry}

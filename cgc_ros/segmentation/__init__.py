@@ -4,7 +4,7 @@ from cgc_ros.segmentation.association import AssociationConfig
 from cgc_ros.segmentation.losses import contrastive_clustering_loss, spatial_similarity_loss
 from cgc_ros.segmentation.object_layer import ObjectLayer, ObjectRecord, ObjectState
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
-from cgc_ros.segmentation.votes import MaskVotes, collect_votes, compact_masks
+from cgc_ros.segmentation.votes import MaskVotes, collect_votes
 
 __all__ = [
     "AssociationConfig",
@@ -15,7 +15,6 @@ __all__ = [
     "ObjectState",
     "OrientedBox",
     "collect_votes",
-    "compact_masks",
     "contrastive_clustering_loss",
     "spatial_similarity_loss",
 ]

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAX_TABLE_ID = 1_000_000
 MIN_WEIGHT = 0.05  # pixels: a Gaussian with less summed alpha * T than this is not seen in the view
 
 
@@ -28,20 +27,6 @@ class MaskVotes:
     touches_border: np.ndarray  # [num_masks + 1] bool
     area_share: np.ndarray  # [num_masks + 1] float32, share of the image
     standing: float = 1.0  # keyframes this view speaks for (more than one: the memory of departed ones)
-
-
-def compact_masks(masks: np.ndarray, min_pixels: int) -> tuple[np.ndarray, int]:
-    """Renumber a mask image [H, W] to 1..M without gaps; masks below `min_pixels` become 0 (no mask)."""
-    if masks.max(initial=0) > MAX_TABLE_ID:  # ids too large for a table
-        masks = np.unique(np.where(masks > 0, masks, 0), return_inverse=True)[1].reshape(masks.shape) + (
-            masks.min() > 0
-        )
-    masks = np.maximum(masks, 0)
-    counts = np.bincount(masks.ravel())
-    kept = counts >= min_pixels
-    kept[0] = False
-    numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    return numbers[masks], int(kept.sum())
 
 
 def collect_votes(

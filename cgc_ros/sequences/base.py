@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cgc_ros.errors import ReasonError
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.undistortion import undistorter_for
 
@@ -14,17 +15,12 @@ from cgc_ros.undistortion import undistorter_for
 HELD_OUT_PERIOD, HELD_OUT_REMAINDER = 8, 7
 
 
-class SequenceError(ValueError):
-    """A recording, or one frame of it, that cannot be read. The message names the value and the remedy, `reason`
-    counts.
+class SequenceError(ReasonError, ValueError):
+    """A recording, or one frame of it, that cannot be read.
 
     Raised by `open_sequence` for the recording as a whole, and by `sequence[i]` for that frame alone: the others still
     load.
     """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2
@@ -26,11 +25,11 @@ from cgc_ros.msg import Object, ObjectArray
 from cgc_ros.palette import id_color
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, thin
 from cgc_ros.ros.conversions.geometry import pose_from_parts
+from cgc_ros.ros.conversions.stamps import time_message
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject
 
-_SECOND = 1_000_000_000
 _BOX_EDGES = [(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 3), (2, 6), (3, 7), (4, 5), (4, 6), (5, 7), (6, 7)]
 _BOX_CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 
@@ -54,17 +53,6 @@ class ObjectsIn:
         if self.frame_from_map is None:
             return points
         return (points @ self.frame_from_map[:3, :3].T + self.frame_from_map[:3, 3]).astype(np.float32)
-
-
-def time_message(stamp_ns: int) -> Time:
-    """Nanoseconds as builtin_interfaces/Time, exact; negative times do not exist in it and become zero."""
-    seconds, nanoseconds = divmod(max(0, int(stamp_ns)), _SECOND)
-    return Time(sec=min(seconds, 2**31 - 1), nanosec=nanoseconds)
-
-
-def stamp_of(time: Time) -> int:
-    """builtin_interfaces/Time as nanoseconds."""
-    return time.sec * _SECOND + time.nanosec
 
 
 def shown_name(map_object: MapObject) -> str:
