@@ -168,7 +168,7 @@ def _ros() -> list[Check]:
             "optional",
             "not needed: the node's own transform buffer is used (apt install ros-jazzy-tf2-ros-py)",
         ),
-        _import_check("ros", "cv_bridge", "optional", "not needed: images are converted without it"),
+        _import_check("ros", "cv_bridge", "optional", "images are converted by numpy and OpenCV instead"),
     ]
 
 

@@ -1,10 +1,12 @@
-"""Damaged JPEG and PNG data, found before a decoder fills the missing part with grey, or gigabytes of memory with
-nothing.
+"""Damaged images, found before a decoder makes something of them: grey in place of the missing part, rows at a slant,
+or gigabytes of nothing.
 """
 
 from __future__ import annotations
 
 import zlib
+
+from sensor_msgs.msg import Image
 
 from cgc_ros.frame import FrameError
 
@@ -13,6 +15,32 @@ MAX_SIDE = 16384
 _MAX_PIXELS_PER_BYTE = 1100  # neither deflate nor JPEG can hold more
 _TAIL = 4096  # bytes at the end within which a JPEG's end marker lies (some cameras pad)
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+
+
+def check_layout(message: Image, row_bytes: int) -> int:
+    """Bytes from one row to the next of an image whose rows hold `row_bytes` of pixels.
+
+    Raises FrameError: bad_image (its size, its step), truncated_image.
+    """
+    height, width = message.height, message.width
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise FrameError(
+            "bad_image", f"image is {width}x{height}: sides must be 1..{MAX_SIDE} pixels; check the driver"
+        )
+    step = message.step or row_bytes
+    if step < row_bytes:
+        raise FrameError(
+            "bad_image",
+            f"image row step is {step} bytes, {width} pixels of {message.encoding} need {row_bytes}: check the driver",
+        )
+    needed = step * (height - 1) + row_bytes
+    if len(message.data) < needed:
+        raise FrameError(
+            "truncated_image",
+            f"image data has {len(message.data)} bytes, {width}x{height} {message.encoding} with step {step} needs "
+            f"{needed}: check the driver and the network (lost fragments)",
+        )
+    return step
 
 
 def check_image_file(data: bytes, name: str) -> None:
