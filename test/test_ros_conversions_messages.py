@@ -13,7 +13,12 @@ from cgc_ros.frame import FrameError, Intrinsics
 from cgc_ros.palette import id_color, label_picture, overlay_picture
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics, intrinsics_from_camera_info
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, points_from_message, thin
-from cgc_ros.ros.conversions.geometry import matrix_from_pose, pose_from_matrix
+from cgc_ros.ros.conversions.geometry import (
+    matrix_from_pose,
+    matrix_from_transform,
+    pose_from_matrix,
+    transform_from_matrix,
+)
 from cgc_ros.ros.conversions.objects import (
     ObjectsIn,
     detections,
@@ -73,11 +78,12 @@ def test_calibrations_that_cannot_be_used_are_named():
     assert info_reason(d=[float("inf")] * 5) == "bad_distortion"
 
 
-def test_pose_round_trip():
+def test_pose_and_transform_round_trip():
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", [0.3, -1.2, 2.0]).as_matrix()
     matrix[:3, 3] = [1.0, -2.0, 3.5]
     np.testing.assert_allclose(matrix_from_pose(pose_from_matrix(matrix)), matrix, atol=1e-12)
+    np.testing.assert_allclose(matrix_from_transform(transform_from_matrix(matrix)), matrix, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from nav_msgs.msg import Odometry
 from scipy.spatial.transform import Rotation
 from tf2_msgs.msg import TFMessage
 
-from cgc_ros.ros.conversions.geometry import pose_from_matrix
+from cgc_ros.ros.conversions.geometry import pose_from_matrix, transform_from_matrix
 from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
@@ -40,11 +40,7 @@ def pose(x=0.0, yaw_degrees=0.0):
 def transform(parent, child, stamp_ns, matrix):
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
-    converted = pose_from_matrix(matrix)
-    message.transform.rotation = converted.orientation
-    message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
-        :3, 3
-    ].tolist()
+    message.transform = transform_from_matrix(matrix)
     return message
 
 

@@ -40,6 +40,7 @@ def add_parsers(subparsers) -> None:
 
 
 def run_view(arguments: argparse.Namespace) -> int:
+    """Serve the map as a web page until Ctrl-C."""
     from cgc_ros.run_files import map_path
 
     path = map_path(arguments.run_dir)
@@ -47,6 +48,7 @@ def run_view(arguments: argparse.Namespace) -> int:
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
+    """Play a recording to the node, or measure the node."""
     options = {
         "out_dir": arguments.out,
         "recording": arguments.recording,

@@ -113,6 +113,7 @@ def numbers(count: int, names: str) -> Callable[[str], tuple[float, ...]]:
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
+    """The option `--backend`."""
     parser.add_argument(
         "--backend",
         choices=("auto", "gsplat", "cpu"),
@@ -122,6 +123,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option `--json`."""
     parser.add_argument(
         "--json", action="store_true", help="print the result as JSON on stdout, and nothing else there"
     )

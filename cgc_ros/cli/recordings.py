@@ -11,6 +11,7 @@ NUMBERS = ("_s", "_hz")  # ends of the names of options in seconds and in hertz;
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that reads a recording."""
     parser.add_argument(
         "--read",
         metavar="NAME=VALUE",

@@ -60,6 +60,7 @@ def _unpacking_ms(response: QueryObjects.Response, repeats: int = 20) -> float:
 
 
 def main() -> int:
+    """Ask as the command line says and print the times as JSON."""
     parser = argparse.ArgumentParser(prog="python -m cgc_ros.demo.asker", description=__doc__)
     parser.add_argument("count", type=int)
     parser.add_argument("period", type=float, help="seconds between a response and the next request")

@@ -26,7 +26,7 @@ from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import Frame
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
-from cgc_ros.ros.conversions.geometry import pose_from_matrix
+from cgc_ros.ros.conversions.geometry import transform_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.dds import prepare_transports
 from cgc_ros.sequences import SequenceError, open_sequence
@@ -96,11 +96,7 @@ class CameraPlayer(Node):
     def _transform(self, parent: str, child: str, matrix: np.ndarray, stamp=None) -> TransformStamped:
         message = TransformStamped(header=Header(frame_id=parent), child_frame_id=child)
         message.header.stamp = stamp or self.get_clock().now().to_msg()
-        pose = pose_from_matrix(matrix)
-        message.transform.rotation = pose.orientation
-        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
-            :3, 3
-        ].tolist()
+        message.transform = transform_from_matrix(matrix)
         return message
 
 
@@ -144,6 +140,7 @@ def play(recording: str, options: PlayerOptions, stop: threading.Event) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Play the recording that the command line names, until its end or Ctrl-C."""
     parser = argparse.ArgumentParser(description="Play a recorded sequence as a ROS 2 camera.")
     parser.add_argument("recording", help="folder layout, rosbag2/MCAP, COLMAP or nerfstudio sequence")
     parser.add_argument("--rate", type=float, default=5.0, help="images per second (default: 5)")

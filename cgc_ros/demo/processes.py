@@ -66,10 +66,12 @@ class Companion:
 
     @property
     def pid(self) -> int:
+        """Of the process, also where it has ended."""
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
+        """Whether it has not ended yet."""
         return self._process.poll() is None
 
     def check(self) -> None:

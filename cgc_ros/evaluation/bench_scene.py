@@ -29,9 +29,11 @@ class BenchScene:
 
     @property
     def gaussians(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What every rendering call begins with: means, quats, scales, opacities."""
         return self.means, self.quats, self.scales, self.opacities
 
     def to(self, device: str) -> BenchScene:
+        """The same scene on another device."""
         return BenchScene(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 

@@ -32,8 +32,13 @@ class Snapshot(Protocol):
     num_gaussians: int
     objects: tuple[ObjectLike, ...]
 
-    def render(self, camera: Camera, stamp_ns: int | None = None): ...
-    def segment(self, camera: Camera) -> np.ndarray: ...
+    def render(self, camera: Camera, stamp_ns: int | None = None):
+        """A ViewRender, in the exposure that the camera had at that time."""
+        ...
+
+    def segment(self, camera: Camera) -> np.ndarray:
+        """Object ids [H, W] uint16, 65535 unlabelled."""
+        ...
 
 
 @dataclass(frozen=True)

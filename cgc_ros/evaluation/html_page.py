@@ -66,6 +66,7 @@ def page(title: str, subtitle: str, body: Iterable[str], footer: str) -> str:
 
 
 def section(title: str, *content: str) -> str:
+    """A heading and what stands under it."""
     return f"<section><h2>{escape(title)}</h2>{''.join(content)}</section>"
 
 
@@ -84,8 +85,10 @@ def table(header: Iterable[tuple[str, bool]], rows: Iterable[str]) -> str:
 
 
 def plots(svgs: Iterable[str]) -> str:
+    """SVG pictures side by side."""
     return f'<div class="plots">{"".join(f"<div>{svg}</div>" for svg in svgs)}</div>'
 
 
 def figure(uri: str, caption: str) -> str:
+    """A picture, by its address or data URI, with its caption."""
     return f'<figure><img src="{uri}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'

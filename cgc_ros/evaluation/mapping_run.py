@@ -57,8 +57,13 @@ class RunOutcome:
 class Clock(Protocol):
     """What of the module `time` a run waits by."""
 
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return after so many of them."""
+        ...
 
 
 def held_in(sequence: Sequence) -> list[int]:

@@ -113,6 +113,7 @@ class StabilityCount(NamedTuple):
 
     @property
     def total(self) -> int:
+        """Objects of the earlier publication."""
         return self.kept + self.changed + self.vanished
 
 

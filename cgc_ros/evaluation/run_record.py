@@ -25,7 +25,9 @@ class Session(Protocol):
 
     snapshot: object | None
 
-    def status(self): ...
+    def status(self):
+        """A SessionStatus."""
+        ...
 
 
 @dataclass

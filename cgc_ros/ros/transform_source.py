@@ -15,7 +15,7 @@ from nav_msgs.msg import Odometry
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError
-from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, pose_from_matrix
+from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, transform_from_matrix
 from cgc_ros.ros.conversions.stamps import stamp_of, time_message
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
 
@@ -50,11 +50,7 @@ class Tf2Buffer:
             )
         message = TransformStamped(child_frame_id=child)
         message.header.frame_id, message.header.stamp = parent, time_message(stamp_ns)
-        pose = pose_from_matrix(matrix)
-        message.transform.rotation = pose.orientation
-        message.transform.translation.x, message.transform.translation.y, message.transform.translation.z = matrix[
-            :3, 3
-        ].tolist()
+        message.transform = transform_from_matrix(matrix)
         (self._buffer.set_transform_static if static else self._buffer.set_transform)(message, "cgc_ros")
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
