@@ -136,7 +136,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_ros_is_known_to_its_own_rooms_alone():
-    is_ros = re.compile(r"(rclpy|cv_bridge|tf2_ros|ament_\w+|\w+_msgs|builtin_interfaces|cgc_ros\.(msg|srv))(\.|$)")
+    is_ros = re.compile(r"(rclpy|cv_bridge|tf2_ros|ament_\w+|\w+_(msgs|srvs|interfaces)|cgc_ros\.(msg|srv))(\.|$)")
     for module, imported in IMPORTS.items():
         if room_of(module) not in ROS_ROOMS:
             assert not (found := [name for name in imported if is_ros.match(name)]), f"{module} imports {found}"

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from waiting import wait_until
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
@@ -19,13 +20,6 @@ from cgc_ros.thread_priority import MASKS_NICENESS
 
 SEQUENCE = SyntheticSequence(num_frames=8, width=80, height=60)
 CONFIG = MapperConfig(backend="cpu", sh_degree=0)
-
-
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture

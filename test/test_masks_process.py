@@ -10,6 +10,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from waiting import wait_until
 
 from cgc_ros.masks import MaskError, create_mask_source
 from cgc_ros.masks.process import MaskProcess
@@ -24,13 +25,6 @@ def masks():
     masks = MaskProcess("graph", niceness=3, min_area=50).wait_until_ready()
     yield masks
     masks.close()
-
-
-def wait_until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_it_makes_the_source_s_own_masks_in_a_nicer_process(masks):

@@ -5,16 +5,10 @@ import time
 import pytest
 from viewer_maps import CONFIG, SEQUENCE
 from viewer_visitor import Visitor
+from waiting import wait_until
 
 from cgc_ros.mapping import Mapper, MappingSession
 from cgc_ros.viewer import CameraView, CameraViews, MapViewer
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture

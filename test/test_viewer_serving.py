@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from viewer_maps import map_file, mapper
+from waiting import wait_until
 
 from cgc_ros.gaussians.storage import read_map
 from cgc_ros.run_files import RunError
@@ -28,13 +29,6 @@ class Watched:
 
     def call(self, function, timeout=0.0):
         self.reads += 1
-
-
-def wait_until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def free_port():
