@@ -40,3 +40,10 @@ def test_work_of_unknown_length_has_neither_share_nor_eta(clock):
 
 def test_what_looks_like_markup_is_printed_as_it_is(clock):
     assert lines_of(clock, [(0.0, 0, None, "[red]x[/red]")]) == ["mapping, 0 s, [red]x[/red]"]
+
+
+def test_a_terminal_has_a_bar_with_the_detail_below():
+    output = io.StringIO()
+    with progress_bar("mapping", Console(file=output, force_terminal=True, width=80)) as update:
+        update(5, 20, "12 objects")
+    assert "mapping" in output.getvalue() and "25%" in output.getvalue() and "12 objects" in output.getvalue()
