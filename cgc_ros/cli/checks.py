@@ -66,21 +66,16 @@ def _rendering() -> list[Check]:
     try:
         from cgc_ros.rendering import available_backends
         from cgc_ros.rendering.kernels import kernels
-    except ImportError as error:
-        return [
-            Check(
-                "rendering",
-                "cpu",
-                "missing",
-                str(error).partition(" Build")[0],
-                "pip install ., or make setup in a source checkout",
-            )
-        ]
+    except ImportError as error:  # of torch, which the libraries' checks explain
+        return [Check("rendering", "cpu", "missing", str(error), "install the missing library")]
     reasons = {name: reason for name, reason in available_backends().items() if name in ("cpu", "gsplat")}
     absent = "missing" if all(reasons.values()) else "optional"
-    works = {"cpu": f"C++ kernels, {kernels.instruction_set()}", "gsplat": f"{_version('gsplat')} on CUDA"}
+    works = {
+        "cpu": lambda: f"C++ kernels, {kernels.instruction_set()}",
+        "gsplat": lambda: f"{_version('gsplat')} on CUDA",
+    }
     return [
-        Check("rendering", name, "ok", works[name])
+        Check("rendering", name, "ok", works[name]())
         if not reason
         else Check("rendering", name, absent, "not usable here", reason)
         for name, reason in reasons.items()

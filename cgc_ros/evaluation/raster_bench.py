@@ -29,7 +29,7 @@ from cgc_ros.rendering import (
     rasterize,
     train_in_place,
 )
-from cgc_ros.rendering.kernels import kernels
+from cgc_ros.rendering.kernels import WHY_UNAVAILABLE, kernels
 from cgc_ros.rendering.training_step import TRAINED
 from cgc_ros.segmentation.losses import contrastive_clustering_loss
 
@@ -88,7 +88,7 @@ def run_raster_bench(
         figures = {
             "benchmark": "raster",
             "backend": backend,
-            "instruction_set": kernels.instruction_set(),
+            "instruction_set": "" if WHY_UNAVAILABLE else kernels.instruction_set(),
             "threads": threads,
             "raster_forward_ms": forward.wall_ms,
             "raster_backward_ms": backward.wall_ms,

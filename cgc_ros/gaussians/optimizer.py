@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
-from cgc_ros.rendering.kernels import kernels, num_threads
+from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 
@@ -38,7 +38,7 @@ class GaussianAdam:
             for name, gradient in gradients.items():
                 parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
                 rate = rates[name]
-                fused = parameter.device.type == "cpu" and not isinstance(rate, Tensor)
+                fused = kernels_take(parameter) and not isinstance(rate, Tensor)
                 update = _update_by_kernel if fused else _update_by_operators
                 update(parameter, *moments, gradient, rate, visible, touched_only)
             if bands is not None:  # Adam's step is proportional to the rate

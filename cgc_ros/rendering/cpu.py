@@ -10,8 +10,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cgc_ros.rendering.camera import Camera
-from cgc_ros.rendering.kernels import kernels, num_threads
+from cgc_ros.rendering.kernels import WHY_UNAVAILABLE, kernels, num_threads
 from cgc_ros.rendering.outputs import BlendWeights, Render
+
+
+def why_unavailable() -> str:
+    """ "" where the kernels are built, else the reason and the remedy."""
+    return WHY_UNAVAILABLE
 
 
 def rasterize(

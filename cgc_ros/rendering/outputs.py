@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cgc_ros.rendering.kernels import kernels, num_threads
+from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 
 
 @dataclass
@@ -41,7 +41,7 @@ class BlendWeights:
         """Blend `values` [N, C] into [P, C], differentiable in `values`, the weights held fixed."""
         if values.ndim != 2 or values.shape[0] != self.num_gaussians:
             raise ValueError(f"values must be [{self.num_gaussians}, C], got {list(values.shape)}")
-        if values.is_cuda or values.dtype != torch.float32:
+        if not kernels_take(values):
             return self.to_sparse(values.dtype) @ values
         return _Blend.apply(values, self)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from cgc_ros.rendering.kernels import kernels, num_threads
+from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -28,7 +28,7 @@ def photometric_loss(rendered: Tensor, target: Tensor, ssim_weight: float = 0.2,
         raise ValueError(f"images must both be [H, W, 3], got {list(rendered.shape)} and {list(target.shape)}")
     if mask is not None and mask.shape != rendered.shape[:2]:
         raise ValueError(f"mask must be {list(rendered.shape[:2])}, got {list(mask.shape)}")
-    if rendered.is_cuda or rendered.dtype != torch.float32:
+    if not kernels_take(rendered):
         return photometric_loss_torch(rendered, target, ssim_weight, mask)
     return _PhotometricLoss.apply(rendered, target, ssim_weight, mask)
 

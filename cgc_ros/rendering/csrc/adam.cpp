@@ -1,19 +1,14 @@
-// One Adam update (Kingma and Ba 2015, without bias correction) of the rows of a parameter.
-#include <cmath>
+// One Adam update of the rows of a parameter.
+#include "adam.h"
 
 #include "kernels.h"
-#include "simd.h"
 
 namespace cgc::CGC_ISA {
 namespace {
 
 void update(const AdamRows& a, int64_t at, int64_t count) {
-  for (int64_t i = at; i < at + count; ++i) {
-    const float g = a.gradient[i];
-    const float m = a.first[i] += (1 - a.beta1) * (g - a.first[i]);
-    const float v = a.second[i] = a.beta2 * a.second[i] + (1 - a.beta2) * g * g;
-    a.parameter[i] -= a.rate * m / (std::sqrt(v) + a.epsilon);
-  }
+  const Adam<float> adam{1 - a.beta1, 1 - a.beta2, a.rate, a.epsilon};
+  for (int64_t i = at; i < at + count; ++i) adam.step(a.gradient[i], a.parameter[i], a.first[i], a.second[i]);
 }
 
 bool moves(const AdamRows& a, int64_t row) {

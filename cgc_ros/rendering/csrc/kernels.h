@@ -1,5 +1,5 @@
 // The functions that exist once for every instruction set. Each works on one chunk of Gaussians, one tile or one band
-// of rows; who runs them, on how many threads and on what memory is rasterizer.cpp's business.
+// of rows; who runs them, on how many threads and on what memory is the business of their callers (rasterizer.h).
 #pragma once
 
 #include "scene.h"
@@ -193,38 +193,9 @@ struct ChunkGradients {
 
 struct KernelTable {
   const char* name;
-  // Visible Gaussians of [begin, end): splats, radii, and the tiles each touches, appended to `tiles` (int32).
-  // Returns the number of tiles appended.
-  int64_t (*project)(const Projection&, int64_t begin, int64_t end, GrowingBuffer& tiles);
-  // Gradients of [begin, end); camera: 12 sums, rotation row-major, then translation (or null).
-  void (*project_backward)(const Projection&, const ProjectionGradients&, int64_t begin, int64_t end, double* camera);
-  void (*harmonics)(const Harmonics&, int64_t begin, int64_t end, Splat* splats);  // writes their colours
-  void (*harmonics_backward)(const Harmonics&, int64_t begin, int64_t end, const Splat*, const float* color_gradients,
-                             float* coefficient_gradients, float* direction_gradients, double* camera_position);
-  size_t (*forward_scratch)(const Channels&);
-  int64_t (*forward_tile)(const ForwardTiles&, int tile, void* scratch);   // returns the number of blends
-  size_t (*backward_scratch)(const Channels&);
-  void (*backward_tile)(const BackwardTiles&, int tile, void* scratch);
-  // Appends the entries of every wanted pixel, pixel after pixel, and writes how many each has to counts[256].
-  int64_t (*weights_tile)(const WeightTiles&, int tile, GrowingBuffer& scratch, GrowingBuffer& entries, int64_t used,
-                          int32_t* counts);
-  void (*labels_tile)(const LabelTiles&, int tile, GrowingBuffer& scratch);
-  void (*votes_tile)(const VoteTiles&, int tile, GrowingBuffer& scratch);
-  // Pixels [begin, end) of out [P, channels] = weights * values [N, channels].
-  void (*blend_pixels)(const SparseBlend&, const float* values, int64_t begin, int64_t end, float* out);
-  // Its transpose for the Gaussians [begin, end): out [N, channels] = weights^T * gradient [P, channels].
-  void (*blend_gaussians)(const SparseBlend&, const float* gradient, int64_t begin, int64_t end, float* out);
-  // Rows [begin, end): returns the sums of SSIM and |difference| over the mask, and fills the derivatives.
-  void (*ssim_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch, double* sums);
-  void (*ssim_gradient_rows)(const SsimImages&, int begin, int end, GrowingBuffer& scratch);
-  // Rows [begin, end).
-  void (*adam_rows)(const AdamRows&, int64_t begin, int64_t end);
-  void (*activate_rows)(const Activation&, int64_t begin, int64_t end);
-  void (*update_rows)(const TrainingUpdate&, const ChunkGradients&, int64_t begin, int64_t end);
-  // Pixels [begin, end). First what is compared, then, with the gradient of `exposed`, the gradients of colour and
-  // depth.
-  void (*expose_pixels)(const TargetPixels&, int64_t begin, int64_t end, ExposureSums&);
-  void (*loss_gradient_pixels)(const TargetPixels&, float depth_scale, int64_t begin, int64_t end, ExposureGradient&);
+#define CGC_KERNEL(result, kernel, ...) result (*kernel)(__VA_ARGS__);
+#include "kernels.def"
+#undef CGC_KERNEL
 };
 
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.

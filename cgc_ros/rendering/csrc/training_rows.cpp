@@ -1,6 +1,6 @@
 // What training does to rows of Gaussians: natural units before a render, and Adam's update after its gradients.
+#include "adam.h"
 #include "kernels.h"
-#include "simd.h"
 
 namespace cgc::CGC_ISA {
 namespace {
@@ -26,20 +26,11 @@ void map(const float* in, float* out, int64_t count, Function f) {
   std::memcpy(out + i, rest, sizeof(float) * (count - i));
 }
 
-struct Adam {
-  vfloat decay1, decay2, rate, epsilon;
-  void step(vfloat g, vfloat& value, vfloat& first, vfloat& second) const {
-    first += decay1 * (g - first);
-    second += decay2 * (g * g - second);
-    value -= rate * first / (sqrt(second) + epsilon);
-  }
-};
-
 // One parameter of a chunk; `moves` is -1 or 0 for each of its rows, `units` what each one's rate is times.
 template <int kWidth, bool kUnits = false>
 void update(const TrainedRows& rows, const TrainingUpdate& job, const float* gradient, const int32_t* moves,
             int64_t begin, int64_t count, const float* units = nullptr) {
-  Adam adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
+  Adam<vfloat> adam{splat(1 - job.beta1), splat(1 - job.beta2), splat(rows.rate), splat(job.epsilon)};
   float* value = rows.value + begin * kWidth;
   float* first = rows.first + begin * kWidth;
   float* second = rows.second + begin * kWidth;
