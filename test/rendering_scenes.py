@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cgc_ros.rendering import Camera, Render, rasterize
-from cgc_ros.rendering.camera import BLUR
+from cgc_ros.rendering.camera import EPS2D
 
 
 @dataclass
@@ -25,11 +25,13 @@ class Scene:
     width: int
     height: int
     focal: float
-    blur: float = BLUR  # pixels^2
+    eps2d: float = EPS2D  # pixels^2
 
     def camera(self) -> Camera:
         cx, cy = 0.52 * self.width, 0.47 * self.height
-        return Camera(self.width, self.height, self.focal, 1.03 * self.focal, cx, cy, self.camera_from_world, self.blur)
+        return Camera(
+            self.width, self.height, self.focal, 1.03 * self.focal, cx, cy, self.camera_from_world, self.eps2d
+        )
 
     def to(self, dtype: torch.dtype) -> Scene:
         """A copy in another precision whose tensors are leaves that require gradients."""
@@ -114,7 +116,7 @@ def render_with_gradients(scene: Scene, dtype: torch.dtype, backend: str, sh_deg
         features=moved.features,
         depth=True,
         background=moved.background,
-        screen_probe=probe.to(device),
+        means2d_grad=probe.to(device),
         backend=backend,
         contribution=True,
     )
@@ -124,7 +126,7 @@ def render_with_gradients(scene: Scene, dtype: torch.dtype, backend: str, sh_deg
         (output * torch.randn(output.shape, generator=generator).to(device, dtype)).sum() for output in outputs.values()
     )
     loss.backward()
-    gradients = {name: leaf.grad for name, leaf in {**leaves, "screen_probe": probe}.items()}
+    gradients = {name: leaf.grad for name, leaf in {**leaves, "means2d_grad": probe}.items()}
     outputs["contribution"] = render.contribution
     return Result(
         {name: value.detach().double().cpu() for name, value in outputs.items()},

@@ -73,8 +73,8 @@ def stand_in(monkeypatch):
     return gsplat_backend
 
 
-@pytest.mark.parametrize(("hard", "blur"), [(False, 0.3), (True, 0.3), (False, 0.1)])
-def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard, blur):
+@pytest.mark.parametrize(("hard", "eps2d"), [(False, 0.3), (True, 0.3), (False, 0.1)])
+def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard, eps2d):
     settings = {
         "sh_degree": 2,
         "depth": True,
@@ -84,14 +84,14 @@ def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard, 
     results = []
     for module in (reference, stand_in):
         scene = random_scene(120, width=36, height=20, num_features=30, seed=33, hard=hard).to(torch.float64)
-        scene = replace(scene, blur=blur)
+        scene = replace(scene, eps2d=eps2d)
         probe = torch.zeros(120, 2, dtype=torch.float64, requires_grad=True)
         out = module.rasterize(
             *scene.gaussians,
             scene.camera(),
             colors=scene.harmonics,
             features=scene.features,
-            screen_probe=probe,
+            means2d_grad=probe,
             **settings,
         )
         images = [out.color, out.features, out.depth, out.alpha]
@@ -132,7 +132,7 @@ def test_an_empty_map_around_gsplat(stand_in):
         features=scene.features,
         depth=True,
         background=scene.background,
-        screen_probe=None,
+        means2d_grad=None,
         contribution=True,
     )
     assert torch.equal(out.color, scene.background.expand(12, 20, 3)) and out.features.shape == (12, 20, 5)

@@ -51,12 +51,12 @@ def rasterize(
     features: Tensor | None,
     depth: bool,
     background: Tensor | None,
-    screen_probe: Tensor | None,
+    means2d_grad: Tensor | None,
     contribution: bool,
 ) -> Render:
     if means.shape[0] == 0:
         return _empty_view(camera, colors, features, depth, background, contribution)
-    screen = _Screen.project(means, quats, scales, opacities, camera, screen_probe)
+    screen = _Screen.project(means, quats, scales, opacities, camera, means2d_grad)
     if colors is not None and sh_degree is not None:
         colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.radii)
     # Rows of Gaussians that are not visible are never written by gsplat: zero keeps NaN out of the products.
@@ -165,7 +165,7 @@ class _Screen:
 
     @staticmethod
     def project(
-        means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, screen_probe: Tensor | None
+        means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, means2d_grad: Tensor | None
     ) -> _Screen:
         from gsplat import fully_fused_projection, isect_offset_encode, isect_tiles
 
@@ -179,14 +179,14 @@ class _Screen:
             intrinsics[None],
             camera.width,
             camera.height,
-            eps2d=camera.blur,
+            eps2d=camera.eps2d,
             near_plane=0.01,
             far_plane=1e10,
             packed=False,
             opacities=opacities,
         )
-        if screen_probe is not None:
-            screen_means = screen_means + screen_probe[None]
+        if means2d_grad is not None:
+            screen_means = screen_means + means2d_grad[None]
         tiles_x, tiles_y = -(-camera.width // TILE), -(-camera.height // TILE)
         _, tile_ids, tile_gaussians = isect_tiles(screen_means, radii, depths, TILE, tiles_x, tiles_y)
         tile_offsets = isect_offset_encode(tile_ids, 1, tiles_x, tiles_y)
