@@ -13,6 +13,8 @@ from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.kernels import kernels, num_threads
 from cgc_ros.rendering.outputs import BlendWeights, Render
 
+DEVICE = "cpu"
+
 
 def rasterize(
     means: Tensor,

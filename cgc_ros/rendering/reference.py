@@ -17,6 +17,8 @@ from cgc_ros.rendering.outputs import BlendWeights, Render
 from cgc_ros.rendering.quaternions import rotation_matrices
 from cgc_ros.rendering.spherical_harmonics import colors_from_harmonics
 
+DEVICE = None  # any
+
 TILE = 16  # pixels
 NEAR, FAR = 0.01, 1e10  # metres
 ALPHA_MIN, ALPHA_MAX = 1 / 255, 0.999
