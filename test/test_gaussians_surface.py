@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgc_ros.gaussians.surface import rotation_matrices, surface_points
+from cgc_ros.gaussians.surface import surface_points
+from cgc_ros.rendering.quaternions import rotation_matrices
 
 
 def test_points_fill_the_disc_in_its_plane():

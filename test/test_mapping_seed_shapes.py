@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.gaussians.surface import rotation_matrices
 from cgc_ros.mapping.seed_shapes import flat_gaussians, image_ellipses, lay_on_surface
+from cgc_ros.rendering.quaternions import rotation_matrices
 
 INTRINSICS = Intrinsics(64, 48, 60.0, 55.0, 30.0, 25.0)
 ROWS, COLUMNS = np.array([24, 24, 24]), np.array([31, 32, 8])

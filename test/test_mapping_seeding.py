@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.gaussians.surface import rotation_matrices
 from cgc_ros.mapping.config import SeedingConfig
 from cgc_ros.mapping.seeding import (
     SeedDensity,
@@ -16,6 +15,7 @@ from cgc_ros.mapping.seeding import (
     seed_gaussians,
     surface_normals,
 )
+from cgc_ros.rendering.quaternions import rotation_matrices
 
 INTRINSICS = Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
 CONFIG = SeedingConfig()

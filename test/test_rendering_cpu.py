@@ -190,17 +190,17 @@ def test_a_smaller_view_shows_the_larger_one_averaged_over_areas():
     averaged = torch.nn.functional.avg_pool2d(render(large).permute(2, 0, 1), 2).permute(1, 2, 0)
     small = large.scaled_to(48, 32)
     off = (render(small) - averaged).abs().mean()
-    off_with_the_large_views_blur = (render(replace(small, blur=large.blur)) - averaged).abs().mean()
-    assert off < 0.5 * off_with_the_large_views_blur
+    off_with_the_large_views_eps2d = (render(replace(small, eps2d=large.eps2d)) - averaged).abs().mean()
+    assert off < 0.5 * off_with_the_large_views_eps2d
 
 
-@pytest.mark.parametrize("blur", [0.05, 1.0])
-def test_any_blur_matches_the_oracle(blur):
-    assert_parity(replace(random_scene(200, width=40, height=24, seed=12), blur=blur))
+@pytest.mark.parametrize("eps2d", [0.05, 1.0])
+def test_any_eps2d_matches_the_oracle(eps2d):
+    assert_parity(replace(random_scene(200, width=40, height=24, seed=12), eps2d=eps2d))
 
 
-@pytest.mark.parametrize("blur", [0.0, -0.3, float("nan")])
-def test_a_blur_that_is_not_positive_is_refused(blur):
+@pytest.mark.parametrize("eps2d", [0.0, -0.3, float("nan")])
+def test_an_eps2d_that_is_not_positive_is_refused(eps2d):
     scene = random_scene(5)
-    with pytest.raises(ValueError, match="blur must be positive"):
-        rasterize(*scene.gaussians, replace(scene.camera(), blur=blur), features=scene.features, backend="cpu")
+    with pytest.raises(ValueError, match="must be positive"):
+        rasterize(*scene.gaussians, replace(scene.camera(), eps2d=eps2d), features=scene.features, backend="cpu")

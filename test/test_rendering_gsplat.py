@@ -1,23 +1,27 @@
-"""gsplat on CUDA against the CPU kernels, where there is a GPU; our code around it, and its absence, everywhere."""
+"""gsplat on CUDA against the CPU kernels on larger scenes, where there is a GPU; how it is found, and its absence."""
 
+import importlib.machinery
+import inspect
 import sys
-from dataclasses import replace
+import types
 
-import gsplat_stand_in
 import pytest
 import torch
+from gsplat_operators import gsplat_on_cpu  # noqa: F401
 from rendering_scenes import outlier_share, random_scene, relative_error, render_with_gradients
 
 from cgc_ros.rendering import (
     BackendError,
     available_backends,
+    backends,
     blend_weights,
     choose_backend,
-    gsplat_backend,
+    device_of,
+    gsplat_build,
+    gsplat_library,
     label_image,
     mask_votes,
     rasterize,
-    reference,
 )
 
 REASON = available_backends()["gsplat"]
@@ -29,7 +33,7 @@ needs_gsplat = pytest.mark.skipif(bool(REASON), reason=f"gsplat cannot run here:
 def test_render_and_gradients_equal_the_cpu_backend(hard):
     scene = random_scene(3000, seed=31, hard=hard)
     ours = render_with_gradients(scene, torch.float32, "cpu")
-    gsplat = render_with_gradients(scene, torch.float32, "gsplat")
+    gsplat = render_with_gradients(scene, torch.float32, "gsplat", device="cuda")
     for name in ("color", "features", "depth", "alpha"):
         # gsplat computes in float32 with fast exponentials: a few pixels flip at its thresholds.
         assert (gsplat.outputs[name] - ours.outputs[name]).abs().median() <= 1e-5, name
@@ -66,88 +70,6 @@ def test_queries_equal_the_cpu_backend():
         assert ((mine - other.cpu()).abs() > 1e-2).double().mean() <= 2e-3
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
-    """Our backend with gsplat's primitives replaced by plain PyTorch on the CPU."""
-    monkeypatch.setitem(sys.modules, "gsplat", gsplat_stand_in)
-    return gsplat_backend
-
-
-@pytest.mark.parametrize(("hard", "blur"), [(False, 0.3), (True, 0.3), (False, 0.1)])
-def test_the_backend_around_gsplat_renders_what_the_oracle_does(stand_in, hard, blur):
-    settings = {
-        "sh_degree": 2,
-        "depth": True,
-        "background": torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64),
-        "contribution": True,
-    }
-    results = []
-    for module in (reference, stand_in):
-        scene = random_scene(120, width=36, height=20, num_features=30, seed=33, hard=hard).to(torch.float64)
-        scene = replace(scene, blur=blur)
-        probe = torch.zeros(120, 2, dtype=torch.float64, requires_grad=True)
-        out = module.rasterize(
-            *scene.gaussians,
-            scene.camera(),
-            colors=scene.harmonics,
-            features=scene.features,
-            screen_probe=probe,
-            **settings,
-        )
-        images = [out.color, out.features, out.depth, out.alpha]
-        generator = torch.Generator().manual_seed(1)
-        sum((image * torch.randn(image.shape, generator=generator)).sum() for image in images).backward()
-        leaves = [scene.means, scene.quats, scene.scales, scene.opacities, scene.harmonics, scene.features]
-        gradients = [leaf.grad for leaf in [*leaves, scene.camera_from_world, probe]]
-        results.append([*images, out.contribution, out.radii.double(), *gradients])
-    for truth, ours in zip(*results, strict=True):
-        assert relative_error(ours.detach(), truth.detach()) < 1e-7
-
-
-def test_the_queries_around_gsplat_answer_what_the_oracle_does(stand_in):
-    scene = random_scene(250, width=40, height=22, seed=34).to(torch.float64)
-    view = [t.detach() for t in scene.gaussians] + [scene.camera()]
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 40 * 22, (60,), generator=generator)
-    labels = torch.randint(-1, 40, (22, 40), generator=generator, dtype=torch.int32)
-    ids = torch.randint(-1, 70, (250,), generator=generator, dtype=torch.int32)
-    with torch.no_grad():
-        ours, truth = (module.blend_weights(*view, pixels) for module in (stand_in, reference))
-        assert torch.equal(ours.offsets, truth.offsets) and torch.equal(ours.gaussians, truth.gaussians)
-        assert torch.allclose(ours.values, truth.values, atol=1e-12)
-        assert torch.allclose(ours.blend(scene.features), truth.blend(scene.features), atol=1e-12)
-        votes, true_votes = (module.mask_votes(*view, labels, 39).float() for module in (stand_in, reference))
-        assert torch.allclose(votes, true_votes, atol=1e-5)
-        for mine, other in zip(stand_in.label_image(*view, ids), reference.label_image(*view, ids), strict=True):
-            assert torch.allclose(mine.float(), other.float(), atol=1e-5)
-
-
-def test_an_empty_map_around_gsplat(stand_in):
-    scene = random_scene(0, width=20, height=12)
-    out = stand_in.rasterize(
-        *scene.gaussians,
-        scene.camera(),
-        colors=scene.harmonics,
-        sh_degree=0,
-        features=scene.features,
-        depth=True,
-        background=scene.background,
-        screen_probe=None,
-        contribution=True,
-    )
-    assert torch.equal(out.color, scene.background.expand(12, 20, 3)) and out.features.shape == (12, 20, 5)
-    weights = stand_in.blend_weights(*scene.gaussians, scene.camera(), torch.arange(5))
-    assert weights.offsets.tolist() == [0] * 6
-    assert (stand_in.label_image(*scene.gaussians, scene.camera(), torch.zeros(0, dtype=torch.int32))[0] == -1).all()
-
-
-@needs_gsplat
-def test_an_empty_map_is_the_background():
-    scene = random_scene(0, width=20, height=12)
-    result = render_with_gradients(scene, torch.float32, "gsplat")
-    assert torch.allclose(result.outputs["color"], scene.background.double().expand(12, 20, 3))
-
-
 def test_auto_takes_gsplat_for_cuda_tensors_and_cpu_for_others():
     assert choose_backend("auto", "cpu") == "cpu"
     assert choose_backend() == ("cpu" if REASON else "gsplat")
@@ -156,9 +78,13 @@ def test_auto_takes_gsplat_for_cuda_tensors_and_cpu_for_others():
 
 
 def test_every_backend_is_listed_with_what_it_lacks():
-    backends = available_backends()
-    assert set(backends) == {"gsplat", "cpu", "reference"}
-    assert backends["cpu"] == "" and backends["reference"] == ""
+    listed = available_backends()
+    assert set(listed) == {"gsplat", "cpu", "reference"}
+    assert listed["cpu"] == "" and listed["reference"] == ""
+
+
+def test_every_backend_says_where_its_map_is():
+    assert [device_of(name).type for name in ("gsplat", "cpu", "reference")] == ["cuda", "cpu", "cpu"]
 
 
 @pytest.mark.skipif(not REASON, reason="gsplat works here: there is no absence to explain")
@@ -173,3 +99,96 @@ def test_the_absence_of_gsplat_is_explained():
 def test_an_unknown_backend_is_named():
     with pytest.raises(BackendError, match="'vulkan'.*auto, gsplat, cpu, reference"):
         choose_backend("vulkan")
+
+
+@pytest.fixture
+def with_gpu(monkeypatch):
+    """A machine with a GPU and gsplat's Python, and nothing found out about them yet."""
+    pytest.importorskip("gsplat", reason="requirements/gpu.txt is not installed")
+    monkeypatch.setattr(gsplat_library, "has_gpu", lambda: True)
+    backends.why_unavailable.cache_clear()
+    yield monkeypatch
+    backends.why_unavailable.cache_clear()
+
+
+def test_gsplat_that_is_not_compiled_is_not_compiled_on_the_way(with_gpu, capfd):
+    with_gpu.setattr(gsplat_library, "compiled_spec", lambda: None)
+    assert "python -m cgc_ros.rendering.gsplat_build" in available_backends()["gsplat"]
+    assert "gsplat.cuda._backend" not in sys.modules  # whose import would compile
+    assert choose_backend() == "cpu"
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error", [ImportError("undefined symbol"), OSError("read-only"), RuntimeError("no ninja")])
+def test_operators_that_cannot_be_loaded_leave_auto_to_the_cpu(with_gpu, error):
+    class Loader:
+        create_module = staticmethod(lambda spec: None)
+
+        @staticmethod
+        def exec_module(module):
+            raise error
+
+    spec = importlib.machinery.ModuleSpec(gsplat_library.COMPILED, Loader())
+    with_gpu.setattr(gsplat_library, "compiled_spec", lambda: spec)
+    assert choose_backend() == "cpu"
+    assert str(error) in available_backends()["gsplat"] and gsplat_library.BUILD in available_backends()["gsplat"]
+
+
+def test_gsplat_is_accepted_for_what_it_offers_whatever_its_number(gsplat_on_cpu, monkeypatch):  # noqa: F811
+    import gsplat
+
+    monkeypatch.setattr(gsplat, "__version__", "1.6.0")
+    backends.why_unavailable.cache_clear()
+    assert available_backends()["gsplat"] == ""
+    monkeypatch.delattr(gsplat, "rasterize_to_indices_in_range")
+    monkeypatch.setattr(gsplat, "isect_tiles", lambda means2d, radii: None)
+    backends.why_unavailable.cache_clear()
+    reason = available_backends()["gsplat"]
+    assert "lacks isect_tiles(depths, tile_height, tile_size, tile_width), rasterize_to_indices_in_range" in reason
+
+
+def test_harmonics_by_the_directions_that_gsplat_finds_itself(gsplat_on_cpu, monkeypatch):  # noqa: F811
+    import gsplat
+
+    of_directions = gsplat.spherical_harmonics
+
+    def of_poses(degrees_to_use, means, viewmats, coeffs, masks=None):
+        """gsplat 1.6's signature: [N, 3], [C, 4, 4], [N, K, 3], [C, N] -> [C, N, 3]."""
+        position = torch.linalg.inv(viewmats[0])[:3, 3]
+        return of_directions(degrees_to_use, means - position, coeffs, masks[0])[None]
+
+    scene = random_scene(50, 30, 20, seed=38)
+    view = {"colors": scene.harmonics, "sh_degree": 3, "backend": "gsplat"}
+    before = rasterize(*scene.gaussians, scene.camera(), **view).color
+    monkeypatch.setattr(gsplat, "spherical_harmonics", of_poses)
+    assert torch.equal(rasterize(*scene.gaussians, scene.camera(), **view).color, before)
+
+
+def test_what_is_called_of_gsplat_is_what_it_must_offer():
+    """`NEEDED` names parameters that the installed version has, so that it cannot go stale unseen."""
+    gsplat = pytest.importorskip("gsplat", reason="requirements/gpu.txt is not installed")
+    assert gsplat_library.lacking_in(gsplat) == ""
+    assert all(inspect.isfunction(getattr(gsplat, name)) for name in gsplat_library.NEEDED)
+    assert gsplat_library.lacking_in(types.ModuleType("gsplat")) == ", ".join(gsplat_library.NEEDED)
+
+
+def test_a_build_without_the_toolkit_says_what_is_missing(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("gsplat", reason="requirements/gpu.txt is not installed")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["gsplat_build"])
+    assert gsplat_build.main() == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and f"{tmp_path}/bin/nvcc does not exist: install the CUDA toolkit" in captured.err
+
+
+def test_the_toolkit_is_found_behind_a_link_to_nvcc(monkeypatch, tmp_path):
+    nvcc = tmp_path / "cuda-13.0" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.touch(mode=0o755)
+    links = tmp_path / "bin"
+    links.mkdir()
+    (links / "nvcc").symlink_to(nvcc)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(links))
+    assert gsplat_build.cuda_home() == tmp_path / "cuda-13.0"

@@ -15,7 +15,7 @@ EYE = torch.eye(4, dtype=torch.float64)
 
 
 def one_gaussian(opacity: float, sigma_pixels: float = 3.0, z: float = 2.0):
-    """A round Gaussian on the axis of a 9x9 camera, of the given standard deviation on the screen before blur."""
+    """A round Gaussian on the axis of a 9x9 camera, of the given standard deviation on the screen before eps2d."""
     camera = Camera(9, 9, 50.0, 50.0, 4.5, 4.5, EYE)
     scale = sigma_pixels * z / 50.0
     means = torch.tensor([[0.0, 0.0, z]], dtype=torch.float64)
@@ -27,7 +27,7 @@ def one_gaussian(opacity: float, sigma_pixels: float = 3.0, z: float = 2.0):
 def test_a_pixel_is_opacity_times_the_gaussian_at_its_centre():
     *gaussian, camera = one_gaussian(0.6)
     alpha = rasterize(*gaussian, camera, backend="reference").alpha
-    variance = 3.0**2 + 0.3  # the blur is added to the projected covariance
+    variance = 3.0**2 + 0.3  # eps2d is added to the projected covariance
     expected = 0.6 * math.exp(-0.5 * (2.0**2 + 1.0**2) / variance)
     assert alpha[4 + 1, 4 + 2].item() == pytest.approx(expected, rel=1e-12)
     assert alpha[4, 4].item() == pytest.approx(0.6, rel=1e-12)

@@ -30,6 +30,7 @@ from cgc_ros.rendering import (
     train_in_place,
 )
 from cgc_ros.rendering.kernels import WHY_UNAVAILABLE, kernels
+from cgc_ros.rendering.spherical_harmonics import SH_C0
 from cgc_ros.rendering.training_step import TRAINED
 from cgc_ros.segmentation.losses import contrastive_clustering_loss
 
@@ -278,7 +279,7 @@ def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], N
 
 def _model_of(scene: BenchScene) -> GaussianModel:
     model = GaussianModel(sh_degree=0, device=scene.means.device)
-    harmonics = ((scene.colors - 0.5) / 0.28209479177387814)[:, None]
+    harmonics = ((scene.colors - 0.5) / SH_C0)[:, None]
     values = (scene.means, scene.quats, scene.scales.log(), torch.logit(scene.opacities), harmonics, scene.features)
     model.parameters = {name: value.clone() for name, value in zip(model.row_shapes(), values, strict=True)}
     model.moments = {

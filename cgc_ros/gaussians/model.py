@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-#: Band-0 real spherical harmonic: colour = 0.5 + SH_C0 * coefficient.
-SH_C0 = 0.28209479177387814
+from cgc_ros.rendering.spherical_harmonics import SH_C0
 
 #: Length of every Gaussian's segmentation feature (Contrastive Gaussian Clustering, section 3).
 FEATURE_DIM = 16

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from cgc_ros.gaussians.model import SH_C0
+from cgc_ros.rendering.quaternions import rotation_matrices
+from cgc_ros.rendering.spherical_harmonics import SH_C0
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 MAX_PER_GAUSSIAN = 64
@@ -36,23 +37,6 @@ def surface_points(means: Tensor, quats: Tensor, scales: Tensor, spacing: float,
     local.scatter_(1, long, (radius * angle.cos() * ordered[source, 0])[:, None])
     local.scatter_(1, short, (radius * angle.sin() * ordered[source, 1])[:, None])
     return means[source] + (rotation_matrices(quats)[source] @ local[:, :, None]).squeeze(2), source
-
-
-def rotation_matrices(quats: Tensor) -> Tensor:
-    """Rotations [N, 3, 3] of quaternions [N, 4] (w x y z, any length)."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=1).unbind(1)
-    rows = [
-        1 - 2 * (y * y + z * z),
-        2 * (x * y - w * z),
-        2 * (x * z + w * y),
-        2 * (x * y + w * z),
-        1 - 2 * (x * x + z * z),
-        2 * (y * z - w * x),
-        2 * (x * z - w * y),
-        2 * (y * z + w * x),
-        1 - 2 * (x * x + y * y),
-    ]
-    return torch.stack(rows, dim=1).reshape(-1, 3, 3)
 
 
 def plain_colors(sh: Tensor) -> Tensor:

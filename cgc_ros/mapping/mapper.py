@@ -22,7 +22,7 @@ from cgc_ros.mapping.part_segmenter import PartSegmenter
 from cgc_ros.mapping.segmenter import MapSegmenter, storable
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
-from cgc_ros.rendering import Camera, Render, choose_backend, rasterize
+from cgc_ros.rendering import Camera, Render, choose_backend, device_of, rasterize
 from cgc_ros.segmentation.object_names import ObjectNames
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
@@ -53,7 +53,7 @@ class Mapper:
     def __init__(self, config: MapperConfig | None = None):
         self.config = config or MapperConfig()
         self.backend = choose_backend(self.config.backend)
-        self.device = torch.device("cuda" if self.backend == "gsplat" else "cpu")
+        self.device = device_of(self.backend)
         self.reset()
 
     @classmethod

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
-from cgc_ros.gaussians.surface import rotation_matrices
 from cgc_ros.mapping.config import PaperConfig
+from cgc_ros.rendering.quaternions import rotation_matrices
 
 SPLIT_CHILDREN = 2
 SPLIT_SHRINK = 1.6  # a child's standard deviations are its parent's divided by this

@@ -55,7 +55,7 @@ class PaperTrainer:
             colors=leaves["sh"],
             sh_degree=harmonics_degree(progress, config),
             features=None if masks is None else leaves["features"],
-            screen_probe=probe,
+            means2d_grad=probe,
             backend=self.backend,
         )
         loss = photometric_loss(render.color, color, ssim_weight=config.ssim_weight)

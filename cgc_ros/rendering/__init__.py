@@ -1,6 +1,6 @@
 """Differentiable Gaussian rasterisers behind one call: C++ on the CPU, gsplat on CUDA, plain PyTorch as the oracle."""
 
-from cgc_ros.rendering.backends import BackendError, available_backends, choose_backend
+from cgc_ros.rendering.backends import BackendError, available_backends, choose_backend, device_of
 from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.outputs import BlendWeights, Render
 from cgc_ros.rendering.photometric import photometric_loss
@@ -17,6 +17,7 @@ __all__ = [
     "available_backends",
     "blend_weights",
     "choose_backend",
+    "device_of",
     "label_image",
     "mask_votes",
     "photometric_loss",

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import torch
 
-#: Backend -> the module that implements it: `rasterize`, `blend_weights`, `mask_votes`, `label_image`, and optionally
-#: `why_unavailable() -> str`. A new backend is one new module and one line here.
+#: Backend -> the module that implements it: `rasterize`, `blend_weights`, `mask_votes`, `label_image`, `DEVICE` (the
+#: type of device whose tensors it takes, None: any), and optionally `why_unavailable() -> str`. A new backend is one
+#: new module and one line here.
 BACKENDS = {
     "gsplat": "cgc_ros.rendering.gsplat_backend",
     "cpu": "cgc_ros.rendering.cpu",
@@ -23,7 +24,7 @@ class BackendError(RuntimeError):
 
 def available_backends() -> dict[str, str]:
     """Every backend's name with "" where it works here, else the reason and the remedy."""
-    return {name: _why_unavailable(name) for name in BACKENDS}
+    return {name: why_unavailable(name) for name in BACKENDS}
 
 
 def choose_backend(backend: str = "auto", device: torch.device | str | None = None) -> str:
@@ -33,18 +34,22 @@ def choose_backend(backend: str = "auto", device: torch.device | str | None = No
     """
     if backend == "auto":
         if device is None:
-            return "cpu" if _why_unavailable("gsplat") else "gsplat"
+            return "cpu" if why_unavailable("gsplat") else "gsplat"
         backend = "gsplat" if torch.device(device).type == "cuda" else "cpu"
     if backend not in BACKENDS:
         raise BackendError(f"there is no rendering backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
-    reason = _why_unavailable(backend)
+    reason = why_unavailable(backend)
     if reason:
         raise BackendError(f"the rendering backend '{backend}' cannot be used: {reason}")
-    if device is not None and backend != "reference":
-        needed = "cuda" if backend == "gsplat" else "cpu"
-        if torch.device(device).type != needed:
-            raise BackendError(f"the rendering backend '{backend}' takes {needed} tensors, these are on {device}")
+    needed = backend_module(backend).DEVICE
+    if device is not None and needed not in (None, torch.device(device).type):
+        raise BackendError(f"the rendering backend '{backend}' takes {needed} tensors, these are on {device}")
     return backend
+
+
+def device_of(backend: str) -> torch.device:
+    """Where a map that `backend` renders has to be."""
+    return torch.device(backend_module(backend).DEVICE or "cpu")
 
 
 def backend_module(name: str) -> ModuleType:
@@ -52,6 +57,7 @@ def backend_module(name: str) -> ModuleType:
 
 
 @functools.cache  # asked before every render; what is installed does not change meanwhile
-def _why_unavailable(name: str) -> str:
+def why_unavailable(name: str) -> str:
+    """ "" where the backend works here, else the reason and the remedy."""
     module = backend_module(name)
     return module.why_unavailable() if hasattr(module, "why_unavailable") else ""

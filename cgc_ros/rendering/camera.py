@@ -11,7 +11,7 @@ from torch import Tensor
 from cgc_ros.frame import Intrinsics
 
 #: Pixels^2 by which 3D Gaussian Splatting (and gsplat's `eps2d`) widens what it draws, at an image's own size.
-BLUR = 0.3
+EPS2D = 0.3
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Camera:
     cx: float  # pixels, centre of the first pixel at (0.5, 0.5)
     cy: float
     camera_from_world: Tensor  # [4, 4] float32, OpenCV optical frame
-    blur: float = BLUR  # pixels^2, added to every Gaussian's covariance in the image
+    eps2d: float = EPS2D  # pixels^2, added to every Gaussian's covariance in the image
 
     @staticmethod
     def from_intrinsics(
@@ -46,14 +46,15 @@ class Camera:
     def scaled_to(self, width: int, height: int) -> Camera:
         """The same view sampled on a grid of another size.
 
-        In a smaller image Gaussians are as wide as if the larger one had been drawn and averaged over areas: its blur,
-        and the variance of such an average. With the full blur at half size, training would make them too thin.
+        In a smaller image Gaussians are as wide as if the larger one had been drawn and averaged over areas: its
+        `eps2d`, and the variance of such an average. With all of `eps2d` at half size, training would make them too
+        thin.
         """
         sx, sy = width / self.width, height / self.height
         shrunk = min(sx * sy, 1.0)
-        blur = self.blur * shrunk + (1 - shrunk) / 12
+        eps2d = self.eps2d * shrunk + (1 - shrunk) / 12
         return Camera(
-            width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world, blur
+            width, height, self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, self.camera_from_world, eps2d
         )
 
     def to(self, device: str | torch.device) -> Camera:

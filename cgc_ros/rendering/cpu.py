@@ -13,6 +13,8 @@ from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.kernels import WHY_UNAVAILABLE, kernels, num_threads
 from cgc_ros.rendering.outputs import BlendWeights, Render
 
+DEVICE = "cpu"
+
 
 def why_unavailable() -> str:
     """ "" where the kernels are built, else the reason and the remedy."""
@@ -31,10 +33,10 @@ def rasterize(
     features: Tensor | None,
     depth: bool,
     background: Tensor | None,
-    screen_probe: Tensor | None,
+    means2d_grad: Tensor | None,
     contribution: bool,
 ) -> Render:
-    inputs = (means, quats, scales, opacities, colors, features, camera.camera_from_world, background, screen_probe)
+    inputs = (means, quats, scales, opacities, colors, features, camera.camera_from_world, background, means2d_grad)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     camera_position = position_of(camera) if colors is not None and sh_degree is not None else None
     settings = _Settings(camera, -1 if sh_degree is None else sh_degree, depth, contribution, keep)
@@ -48,7 +50,7 @@ def rasterize(
         camera.camera_from_world,
         camera_position,
         background,
-        screen_probe,
+        means2d_grad,
         settings,
     )
     return Render(color, features_out, depth_out, alpha, radii, contributions)
@@ -112,7 +114,7 @@ class _Rasterize(torch.autograd.Function):
         camera_from_world,
         camera_position,
         background,
-        screen_probe,
+        means2d_grad,
         settings: _Settings,
     ):
         camera = settings.camera
@@ -212,7 +214,7 @@ def view_of(camera: Camera) -> kernels.View:
         camera.fy,
         camera.cx,
         camera.cy,
-        camera.blur,
+        camera.eps2d,
         _array(camera.camera_from_world),
     )
 

@@ -1,4 +1,4 @@
-"""gsplat 1.5 on CUDA behind the same call.
+"""gsplat on CUDA behind the same call.
 
 Only gsplat's differentiable primitives are used (projection, tile lists, blending), not its `rasterization()`: the
 gradient of the projected means is wanted, and the queries below share the projection.
@@ -6,37 +6,23 @@ gradient of the projected means is wanted, and the queries below share the proje
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cgc_ros.rendering.camera import Camera
+from cgc_ros.rendering.gsplat_library import why_unavailable
 from cgc_ros.rendering.outputs import BlendWeights, Render
+
+__all__ = ["DEVICE", "blend_weights", "label_image", "mask_votes", "rasterize", "why_unavailable"]
+
+DEVICE = "cuda"
 
 TILE = 16  # pixels
 CHANNEL_CHUNK = 32  # channels blended at once: gsplat's own limit for speed
 ALPHA_MAX = 0.999
-
-
-def why_unavailable() -> str:
-    """ "" where gsplat can run, else the reason and the remedy."""
-    if not torch.cuda.is_available():
-        return "PyTorch sees no CUDA GPU (needed: an NVIDIA GPU with its driver, and a CUDA build of PyTorch)"
-    try:
-        import gsplat
-    except ImportError as error:
-        return f"gsplat cannot be imported ({error}): pip install gsplat==1.5.3"
-    version = gsplat.__version__
-    if not version.startswith("1.5."):
-        return f"gsplat {version} is installed, its 1.5 series is needed: pip install gsplat==1.5.3"
-    try:
-        from gsplat.cuda._backend import _C
-    except (ImportError, RuntimeError) as error:
-        return f"gsplat's CUDA kernels cannot be loaded ({error}): install the CUDA toolkit that PyTorch was built with"
-    if _C is None:
-        return "gsplat's CUDA kernels are not compiled and there is no CUDA toolkit (nvcc) to do so: install it"
-    return ""
 
 
 def rasterize(
@@ -51,14 +37,14 @@ def rasterize(
     features: Tensor | None,
     depth: bool,
     background: Tensor | None,
-    screen_probe: Tensor | None,
+    means2d_grad: Tensor | None,
     contribution: bool,
 ) -> Render:
     if means.shape[0] == 0:
         return _empty_view(camera, colors, features, depth, background, contribution)
-    screen = _Screen.project(means, quats, scales, opacities, camera, screen_probe)
+    screen = _Screen.project(means, quats, scales, opacities, camera, means2d_grad)
     if colors is not None and sh_degree is not None:
-        colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.radii)
+        colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.visible)
     # Rows of Gaussians that are not visible are never written by gsplat: zero keeps NaN out of the products.
     depths = torch.where(screen.visible, screen.depths[0], 0.0)[:, None] if depth else None
     parts = [colors, features, depths]
@@ -140,7 +126,7 @@ def label_image(
     seen = object_ids[screen.visible & (object_ids >= 0)].unique()
     depth_sum, alpha = screen.blend(torch.where(screen.visible, screen.depths[0], 0.0)[:, None])
     depth = depth_sum[..., 0] / alpha.clamp_min(1e-10)
-    for ids in seen.split(CHANNEL_CHUNK):
+    for ids in seen.split(CHANNEL_CHUNK) if len(seen) else ():  # nothing splits into one empty part
         sums, _ = screen.blend((object_ids[:, None] == ids).to(means.dtype))
         best, index = sums.max(dim=-1)
         better = best > confidence
@@ -165,7 +151,7 @@ class _Screen:
 
     @staticmethod
     def project(
-        means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, screen_probe: Tensor | None
+        means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, means2d_grad: Tensor | None
     ) -> _Screen:
         from gsplat import fully_fused_projection, isect_offset_encode, isect_tiles
 
@@ -179,14 +165,14 @@ class _Screen:
             intrinsics[None],
             camera.width,
             camera.height,
-            eps2d=camera.blur,
+            eps2d=camera.eps2d,
             near_plane=0.01,
             far_plane=1e10,
             packed=False,
             opacities=opacities,
         )
-        if screen_probe is not None:
-            screen_means = screen_means + screen_probe[None]
+        if means2d_grad is not None:
+            screen_means = screen_means + means2d_grad[None]
         tiles_x, tiles_y = -(-camera.width // TILE), -(-camera.height // TILE)
         _, tile_ids, tile_gaussians = isect_tiles(screen_means, radii, depths, TILE, tiles_x, tiles_y)
         tile_offsets = isect_offset_encode(tile_ids, 1, tiles_x, tiles_y)
@@ -256,12 +242,15 @@ class _Screen:
         return (alphas * torch.exp(log_before - of_pixel)).to(self.means.dtype)
 
 
-def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, camera: Camera, radii: Tensor) -> Tensor:
+def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, camera: Camera, visible: Tensor) -> Tensor:
     from gsplat import spherical_harmonics
 
-    camera_position = torch.inverse(camera.camera_from_world)[:3, 3]
-    visible = (radii[0] > 0).all(dim=-1)
-    colors = spherical_harmonics(degree, means - camera_position, coefficients, masks=visible)
+    if "viewmats" in inspect.signature(spherical_harmonics).parameters:  # gsplat 1.6 finds the directions itself
+        pose = camera.camera_from_world[None]
+        colors = spherical_harmonics(degree, means, pose, coefficients, masks=visible[None])[0]
+    else:
+        camera_position = torch.inverse(camera.camera_from_world)[:3, 3]
+        colors = spherical_harmonics(degree, means - camera_position, coefficients, masks=visible)
     return torch.where(visible[:, None], colors + 0.5, 0.0).clamp_min(0.0)
 
 

@@ -21,7 +21,7 @@ def rasterize(
     features: Tensor | None = None,  # [N, F]
     depth: bool = False,
     background: Tensor | None = None,  # [3]
-    screen_probe: Tensor | None = None,  # [N, 2]
+    means2d_grad: Tensor | None = None,  # [N, 2]
     backend: str = "auto",
     contribution: bool = False,
 ) -> Render:
@@ -38,7 +38,7 @@ def rasterize(
         features: [N, F], any F.
         depth: expected depth wanted.
         background: [3], seen where the Gaussians are transparent.
-        screen_probe: [N, 2] zeros that require grad: receive the gradient of the projected means, pixels.
+        means2d_grad: [N, 2] zeros that require grad: receive the gradient of the projected means, pixels.
         backend: auto, gsplat, cpu or reference.
         contribution: sums of weights wanted, without gradient.
 
@@ -63,8 +63,8 @@ def rasterize(
         _check("features", features, (n, None), means)
     if background is not None:
         _check("background", background, (3,), means)
-    if screen_probe is not None:
-        _check("screen_probe", screen_probe, (n, 2), means)
+    if means2d_grad is not None:
+        _check("means2d_grad", means2d_grad, (n, 2), means)
     module = backend_module(choose_backend(backend, means.device))
     return module.rasterize(
         means,
@@ -77,7 +77,7 @@ def rasterize(
         features=features,
         depth=depth,
         background=background,
-        screen_probe=screen_probe,
+        means2d_grad=means2d_grad,
         contribution=contribution,
     )
 

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.outputs import BlendWeights, Render
+from cgc_ros.rendering.quaternions import rotation_matrices
 from cgc_ros.rendering.spherical_harmonics import colors_from_harmonics
+
+DEVICE = None  # any
 
 TILE = 16  # pixels
 NEAR, FAR = 0.01, 1e10  # metres
@@ -55,12 +58,12 @@ def rasterize(
     features: Tensor | None,
     depth: bool,
     background: Tensor | None,
-    screen_probe: Tensor | None,
+    means2d_grad: Tensor | None,
     contribution: bool,
 ) -> Render:
     projected = project(means, quats, scales, opacities, camera)
-    if screen_probe is not None:
-        projected = Projected(projected.means + screen_probe, projected.conics, projected.depths, projected.radii)
+    if means2d_grad is not None:
+        projected = Projected(projected.means + means2d_grad, projected.conics, projected.depths, projected.radii)
     if colors is not None and sh_degree is not None:
         colors = colors_from_harmonics(colors, sh_degree, means, camera.camera_from_world)
     parts = [colors, features, projected.depths[:, None] if depth else None]
@@ -115,7 +118,7 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, cam
 
     half = jacobian @ rotation @ rotation_matrices(quats) * scales[:, None, :]  # [N, 2, 3], covariance = half half^T
     covariances = half @ half.transpose(1, 2)
-    xx, xy, yy = covariances[:, 0, 0] + camera.blur, covariances[:, 0, 1], covariances[:, 1, 1] + camera.blur
+    xx, xy, yy = covariances[:, 0, 0] + camera.eps2d, covariances[:, 0, 1], covariances[:, 1, 1] + camera.eps2d
     determinants = xx * yy - xy * xy
     screen_means = torch.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], dim=-1)
 
@@ -129,25 +132,6 @@ def project(means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, cam
     determinants = torch.where(visible, determinants, torch.ones_like(determinants))
     conics = torch.stack([yy, -xy, xx], dim=-1) / determinants[:, None]
     return Projected(screen_means, conics, z, radii)
-
-
-def rotation_matrices(quats: Tensor) -> Tensor:
-    """[N, 3, 3] from [N, 4] w x y z of any length."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    return torch.stack(
-        [
-            1 - 2 * (y * y + z * z),
-            2 * (x * y - w * z),
-            2 * (x * z + w * y),
-            2 * (x * y + w * z),
-            1 - 2 * (x * x + z * z),
-            2 * (y * z - w * x),
-            2 * (x * z - w * y),
-            2 * (y * z + w * x),
-            1 - 2 * (x * x + y * y),
-        ],
-        dim=-1,
-    ).view(-1, 3, 3)
 
 
 def blend_tiles(projected: Projected, opacities: Tensor, camera: Camera) -> Iterator[Tile]:

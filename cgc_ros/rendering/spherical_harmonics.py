@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Y_0, by which a plain colour c becomes the constant coefficient (c - 0.5) / C0.
-C0 = 0.2820947917738781
+#: Y_0, by which a plain colour c becomes the constant coefficient (c - 0.5) / SH_C0.
+SH_C0 = 0.28209479177387814
 
 
 def basis(degree: int, directions: Tensor) -> Tensor:
     """[N, (degree + 1)^2] values of the basis at unit `directions` [N, 3]."""
     x, y, z = directions.unbind(-1)
-    terms = [torch.full_like(x, C0)]
+    terms = [torch.full_like(x, SH_C0)]
     if degree >= 1:
         terms += [-0.48860251190292 * y, 0.48860251190292 * z, -0.48860251190292 * x]
     if degree >= 2:

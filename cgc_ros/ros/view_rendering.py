@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgc_ros.frame import UNLABELLED, Intrinsics
-from cgc_ros.rendering.camera import Camera
+from cgc_ros.rendering import Camera, device_of
 from cgc_ros.view_grid import grid_for
 
 if TYPE_CHECKING:
@@ -38,4 +38,4 @@ def render_appearance(
 
 
 def _camera(snapshot: MapSnapshot, intrinsics: Intrinsics, map_from_camera: np.ndarray) -> Camera:
-    return Camera.from_intrinsics(intrinsics, map_from_camera, "cuda" if snapshot.backend == "gsplat" else "cpu")
+    return Camera.from_intrinsics(intrinsics, map_from_camera, device_of(snapshot.backend))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cgc_ros.gaussians.surface import plain_colors, rotation_matrices
+from cgc_ros.gaussians.surface import plain_colors
 from cgc_ros.mapping import MapSnapshot
 from cgc_ros.palette import id_color
+from cgc_ros.rendering.quaternions import rotation_matrices
 
 MAX_SPLATS = 150_000  # sent to a page: 32 bytes each, sorted by it at every move of the view
 OBJECT_TINT = 0.6  # share of the object's colour, the rest is its own lightness

@@ -106,7 +106,7 @@ def install_ros(log: Path) -> None:
 def install_packages(log: Path) -> None:
     pip_install(("core", "test"), log)
     options = ["--no-deps", "--no-compile", "--no-input", "--progress-bar=off"]
-    files = ["-r", str(REQUIREMENTS / "sam.txt"), "-r", str(REQUIREMENTS / "text.txt")]
+    files = [part for name in ("sam", "text", "gpu") for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
     run_logged([str(VENV_PYTHON), "-m", "pip", "install", *options, *files], log, venv_environment())
 
 
@@ -178,8 +178,8 @@ INTERFACES = Step(
 )
 PACKAGES = Step(
     "packages",
-    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test.txt, sam.txt, text.txt)",
-    requirement_files("core", "test", "sam", "text"),
+    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test.txt, sam.txt, text.txt, gpu.txt)",
+    requirement_files("core", "test", "sam", "text", "gpu"),
     install_packages,
     PIP_ADVICE,
 )
