@@ -14,6 +14,7 @@ from cgc_ros.segmentation.config import (
     BackgroundConfig,
     FloaterConfig,
     LabellingConfig,
+    PartConfig,
     StrayConfig,
 )
 from cgc_ros.stereo.config import FillingConfig, StereoConfig
@@ -211,11 +212,10 @@ class SegmentationConfig(AssociationConfig):
         400, "after which objects are cut into parts anew, where masks come at two levels", 1, _MANY, "steps"
     )
     part_votes_every: int = number(4, "between two keyframes that vote on parts", 1, _MANY, "steps")
-    min_part_share: float = number(0.05, "of what a view sees of an object: smaller masks cut nothing off it", 0, 1)
-    part_sample: int = number(2000, "Gaussians of an object that are looked at to cut it, at most", 100, 10_000_000)
     labelling: LabellingConfig = group(LabellingConfig)
     strays: StrayConfig = group(StrayConfig)
     background: BackgroundConfig = group(BackgroundConfig)
+    parts: PartConfig = group(PartConfig)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cgc_ros.declared import SettingError
 from cgc_ros.masks.base import MaskError, MaskSource
 
 __all__ = ["KINDS", "MaskError", "MaskSource", "create_mask_source"]
@@ -18,7 +19,7 @@ def create_mask_source(kind: str, **options) -> MaskSource | None:
         raise MaskError("unknown_kind", f"mask source {kind!r} is not known: choose one of {', '.join(KINDS)}")
     try:
         return KINDS[kind](**options)
-    except TypeError as error:
+    except (TypeError, SettingError) as error:
         raise MaskError("bad_options", f"mask source {kind!r}: {error}") from error
 
 

@@ -71,6 +71,16 @@ class BackgroundConfig(Settings):
 
 
 @dataclass(frozen=True)
+class PartConfig(Settings):
+    """Which of the finer masks cut an object into parts (`segmentation.parts`)."""
+
+    min_share: float = number(0.05, "of what a view sees of an object: smaller masks cut nothing off it", 0, 1)
+    sample: int = number(
+        2000, "Gaussians of an object that association looks at, at most; all are labelled", 100, 10_000_000
+    )
+
+
+@dataclass(frozen=True)
 class FloaterConfig(Settings):
     """Which Gaussians float beside the body of their object (`segmentation.objects`)."""
 
