@@ -9,18 +9,12 @@ import torch
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig, depth_source
-from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
-from cgc_ros.mapping.depth_source import (
-    MAX_TRIES,
-    MAX_WAITING,
-    START_REACHES,
-    START_TRIES,
-    STEREO_TRUST,
-    DepthSource,
-)
+from cgc_ros.mapping.config import DepthConfig, KeyframeConfig, TrainingConfig
+from cgc_ros.mapping.depth_source import MAX_WAITING, DepthSource
 from cgc_ros.mapping.keyframes import KeyframeStore
 from cgc_ros.mapping.mapper import UNMAPPED_FRAMES
 
+CONFIG = DepthConfig()
 SEQUENCE = SyntheticSequence(num_frames=12, width=80, height=60)
 BLIND = [replace(SEQUENCE[index], depth=None, masks=None) for index in range(len(SEQUENCE))]
 
@@ -80,7 +74,7 @@ def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
     order = [source.match_next(store, no_map).keyframe.id for _ in range(4)]
     assert order == [1, 3, 0, 2] and len(matcher.matched) == 4
     assert source.match_next(store, no_map) is None and source.waiting == []
-    assert all(keyframe.depth_trust == STEREO_TRUST and (keyframe.depth == 2.0).all() for keyframe in store)
+    assert all(keyframe.depth_trust == CONFIG.stereo_trust and (keyframe.depth == 2.0).all() for keyframe in store)
 
 
 def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_new_partners_only(matcher):
@@ -88,11 +82,11 @@ def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_
     source.wait(store.keyframes[0], 1.0)
     assert source.match_next(store, some_map) is None and not matcher.matched
     matcher.share = 0.02
-    for index in range(1, 3 + MAX_TRIES):
+    for index in range(1, 3 + CONFIG.max_tries):
         store.add(BLIND[index], 2.0)
         for _ in range(2):
             assert source.match_next(store, some_map) is None
-    assert len(matcher.matched) == MAX_TRIES and source.waiting == []
+    assert len(matcher.matched) == CONFIG.max_tries and source.waiting == []
     assert store.keyframes[0].depth is None
 
 
@@ -109,8 +103,8 @@ def start(monkeypatch, matcher, common_depths, count):
 
 def test_a_map_does_not_begin_with_little_stereo_but_with_a_guess_after_many_tries(monkeypatch, matcher):
     common = [None, None, 9.0, None, 3.0, None, None, 5.0]
-    source, store, tries = start(monkeypatch, matcher, common, START_TRIES + 1)
-    assert tries[:-1] == [None] * START_TRIES and source.is_guessed
+    source, store, tries = start(monkeypatch, matcher, common, CONFIG.start_tries + 1)
+    assert tries[:-1] == [None] * CONFIG.start_tries and source.is_guessed
     guess = tries[-1]
     assert guess.guessed.all() and (guess.depth == 5.0).all()  # the median of 9, 3 and 5
     assert guess.keyframe.ready and guess.keyframe.depth is None and guess.keyframe.id not in source.waiting
@@ -128,11 +122,11 @@ def test_nothing_is_guessed_while_the_images_show_no_motion(monkeypatch, matcher
 def test_partners_of_a_start_are_looked_for_at_several_widths(monkeypatch, matcher):
     hints = []
     monkeypatch.setattr(
-        depth_source, "choose_sources", lambda _, views, count, hint: hints.append(hint) or [0][: len(views)]
+        depth_source, "choose_sources", lambda _, views, count, hint, config: hints.append(hint) or [0][: len(views)]
     )
-    start(monkeypatch, matcher, [None] * len(BLIND), 1 + START_REACHES)
-    here, *others = (frame.world_from_camera[:3, 3] for frame in BLIND[: 1 + START_REACHES])
-    hints = hints[-START_REACHES:]
+    start(monkeypatch, matcher, [None] * len(BLIND), 1 + CONFIG.start_reaches)
+    here, *others = (frame.world_from_camera[:3, 3] for frame in BLIND[: 1 + CONFIG.start_reaches])
+    hints = hints[-CONFIG.start_reaches :]
     for index, hint in enumerate(hints):
         widest = max(np.linalg.norm(other - here) for other in others[: index + 1])
         assert hint == pytest.approx(widest / np.tan(np.deg2rad(4.0)) / 2**index)
@@ -147,7 +141,7 @@ def test_a_camera_that_creeps_is_mapped_from_a_guess_that_its_motion_then_mends(
         faults.append(next(iter(mapper.faults()), None))
         for _ in range(3):
             mapper.step()
-    assert "depth_guessed" in faults[: START_TRIES + 4] and faults[-1] is None
+    assert "depth_guessed" in faults[: CONFIG.start_tries + 4] and faults[-1] is None
     frame = sequence[35]
     depth = mapper.growth.rendered_depth(mapper.keyframes.add(frame, 0.0))
     known = depth > 0

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
+from cgc_ros.mapping.config import EdgeConfig
 from cgc_ros.mapping.seed_shapes import flat_gaussians, image_ellipses, lay_on_surface
 from cgc_ros.rendering.quaternions import rotation_matrices
 
@@ -15,7 +16,9 @@ FLAT = np.full((48, 64), 2.0, np.float32)
 
 
 def ellipses(image, depth=FLAT, sigma=3.0):
-    return image_ellipses(image, depth, ROWS, COLUMNS, np.full(3, sigma), max_elongation=4.0, border_share=0.5)
+    return image_ellipses(
+        image, depth, ROWS, COLUMNS, np.full(3, sigma), max_elongation=4.0, border_share=0.5, edges=EdgeConfig()
+    )
 
 
 def test_on_an_edge_they_are_long_along_it_and_round_elsewhere():
@@ -25,7 +28,9 @@ def test_on_an_edge_they_are_long_along_it_and_round_elsewhere():
         picture = np.ascontiguousarray(image.transpose(1, 0, 2)) if turned else image
         rows, columns = (COLUMNS, ROWS) if turned else (ROWS, COLUMNS)
         depth = np.ascontiguousarray(FLAT.T) if turned else FLAT
-        axes = image_ellipses(picture, depth, rows, columns, np.full(3, 3.0), max_elongation=4.0, border_share=0.5)
+        axes = image_ellipses(
+            picture, depth, rows, columns, np.full(3, 3.0), max_elongation=4.0, border_share=0.5, edges=EdgeConfig()
+        )
         lengths = np.linalg.norm(axes, axis=2)
         np.testing.assert_allclose(lengths.prod(axis=1), 9.0, rtol=1e-5)
         np.testing.assert_allclose(lengths[:2], [[1.5, 6.0]] * 2, rtol=1e-3)

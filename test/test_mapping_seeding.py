@@ -28,7 +28,7 @@ def half_textured_image() -> np.ndarray:
 
 
 def test_detail_is_where_the_texture_is():
-    found = detail(half_textured_image())
+    found = detail(half_textured_image(), 1.0)
     assert found[:, :28].max() < 1e-3 * found[:, 36:].mean()
 
 
@@ -72,7 +72,7 @@ def test_normals_of_a_plane_are_the_planes(x, y, distance):
     normal = np.array([x, y, -1.0]) / np.linalg.norm([x, y, 1.0])
     points = backproject(slanted_plane(normal, distance), INTRINSICS)
     rows, columns = np.mgrid[8:40:4, 8:56:4].reshape(2, -1)
-    np.testing.assert_allclose(surface_normals(points, rows, columns), np.tile(normal, (len(rows), 1)), atol=0.02)
+    np.testing.assert_allclose(surface_normals(points, rows, columns, 2), np.tile(normal, (len(rows), 1)), atol=0.02)
 
 
 def test_seeds_lie_on_the_surface_in_the_map_frame_and_cover_it():

@@ -155,7 +155,7 @@ def set_parameter(rig, name, **value):
 
 def test_parameters_are_described_changed_and_refused_with_the_reason(rig):
     descriptor = rig.call(DescribeParameters, "cgc/describe_parameters", names=["overlay_rate"]).descriptors[0]
-    assert "overlays per second" in descriptor.description and descriptor.floating_point_range[0].to_value == 1000.0
+    assert "most overlays [Hz" in descriptor.description and descriptor.floating_point_range[0].to_value == 1000.0
     assert set_parameter(rig, "overlay_rate", double_value=3.0).successful and rig.node.parameters.overlay_rate == 3.0
     assert not set_parameter(rig, "overlay_rate", double_value=-1.0).successful
     assert not set_parameter(rig, "overlay_rate", string_value="fast").successful

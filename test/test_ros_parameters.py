@@ -1,13 +1,13 @@
 """Parameters: one table, one file, refusals that say why."""
 
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cgc_ros.declared import SettingError
 from cgc_ros.mapping.config import MapperConfig
-from cgc_ros.ros.field_comments import FieldComment, field_comments
 from cgc_ros.ros.parameters import NodeParameters, declarations, markdown_text, parameters_from, yaml_text
 
 ROOT = Path(__file__).parents[1]
@@ -41,11 +41,11 @@ def test_the_documentation_holds_the_table():
 
 def test_every_parameter_has_a_text_and_every_number_a_range():
     for each in declarations():
-        assert len(each.text) > 3, each.name
+        words = each.name.rpartition(".")[2].replace("_", " ")
+        assert len(each.setting.text) > 3 and each.setting.text != words, each.name
         if isinstance(each.default, int | float) and not isinstance(each.default, bool):
-            assert each.limits and each.limits[0] <= each.default <= each.limits[1], each.name
-        if each.choices:
-            assert each.default in each.choices, each.name
+            assert each.setting.limits, each.name
+        assert not each.refusal(each.default), each.name
 
 
 def test_values_become_the_dataclass_and_the_mappers_config():
@@ -60,28 +60,16 @@ def test_refusals_say_why():
         named["image_transport"].refusal("telepathy")
         == "image_transport must be one of auto, raw, compressed, not 'telepathy'"
     )
-    assert named["transform_timeout"].refusal(-1.0) == "transform_timeout must be within 0..10, not -1.0"
+    assert named["transform_timeout"].refusal(-1.0) == "transform_timeout must be within 0..10 s, not -1.0"
     assert "not '../kitchen'" in named["save_on_shutdown"].refusal("../kitchen")
     assert not named["save_on_shutdown"].refusal("kitchen") and not named["save_on_shutdown"].refusal("")
-    assert named["map_frame"].refusal("/") and not named["map_frame"].refusal("odom")
+    assert "must name a frame" in named["map_frame"].refusal("/") and not named["map_frame"].refusal("odom")
 
 
-@dataclass
-class Described:
-    plain: int = 1
-    told: float = 2.0  # what it is, in metres
-    chosen: str = "a"  # how; a | b_c
-    bounded: int = 3  # of some kind, 0..5
-
-
-def test_comments_of_config_fields_become_texts_choices_and_ranges():
-    assert field_comments(Described) == {
-        "plain": FieldComment("plain"),
-        "told": FieldComment("what it is, in metres"),
-        "chosen": FieldComment("how", ("a", "b_c")),
-        "bounded": FieldComment("of some kind", (), (0.0, 5.0)),
-    }
-    assert set(field_comments(MapperConfig)) == {each.name for each in fields(MapperConfig)}
+@pytest.mark.parametrize("up", [(0.0, 0.0, 0.5), (1.0, 1.0, 0.0)])
+def test_a_vertical_that_is_no_unit_vector_is_refused(up):
+    with pytest.raises(SettingError, match="MapperConfig.up must have length 1"):
+        replace(MapperConfig(), up=up)
 
 
 @pytest.mark.parametrize("name", ["autostart", "map_frame", "label_rate"])

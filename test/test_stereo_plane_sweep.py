@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
+from cgc_ros.stereo.config import StereoConfig
 from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow, over_sources
 from cgc_ros.stereo.plane_sweep import (
-    StereoConfig,
     StereoResult,
     StereoView,
     choose_sources,
@@ -332,7 +332,7 @@ def level(sources: int = 1, seed: int = 0) -> MatchLevel:
     camera = Intrinsics(24, 20, 20.0, 20.0, 11.5, 9.5)
     images = [torch.from_numpy(rng.random((20, 24), dtype=np.float32)) for _ in range(sources + 1)]
     moves = [np.linalg.inv(pose(x=0.1 * (i + 1))) for i in range(sources)]
-    return MatchLevel(images[0], images[1:], camera, [camera] * sources, moves, noise=1e-3)
+    return MatchLevel(images[0], images[1:], camera, [camera] * sources, moves, noise=1e-3, hidden=0.1)
 
 
 def test_square_windows_score_as_numpy_correlates():
@@ -345,7 +345,7 @@ def test_square_windows_score_as_numpy_correlates():
 def test_support_windows_of_one_colour_are_gaussian_windows():
     stage = level()
     w = torch.full((1, 1, 1), 2.0)  # 4 pixels
-    score = SupportWindow(stage, torch.ones(3, 20, 24), taps=3, stride=1, colour_sigma=0.1)(w)[0, 9, 12]
+    score = SupportWindow(stage, torch.ones(3, 20, 24), taps=3, stride=1, color_sigma=0.1)(w)[0, 9, 12]
     patch, seen = stage.reference[8:11, 11:14].numpy(), stage.sources[0][8:11, 7:10].numpy()
     offset = np.array([-1.0, 0.0, 1.0])
     weights = np.exp(-(offset[:, None] ** 2 + offset**2) / 2.0)
@@ -355,12 +355,12 @@ def test_support_windows_of_one_colour_are_gaussian_windows():
 
 def test_pixels_of_another_colour_have_no_say_in_a_support_window():
     stage = level()
-    colour = torch.zeros(3, 20, 24)
-    colour[:, :, 12:] = 1.0
+    color = torch.zeros(3, 20, 24)
+    color[:, :, 12:] = 1.0
     w = torch.full((1, 1, 1), 2.0)
-    before = SupportWindow(stage, colour, taps=5, stride=1, colour_sigma=0.05)(w)[0, 9, 11]
+    before = SupportWindow(stage, color, taps=5, stride=1, color_sigma=0.05)(w)[0, 9, 11]
     stage.reference[:, 12:] = 0.3  # the other side of the edge changes
-    after = SupportWindow(stage, colour, taps=5, stride=1, colour_sigma=0.05)(w)[0, 9, 11]
+    after = SupportWindow(stage, color, taps=5, stride=1, color_sigma=0.05)(w)[0, 9, 11]
     assert after == pytest.approx(float(before))
 
 
@@ -368,9 +368,9 @@ def test_sources_are_averaged_and_one_that_sees_something_else_costs_little():
     nan = float("nan")
     scores = torch.tensor([[0.9, 0.9, nan, nan, nan], [0.8, -0.4, 0.2, nan, nan], [0.7, 0.7, 0.1, 0.3, nan]])
     # the mean of all; the best two less 0.1; the mean of two; the only one; nobody
-    assert over_sources(list(scores)).tolist() == pytest.approx([0.8, 0.7, 0.15, 0.3, -1.0])
-    assert over_sources(list(scores[:2])).tolist() == pytest.approx([0.85, 0.8, 0.2, -1.0, -1.0])
-    assert over_sources(list(scores[:1])).tolist() == pytest.approx([0.9, 0.9, -1.0, -1.0, -1.0])
+    assert over_sources(list(scores), 0.1).tolist() == pytest.approx([0.8, 0.7, 0.15, 0.3, -1.0])
+    assert over_sources(list(scores[:2]), 0.1).tolist() == pytest.approx([0.85, 0.8, 0.2, -1.0, -1.0])
+    assert over_sources(list(scores[:1]), 0.1).tolist() == pytest.approx([0.9, 0.9, -1.0, -1.0, -1.0])
 
 
 def test_semi_global_is_hirschmuellers_recurrence():
@@ -414,13 +414,13 @@ def test_the_lead_of_a_plane_is_over_those_not_beside_it():
 
 
 def test_neighbours_of_like_colour_must_share_the_depth():
-    colour, w = torch.zeros(3, 21, 21), torch.ones(21, 21)
-    colour[:, :, 10:] = 1.0
+    color, w = torch.zeros(3, 21, 21), torch.ones(21, 21)
+    color[:, :, 10:] = 1.0
     w[:, 10:] = 2.0
-    whole = share_of_alike_neighbours(colour, w, 0.1, 0.05, reach=6)
+    whole = share_of_alike_neighbours(color, w, 0.1, 0.05, reach=6)
     assert whole[10, 9] == pytest.approx(1.0, abs=1e-3) and whole[10, 10] == pytest.approx(1.0, abs=1e-3)
     w[:, 8:10] = 2.0  # the right side fattened over the left
-    assert share_of_alike_neighbours(colour, w, 0.1, 0.05, reach=6)[10, 9] < 0.5
+    assert share_of_alike_neighbours(color, w, 0.1, 0.05, reach=6)[10, 9] < 0.5
 
 
 def test_agreeing_neighbours_average_and_speckles_find_no_support():

@@ -166,7 +166,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def mapper_config(arguments: argparse.Namespace):
     """MapperConfig from --config, then --set, then the flags; SettingError names what does not fit."""
-    from cgc_ros.cli.settings import override, parse_assignments, read_settings
+    from cgc_ros.cli.settings import parse_assignments, read_settings
+    from cgc_ros.declared import override
     from cgc_ros.mapping import MapperConfig
 
     config = MapperConfig()
@@ -191,7 +192,7 @@ _DEFAULTS = {
 
 def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str:
     """The mask source that `auto` stands for here; SettingError where what it needs is missing."""
-    from cgc_ros.cli.settings import SettingError
+    from cgc_ros.declared import SettingError
 
     if kind == "given" and not has_masks:
         raise SettingError("--masks given: the recording has no masks: use --masks graph, or sam with a checkpoint")
@@ -258,7 +259,8 @@ class _PrintConfig(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         from dataclasses import asdict
 
-        from cgc_ros.cli.settings import SettingError, describe
+        from cgc_ros.cli.settings import describe
+        from cgc_ros.declared import SettingError
 
         try:
             config = mapper_config(namespace)

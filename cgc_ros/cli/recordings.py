@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cgc_ros.cli.settings import SettingError
+from cgc_ros.declared import SettingError
 
 NUMBERS = ("_s", "_hz")  # ends of the names of options in seconds and in hertz; the others are texts
 

@@ -1,40 +1,17 @@
-"""MapperConfig from a file and from `--set NAME=VALUE`: every field by its own name, checked against its own type."""
+"""Settings of MapperConfig from a file and from `--set NAME=VALUE`, as nested values for `declared.override`."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import typing
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-Config = TypeVar("Config")
+from cgc_ros.declared import SettingError, walk
 
-
-class SettingError(ValueError):
-    """A setting that does not exist or does not fit; the message names it and what would fit."""
-
-
-def override(config: Config, values: Mapping[str, object], prefix: str = "") -> Config:
-    """A copy of a (nested) dataclass with the fields of `values` replaced; nested dataclasses take nested mappings."""
-    types = typing.get_type_hints(type(config))
-    changes = {}
-    for name, value in values.items():
-        if name not in types:
-            known = ", ".join(field.name for field in dataclasses.fields(config))
-            raise SettingError(f"there is no setting {prefix}{name}: known here are {known}")
-        current = getattr(config, name)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise SettingError(f"{prefix}{name} is a group of settings, got {value!r}: set its members")
-            changes[name] = override(current, value, f"{prefix}{name}.")
-        else:
-            changes[name] = _convert(prefix + name, value, types[name], current)
-    try:
-        return dataclasses.replace(config, **changes)
-    except ValueError as error:  # a dataclass that checks itself
-        raise SettingError(str(error)) from error
+#: What YAML 1.1 reads as text for want of a point: 1e-3.
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
 
 def read_settings(path: Path) -> dict:
@@ -54,7 +31,7 @@ def read_settings(path: Path) -> dict:
         raise SettingError(
             f"{path} holds a {type(values).__name__}, wanted names with values, e.g. training: {{ssim_weight: 0.2}}"
         )
-    return values
+    return _numbers(values)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict:
@@ -74,40 +51,17 @@ def parse_assignments(assignments: Iterable[str]) -> dict:
                 raise SettingError(
                     f"--set {assignment}: {part} is set to a value elsewhere, and is no group of settings"
                 )
-        group[last] = yaml.safe_load(text)
+        group[last] = _numbers(yaml.safe_load(text))
     return values
 
 
-def describe(config: object, prefix: str = "") -> list[tuple[str, str]]:
+def describe(config: object) -> list[tuple[str, str]]:
     """Every setting and its value, by dotted name."""
-    rows: list[tuple[str, str]] = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            rows += describe(value, f"{prefix}{field.name}.")
-        else:
-            rows.append((prefix + field.name, str(value)))
-    return rows
+    return [(name, str(value)) for name, _, value in walk(config)]
 
 
-def _convert(name: str, value: object, wanted: object, current: object) -> object:
-    """`value` as the type `wanted`, where nothing is lost by it."""
-    origin = typing.get_origin(wanted)
-    if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(current):
-        return tuple(
-            _convert(f"{name}[{i}]", item, type(old), old)
-            for i, (item, old) in enumerate(zip(value, current, strict=True))
-        )
-    if wanted is bool and isinstance(value, bool):
-        return value
-    if wanted is int and isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
-        return int(value)
-    if wanted is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3 as text
-        except ValueError:
-            pass
-    if wanted is str and isinstance(value, str):
-        return value
-    kind = getattr(wanted, "__name__", str(wanted))
-    raise SettingError(f"{name} must be {kind}, got {value!r}: its default is {current!r}")
+def _numbers(value: Any) -> Any:
+    """What YAML gave, with numbers like 1e-3 as numbers."""
+    if isinstance(value, dict):
+        return {name: _numbers(each) for name, each in value.items()}
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value

@@ -10,9 +10,6 @@ from torch import Tensor
 from cgc_ros.mapping.config import TrainingConfig
 from cgc_ros.rendering import Camera
 
-PULL = 1e-3  # share of every correction that is taken back per step, so that the map as a whole cannot drift
-SMALL = 1e-3  # of gain and offset (colour 0..1): below, `exposure_cost` falls with them
-
 
 class KeyframeCorrections:
     """Gain and offset per colour channel and a twist of the camera, moved by Adam and pulled towards none."""
@@ -21,7 +18,7 @@ class KeyframeCorrections:
         self.log_gain = torch.zeros(3, requires_grad=True)
         self.offset = torch.zeros(3, requires_grad=True)
         self.twist = torch.zeros(6, requires_grad=config.pose_rate > 0)  # rotation (rad), translation / scene depth
-        self.exposure_cost = config.exposure_cost
+        self.config = config
         self.steps = [_AdamStep(value, config.exposure_rate) for value in (self.log_gain, self.offset)]
         if config.pose_rate > 0:
             self.steps.append(_AdamStep(self.twist, config.pose_rate))
@@ -47,12 +44,12 @@ class KeyframeCorrections:
         with torch.no_grad():
             for value in (self.log_gain, self.offset):
                 if value.grad is not None:
-                    value.grad += self.exposure_cost * value / (value.abs() + SMALL)
+                    value.grad += self.config.exposure_cost * value / (value.abs() + self.config.exposure_knee)
         for step in self.steps:
             step()
         with torch.no_grad():
             for value in (self.log_gain, self.offset, self.twist):
-                value.mul_(1 - PULL)
+                value.mul_(1 - self.config.correction_pull)
 
 
 class _AdamStep:

@@ -9,25 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cgc_ros.mapping.config import DepthConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.stereo.config import FillingConfig, StereoConfig
 from cgc_ros.stereo.depth_filling import filled
-from cgc_ros.stereo.plane_sweep import (
-    IDEAL_ANGLE_DEG,
-    StereoConfig,
-    StereoView,
-    choose_sources,
-    common_depth,
-    stereo_depth,
-)
+from cgc_ros.stereo.plane_sweep import StereoView, choose_sources, common_depth, stereo_depth
 
-MIN_COVERAGE = 0.05  # share of pixels that stereo must settle for a keyframe's depth to be used
-SOURCE_WINDOW = 24  # keyframes nearest in time that are looked at for stereo sources
-STEREO_TRUST = 0.3  # weight of stereo depth in training, relative to a depth camera's
 MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent one gives up
-MAX_TRIES = 4  # of one keyframe, each after new partners came
-START_COVERAGE = 0.15  # as MIN_COVERAGE, for the first keyframe of a map, from which all others take their bearings
-START_TRIES = 8  # of any keyframe, then a map begins with a guess
-START_REACHES = 3  # partners are looked for at the widest baseline, half of it, a quarter of it, and so on
 
 
 @dataclass(frozen=True)
@@ -54,8 +42,15 @@ class DepthSource:
     here, and one of them is matched now and then, so that training goes on between them.
     """
 
-    def __init__(self, device: torch.device, config: StereoConfig | None = None):
-        self.device, self.config = device, config or StereoConfig()
+    def __init__(
+        self,
+        device: torch.device,
+        config: DepthConfig | None = None,
+        stereo: StereoConfig | None = None,
+        filling: FillingConfig | None = None,
+    ):
+        self.device, self.config = device, config or DepthConfig()
+        self.stereo, self.filling = stereo or StereoConfig(), filling or FillingConfig()
         self._waiting: dict[int, _Waiting] = {}
         self._failed_starts = 0
         self._common_depths: list[float] = []  # what failed starts found to be roughly how far everything is
@@ -71,7 +66,7 @@ class DepthSource:
         if keyframe.depth is None or not (keyframe.depth > 0).any():
             return None
         self._begun(guessed=False)
-        return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image))
+        return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image, self.filling))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
         """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
@@ -112,8 +107,8 @@ class DepthSource:
             waiting.tries += 1
             if prior is None:
                 return self._start(reference, sources)
-            depth = self._match(reference, sources, prior, MIN_COVERAGE)
-            if depth is None and waiting.tries >= MAX_TRIES:
+            depth = self._match(reference, sources, prior, self.config.min_coverage)
+            if depth is None and waiting.tries >= self.config.max_tries:
                 self.forget(keyframe_id)
             return None if depth is None else self._settled(reference, depth)
         return None
@@ -122,13 +117,13 @@ class DepthSource:
         """Stereo depth of a keyframe with its nearest neighbours and no map to ask, [H, W] float32, 0 = none; None
         where it settles too little. For a recording that is there as a whole: the nearest are far enough.
         """
-        sources = self._partners(reference, _in_time(reference, keyframes)[:SOURCE_WINDOW], None)
-        return self._match(reference, sources, None, MIN_COVERAGE) if sources else None
+        sources = self._partners(reference, _in_time(reference, keyframes)[: self.config.source_window], None)
+        return self._match(reference, sources, None, self.config.min_coverage) if sources else None
 
     def _turn(self, keyframe_id: int) -> tuple[int, float]:
         """Sorts what waits: those that failed often, at the start of a map, let others try."""
         waiting = self._waiting[keyframe_id]
-        return waiting.tries // MAX_TRIES, -waiting.urgency
+        return waiting.tries // self.config.max_tries, -waiting.urgency
 
     def _start(self, reference: Keyframe, sources: list[StereoView]) -> SeedDepth | None:
         """The first depth of a map: from stereo, or after many failures a guess, one distance for the whole view.
@@ -136,14 +131,14 @@ class DepthSource:
         Training finds the shape of what was guessed from the parallax that later keyframes bring, as it does from
         structure from motion's few points.
         """
-        depth = self._match(reference, sources, None, START_COVERAGE)
+        depth = self._match(reference, sources, None, self.config.start_coverage)
         if depth is not None:
             return self._settled(reference, depth)
         self._failed_starts += 1
-        common = common_depth(self._view(reference), sources, self.config)
+        common = common_depth(self._view(reference), sources, self.stereo)
         if common is not None:
-            self._common_depths = [*self._common_depths[1 - START_TRIES :], common]
-        if self._failed_starts < START_TRIES or common is None:
+            self._common_depths = [*self._common_depths, common][-self.config.start_tries :]
+        if self._failed_starts < self.config.start_tries or common is None:
             return None
         self.forget(reference.id)
         guess = np.full(reference.image.shape[:2], np.median(self._common_depths), np.float32)
@@ -153,8 +148,8 @@ class DepthSource:
     def _settled(self, reference: Keyframe, depth: np.ndarray) -> SeedDepth:
         self.forget(reference.id)
         self._begun(guessed=False)
-        reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
-        return SeedDepth(reference, *filled(depth, reference.image))
+        reference.depth, reference.depth_trust = depth.astype(np.float16), self.config.stereo_trust
+        return SeedDepth(reference, *filled(depth, reference.image, self.filling))
 
     def _begun(self, guessed: bool) -> None:
         """There is depth, or a guess, to build on: a start's failures are forgotten."""
@@ -169,12 +164,12 @@ class DepthSource:
             hint = float(np.median(prior[prior > 0]))
         else:  # somewhere new: as far away, perhaps, as what was seen before
             hint = reference.median_depth or None
-        return self._partners(reference, near[:SOURCE_WINDOW], hint)
+        return self._partners(reference, near[: self.config.source_window], hint)
 
     def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:
         """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_sources`)."""
         views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
-        chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
+        chosen = choose_sources(self._view(reference), views, self.stereo.max_sources, hint, self.stereo)
         return [self._view(near[index]) for index in chosen]
 
     def _start_hint(self, reference: Keyframe, others: list[Keyframe]) -> float | None:
@@ -183,13 +178,14 @@ class DepthSource:
         widest = max((np.linalg.norm(other.world_from_camera[:3, 3] - here) for other in others), default=0.0)
         if widest == 0.0:
             return None
-        return float(widest) / math.tan(math.radians(IDEAL_ANGLE_DEG)) / 2 ** (self._failed_starts % START_REACHES)
+        reach = 0.5 ** (self._failed_starts % self.config.start_reaches)
+        return reach * float(widest) / math.tan(math.radians(self.stereo.ideal_angle_deg))
 
     def _match(
         self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None, min_coverage: float
     ) -> np.ndarray | None:
         """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of the view."""
-        depth = stereo_depth(self._view(reference), sources, self.config, prior).depth.cpu().numpy()
+        depth = stereo_depth(self._view(reference), sources, self.stereo, prior).depth.cpu().numpy()
         return depth if (depth > 0).mean() >= min_coverage else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:

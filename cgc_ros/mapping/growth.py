@@ -17,9 +17,6 @@ from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 from cgc_ros.rendering import Camera, Render
 
-CARVE_WINDOW = 7  # pixels, odd
-CARVE_FADING = 2.0  # of the logit of the opacity: 0.7 becomes 0.24, and after another time 0.04
-
 
 class MapGrowth:
     """Adds Gaussians to a model under its cap. `render` gives colour, depth and opacity of any view, no gradients."""
@@ -46,8 +43,9 @@ class MapGrowth:
         if len(model) == 0:
             return 0
         # The nearest surface around a pixel, nothing where part of it is unknown: borders are never quite in place.
+        window = np.ones((self.seeding.carve_window,) * 2)
         known = np.where(source.guessed, 0.0, source.depth).astype(np.float32)
-        surface = torch.from_numpy(cv2.erode(known, np.ones((CARVE_WINDOW, CARVE_WINDOW)))).to(model.device)
+        surface = torch.from_numpy(cv2.erode(known, window)).to(model.device)
         pose = camera.camera_from_world
         points = model.means.detach() @ pose[:3, :3].T + pose[:3, 3]
         depth = points[:, 2]
@@ -56,7 +54,7 @@ class MapGrowth:
         seen = (depth > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
         rows, columns = rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)
         floating = seen & (depth < (1 - self.seeding.carve_margin) * surface[rows, columns])
-        model.parameters["logit_opacities"].detach()[floating] -= CARVE_FADING
+        model.parameters["logit_opacities"].detach()[floating] -= self.seeding.carve_fading
         return int(floating.sum())
 
     def seed(self, source: SeedDepth, step: int) -> int:

@@ -11,12 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cgc_ros.frame import Intrinsics
-
-GRADIENT_SIGMA = 1.0  # pixels: blur before the gradient, so that sensor noise has no direction
-NEIGHBOURHOOD = 2.0  # pixels: standard deviation over which the image's direction is averaged
-PLAIN = 1e-5  # squared grey levels (0..1) per pixel: gradients below this have no direction
-DEPTH_STEP = 0.04  # relative change of depth within a 3x3 neighbourhood that ends a surface
-LEAST_SIGMA = 0.7  # pixels, beside such a step
+from cgc_ros.mapping.config import EdgeConfig
 
 
 def image_ellipses(
@@ -28,19 +23,25 @@ def image_ellipses(
     *,
     max_elongation: float,
     border_share: float,
+    edges: EdgeConfig,
 ) -> np.ndarray:
     """Half axes [M, 2, 2] (pixels; across the image's edges, then along them; x and y) of ellipses at some pixels.
 
     Their area is that of a circle of `sigma`, which is at most `border_share` of the distance to the next step of
     depth. How long they are follows from the structure tensor: variation along an edge over that across it.
     """
-    sigma = np.minimum(sigma, np.maximum(LEAST_SIGMA, border_share * _border_distance(depth)[rows, columns]))
+    to_border = _border_distance(depth, edges.depth_step)[rows, columns]
+    sigma = np.minimum(sigma, np.maximum(edges.least_sigma, border_share * to_border))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    grey = cv2.GaussianBlur(grey, (0, 0), GRADIENT_SIGMA)
+    grey = cv2.GaussianBlur(grey, (0, 0), edges.gradient_sigma)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    xx, xy, yy = (cv2.GaussianBlur(each, (0, 0), NEIGHBOURHOOD)[rows, columns] for each in (x * x, x * y, y * y))
+    xx, xy, yy = (
+        cv2.GaussianBlur(each, (0, 0), edges.direction_sigma)[rows, columns] for each in (x * x, x * y, y * y)
+    )
     mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
-    stretch = np.clip(((mean + spread + PLAIN) / (mean - spread + PLAIN)) ** 0.25, 1.0, np.sqrt(max_elongation))
+    stretch = np.clip(
+        ((mean + spread + edges.plain) / (mean - spread + edges.plain)) ** 0.25, 1.0, np.sqrt(max_elongation)
+    )
     angle = 0.5 * np.arctan2(2 * xy, xx - yy)
     gradient = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     edge = np.stack([-gradient[:, 1], gradient[:, 0]], axis=1)
@@ -80,9 +81,9 @@ def flat_gaussians(axes: np.ndarray, flatness: float) -> tuple[np.ndarray, np.nd
     return quats, np.concatenate([lengths, thickness[:, None]], axis=1)
 
 
-def _border_distance(depth: np.ndarray) -> np.ndarray:
-    """Distance [H, W] of every pixel to the next step of depth, pixels."""
+def _border_distance(depth: np.ndarray, step: float) -> np.ndarray:
+    """Distance [H, W] of every pixel to the next relative `step` of depth, pixels."""
     window = np.ones((3, 3), np.uint8)
     nearest, farthest = cv2.erode(depth, window), cv2.dilate(depth, window)
-    smooth = farthest - nearest <= DEPTH_STEP * nearest
+    smooth = farthest - nearest <= step * nearest
     return cv2.distanceTransform(smooth.astype(np.uint8), cv2.DIST_L2, 3)

@@ -13,18 +13,13 @@ from cgc_ros.gaussians.model import GaussianSeeds
 from cgc_ros.mapping.config import SeedingConfig
 from cgc_ros.mapping.seed_shapes import flat_gaussians, image_ellipses, lay_on_surface
 
-NORMAL_STEP = 2  # pixels to either side over which a surface's slope is taken
-DETAIL_SIGMA = 1.0  # pixels: blur before the Laplacian, so that sensor noise does not count as detail
-MAX_RADIUS = 12.0  # pixels: standard deviation of a new Gaussian at most, before it is stretched
-DETAIL_GAIN = 1.2  # Gaussians per pixel for a Laplacian of 1 (grey levels in 0..1)
 
-
-def detail(image: np.ndarray) -> np.ndarray:
-    """Fine structure of an image ([H, W, 3] uint8 or 0..1 float): absolute Laplacian of the blurred grey image,
-    [H, W].
+def detail(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Fine structure of an image ([H, W, 3] uint8 or 0..1 float): absolute Laplacian of the grey image blurred by
+    `sigma` (pixels), [H, W].
     """
     grey = cv2.cvtColor(image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0), cv2.COLOR_RGB2GRAY)
-    return np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), cv2.CV_32F))
+    return np.abs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), sigma), cv2.CV_32F))
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,8 @@ def seed_density(
     finer = float(np.clip((640 / image.shape[1]) ** 2, 0.25, 6.0))
 
     def density(picture: np.ndarray) -> np.ndarray:
-        return finer * np.clip(
-            config.min_density + DETAIL_GAIN * detail(picture), config.min_density, config.max_density
-        )
+        asked = config.min_density + config.detail_gain * detail(picture, config.detail_sigma)
+        return finer * np.clip(asked, config.min_density, config.max_density)
 
     wanted = density(image)
     missing = wanted
@@ -72,14 +66,14 @@ def backproject(depth: np.ndarray, intrinsics: Intrinsics) -> np.ndarray:
     )
 
 
-def surface_normals(points: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def surface_normals(points: np.ndarray, rows: np.ndarray, columns: np.ndarray, step: int) -> np.ndarray:
     """Unit normals [M, 3] towards the camera at M pixels of back-projected points [H, W, 3], smoothed over 5x5
-    pixels.
+    pixels, by their slope over `step` pixels to either side.
     """
     smooth = cv2.blur(points, (5, 5))
     height, width = points.shape[:2]
-    right, left = np.minimum(columns + NORMAL_STEP, width - 1), np.maximum(columns - NORMAL_STEP, 0)
-    below, above = np.minimum(rows + NORMAL_STEP, height - 1), np.maximum(rows - NORMAL_STEP, 0)
+    right, left = np.minimum(columns + step, width - 1), np.maximum(columns - step, 0)
+    below, above = np.minimum(rows + step, height - 1), np.maximum(rows - step, 0)
     normals = np.cross(smooth[rows, right] - smooth[rows, left], smooth[below, columns] - smooth[above, columns])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
     away = (normals * points[rows, columns]).sum(axis=1, keepdims=True) > 0
@@ -98,13 +92,20 @@ def seed_gaussians(
     """Flat Gaussians on the surface, one per drawn pixel, as wide in the image as the gap to their neighbours."""
     rows, columns = np.nonzero(rng.random(density.missing.shape) < density.missing)
     points = backproject(depth, intrinsics)
-    normals = surface_normals(points, rows, columns)
+    normals = surface_normals(points, rows, columns, config.normal_step)
     chosen = points[rows, columns]
     # Random points of density p per pixel lie 1 / (2 sqrt(p)) from their nearest neighbour; to cover the gaps between
     # them a standard deviation of `spread` / sqrt(p) is needed.
-    sigma = np.minimum(config.spread / np.sqrt(density.detail[rows, columns]), MAX_RADIUS)
+    sigma = np.minimum(config.spread / np.sqrt(density.detail[rows, columns]), config.max_radius)
     ellipses = image_ellipses(
-        image, depth, rows, columns, sigma, max_elongation=config.elongation, border_share=config.border_share
+        image,
+        depth,
+        rows,
+        columns,
+        sigma,
+        max_elongation=config.elongation,
+        border_share=config.border_share,
+        edges=config.edges,
     )
     rotation = world_from_camera[:3, :3]
     laid = lay_on_surface(ellipses, chosen, normals, intrinsics, config.least_cosine)

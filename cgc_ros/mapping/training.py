@@ -16,7 +16,6 @@ from cgc_ros.rendering import Camera, StepLosses, photometric_loss, rasterize, t
 from cgc_ros.rendering.training_step import TRAINED
 
 LOSS_MEMORY = 0.7  # of a keyframe's running loss
-LEAST_COLOR_FACTOR = 0.3  # of the rate of colours, however long ago a keyframe joined: light changes
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class PhotometricTrainer:
             "quats": config.quats_rate * factor,
             "log_scales": config.scales_rate * factor,
             "logit_opacities": config.opacities_rate * factor,
-            "sh": config.colors_rate * max(factor, LEAST_COLOR_FACTOR),
+            "sh": config.colors_rate * max(factor, config.least_color_rate),
         }
 
     def _coverage_weight(self, keyframe: Keyframe) -> float:

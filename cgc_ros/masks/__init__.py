@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cgc_ros.declared import SettingError
 from cgc_ros.masks.base import MaskError, MaskSource
 from cgc_ros.masks.label_images import compact_masks
 
@@ -19,7 +20,7 @@ def create_mask_source(kind: str, **options) -> MaskSource | None:
         raise MaskError("unknown_kind", f"mask source {kind!r} is not known: choose one of {', '.join(KINDS)}")
     try:
         return KINDS[kind](**options)
-    except TypeError as error:
+    except (TypeError, SettingError) as error:
         raise MaskError("bad_options", f"mask source {kind!r}: {error}") from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cgc_ros.declared import Settings, number
 from cgc_ros.masks.base import MaskError, MaskSource, check_input
 from cgc_ros.masks.label_images import compact_masks, enlarged
 from cgc_ros.masks.merging import merge_regions
@@ -19,16 +20,16 @@ from cgc_ros.masks.region_graph import build_region_graph
 
 
 @dataclass(frozen=True)
-class GraphMaskOptions:
+class GraphMaskOptions(Settings):
     """Options of the `graph` source."""
 
-    long_side: int = 640  # working resolution: the longer side of the image is shrunk to this many pixels
-    superpixel_spacing: int = 8  # pixels at working resolution
-    granularity: float = -2.4  # log odds of a border above which it stays: lower keeps more regions apart
-    granularity_depth: float = -1.5  # the same where depth is given
-    parts: float = -1.5  # added to the granularity for the finer level, that of parts
-    min_area: int = 100  # pixels of the full image: smaller regions get no mask
-    min_depth_share: float = 0.2  # of the pixels must have depth, or it is not used
+    long_side: int = number(640, "longer side that an image is shrunk to", 8, 16_384, "px")
+    superpixel_spacing: int = number(8, "between superpixels of the shrunk image", 2, 256, "px")
+    granularity: float = number(-2.4, "log odds of a border above which it stays: lower keeps more apart", -100, 100)
+    granularity_depth: float = number(-1.5, "the granularity where depth is given", -100, 100)
+    parts: float = number(-1.5, "added to the granularity for the finer level, that of parts", -100, 0)
+    min_area: int = number(100, "of the full image: smaller regions get no mask", 0, 100_000_000, "px")
+    min_depth_share: float = number(0.2, "of the pixels that must have depth, or it is not used", 0, 1)
 
 
 class GraphMaskSource(MaskSource):
@@ -38,14 +39,12 @@ class GraphMaskSource(MaskSource):
     uses_depth = True
 
     def __init__(self, options: GraphMaskOptions = GraphMaskOptions()):
-        if options.superpixel_spacing < 2 or options.long_side < 4 * options.superpixel_spacing:
+        if options.long_side < 4 * options.superpixel_spacing:
             raise MaskError(
                 "bad_options",
-                f"superpixel_spacing {options.superpixel_spacing} must be at least 2 and a quarter of long_side "
+                f"superpixel_spacing {options.superpixel_spacing} must be a quarter of long_side "
                 f"{options.long_side} at most",
             )
-        if not options.parts <= 0:
-            raise MaskError("bad_options", f"parts {options.parts} must not be positive: parts are finer than objects")
         self.options = options
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:

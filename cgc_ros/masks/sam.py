@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cgc_ros.declared import Settings, choice, flag, number, text
 from cgc_ros.masks.base import MaskError, MaskSource, check_input
 from cgc_ros.masks.label_images import flatten_masks
 
@@ -26,20 +27,22 @@ _FEWEST_POINTS = 4  # per batch, when memory runs out
 
 
 @dataclass(frozen=True)
-class SamOptions:
+class SamOptions(Settings):
     """Options of the `sam` source; the generator's thresholds keep segment-anything's own defaults."""
 
-    checkpoint: str | Path = ""  # a .pth file of segment-anything, or the same weights as .safetensors
-    model_type: str = "auto"  # auto (read off the weights), vit_b, vit_l or vit_h
-    device: str = "auto"  # auto: cuda where there is one
-    half_precision: bool = True  # float16 on a GPU; a CPU always computes in float32
-    points_per_side: int = 32  # a grid of so many squared point prompts
-    points_per_batch: int = 64  # prompts decoded at once: less needs less memory
-    pred_iou_thresh: float = 0.88  # masks that the model itself rates lower are left out
-    stability_score_thresh: float = 0.95  # masks that change more with the cut-off are left out
-    box_nms_thresh: float = 0.7
-    duplicate_iou: float = 0.85  # of two masks that overlap more, the better one stays
-    min_area: int = 100  # pixels: smaller masks are left out
+    checkpoint: str | Path = text("", "a .pth file of segment-anything, or the same weights as .safetensors")
+    model_type: str = choice(
+        "auto", "architecture of the weights; auto: read off them", ("auto", "vit_b", "vit_l", "vit_h")
+    )
+    device: str = text("auto", "a torch device; auto: cuda where there is one")
+    half_precision: bool = flag(True, "float16 on a GPU; a CPU always computes in float32")
+    points_per_side: int = number(32, "point prompts along each side of a grid", 1, 256)
+    points_per_batch: int = number(64, "prompts decoded at once: less needs less memory", 1, 65_536)
+    pred_iou_thresh: float = number(0.88, "masks that the model itself rates lower are left out", 0, 1)
+    stability_score_thresh: float = number(0.95, "masks that change more with the cut-off are left out", 0, 1)
+    box_nms_thresh: float = number(0.7, "of two masks whose boxes overlap more (IoU), the worse leaves", 0, 1)
+    duplicate_iou: float = number(0.85, "of two masks that overlap more (IoU), the worse leaves", 0, 1)
+    min_area: int = number(100, "smaller masks are left out", 0, 100_000_000, "px")
 
 
 class SamMaskSource(MaskSource):

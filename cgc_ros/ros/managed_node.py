@@ -51,7 +51,7 @@ class CgcNode(LifecycleNode):
     """Configure makes map and services, activate takes in images, deactivate keeps the map, cleanup drops it."""
 
     def __init__(self, session_factory: Callable[[NodeParameters], MappingSession] = create_session, **kwargs):
-        super().__init__("cgc", **kwargs)
+        super().__init__("cgc", automatically_declare_parameters_from_overrides=True, **kwargs)
         self._session_factory = session_factory
         self._session: MappingSession | None = None
         self._topics: Publishers | None = None

@@ -18,22 +18,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from cgc_ros.segmentation.config import AssociationConfig
 from cgc_ros.segmentation.votes import MaskVotes
 
-SURE_LEVELS = (0.95, 0.9)  # agreement from which pairs are joined without further weighing
-SURE_OBSERVERS = 3  # views
 ROUNDING = 1e-3  # views: sums of shares are single precision
-PRIOR_OBSERVERS = 0.5  # views that are assumed to disagree: one view's word alone is not enough
-
-
-@dataclass(frozen=True)
-class AssociationConfig:
-    """Thresholds of the mask graph; every one is a share of 0..1."""
-
-    consensus: float = 0.5  # mean agreement over the views that see two masks, from which on they are one object
-    purity: float = 0.65  # a mask that the other views scatter over several masks more than this covers several objects
-    visibility: float = 0.3  # a view sees a mask from this share of its Gaussians on
-    inertia: float = 0.1  # of the views that see two masks: the say that the last state has on them
 
 
 @dataclass(frozen=True)
@@ -111,7 +99,7 @@ def associate(
         say = config.inertia * observers * _together(by_last[kept].astype(np.float32))
         agreement += say * _together(_unit(in_last[kept]))
         observers += say
-    clusters[kept] = _average_linkage(agreement, observers, config.consensus)
+    clusters[kept] = _average_linkage(agreement, observers, config)
     return clusters
 
 
@@ -124,7 +112,9 @@ def _mask_shares(table: MaskTable, found: Incidence, config: AssociationConfig) 
     seen = (found.share.T @ found.seen_by).toarray()  # [M, K] what of mask m view k sees
     masked = _reduce_frames(np.add, overlap, table)
     # A view in which the object's mask is missing says nothing about it: it observes only what it has masks for.
-    observed = (seen >= np.maximum(config.visibility * sizes[:, None], 1)) & (masked >= 0.5 * np.maximum(seen, 1))
+    observed = (seen >= np.maximum(config.visibility * sizes[:, None], 1)) & (
+        masked >= config.masked_share * np.maximum(seen, 1)
+    )
     scale = np.where(observed, 1.0 / np.maximum(masked, 1.0), 0.0).astype(np.float32)
     return overlap * scale[:, table.frame_of], observed
 
@@ -161,31 +151,31 @@ def _together(rows: np.ndarray) -> np.ndarray:
     return rows @ rows.T
 
 
-def _average_linkage(agreement: np.ndarray, observers: np.ndarray, threshold: float) -> np.ndarray:
-    """Merge masks, then groups, while their pooled consensus exceeds `threshold`, the strongest first; [L] int64.
+def _average_linkage(agreement: np.ndarray, observers: np.ndarray, config: AssociationConfig) -> np.ndarray:
+    """Merge masks, then groups, while their pooled consensus exceeds the config's, the strongest first; [L] int64.
 
     Pairs whose views agree almost without exception are joined at once; the few groups that are left are merged
     greedily by pooled counts (agreement summed over pairs by observers summed over pairs).
     """
     groups = np.arange(len(agreement))
-    for level in SURE_LEVELS:
-        sure = (agreement >= level * observers) & (observers >= SURE_OBSERVERS)
+    for level in config.sure_levels:
+        sure = (agreement >= level * observers) & (observers >= config.sure_observers)
         labels = connected_components(sparse.csr_matrix(sure), directed=False)[1]
         groups = labels[groups]
         agreement, observers = _pool(agreement, labels), _pool(observers, labels)
     labels = np.arange(len(agreement))
-    rate = agreement / (observers + PRIOR_OBSERVERS)
+    rate = agreement / (observers + config.prior_observers)
     np.fill_diagonal(rate, 0.0)
     while len(rate) > 1:
         a, b = np.unravel_index(int(rate.argmax()), rate.shape)
-        if rate[a, b] <= threshold:
+        if rate[a, b] <= config.consensus:
             break
         for counts in (agreement, observers):
             counts[a] += counts[b]
             counts[:, a] += counts[:, b]
             counts[b] = 0.0
             counts[:, b] = 0.0
-        rate[a] = rate[:, a] = agreement[a] / (observers[a] + PRIOR_OBSERVERS)  # only theirs have changed
+        rate[a] = rate[:, a] = agreement[a] / (observers[a] + config.prior_observers)  # only theirs have changed
         rate[b] = rate[:, b] = rate[a, a] = 0.0
         labels[labels == b] = a
     return np.unique(labels[groups], return_inverse=True)[1]

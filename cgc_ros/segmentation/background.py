@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_THING = 1.0  # length of a thing that images show whole, in units of the scene's typical distance
-MAX_CUT_THING = 0.4  # and of one that the image's border cuts in every view: what is seen of it is a part
-MAX_THING_AREA = 0.35  # of the image, in a typical view
-HYSTERESIS = 1.25  # evidence must be this much beyond the limit to change what an object was taken for
+from cgc_ros.segmentation.config import BackgroundConfig
 
 
 def object_length(points: np.ndarray) -> float:
@@ -18,7 +15,11 @@ def object_length(points: np.ndarray) -> float:
 
 
 def is_background(
-    length: float, touches_border: np.ndarray, area_share: np.ndarray, before: bool | None = None
+    length: float,
+    touches_border: np.ndarray,
+    area_share: np.ndarray,
+    before: bool | None = None,
+    config: BackgroundConfig | None = None,
 ) -> bool:
     """Whether an object is background.
 
@@ -28,8 +29,9 @@ def is_background(
             image.
         before: what it was taken for until now; None: it is new. Objects near a limit must not flicker.
     """
-    limit = MAX_THING - (MAX_THING - MAX_CUT_THING) * float(np.mean(touches_border))
-    evidence = max(length / limit, float(np.median(area_share)) / MAX_THING_AREA)
+    config = config or BackgroundConfig()
+    limit = config.max_thing - (config.max_thing - config.max_cut_thing) * float(np.mean(touches_border))
+    evidence = max(length / limit, float(np.median(area_share)) / config.max_thing_area)
     if before is None:
         return evidence > 1.0
-    return evidence > (1.0 / HYSTERESIS if before else HYSTERESIS)
+    return evidence > (1.0 / config.hysteresis if before else config.hysteresis)

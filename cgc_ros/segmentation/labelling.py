@@ -9,8 +9,8 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from cgc_ros.segmentation.association import MaskTable
+from cgc_ros.segmentation.config import LabellingConfig
 
-OBSERVED_SHARE = 0.5  # of a cluster's Gaussians that a view must see to be asked about it
 MAX_OBJECT_ID = 65534  # 65535 is the label image's "unlabelled"
 
 
@@ -25,12 +25,15 @@ class Labelling:
     observers: np.ndarray  # [C] keyframes that see a good part of each cluster's Gaussians
 
 
-def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, min_share: float = 0.3) -> Labelling:
+def label_gaussians(
+    table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarray, config: LabellingConfig | None = None
+) -> Labelling:
     """Majority vote: each keyframe gives a Gaussian's weight to the cluster of its mask; [N] labels over `uids`.
 
     Masks that cover several objects (cluster -1) do not vote. A view without a mask there votes for no object, so what
     most views leave out stays unlabelled, and what a view or two miss does not.
     """
+    config = config or LabellingConfig()
     count = len(uids)
     num_clusters = int(mask_clusters.max(initial=-1)) + 1
     if num_clusters == 0 or count == 0:
@@ -57,7 +60,7 @@ def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarra
     )
     voted = np.asarray(histogram.sum(axis=1)).ravel()
     best, most = _strongest(histogram)
-    chosen = (voted > 0) & (most >= min_share * (voted + silent))
+    chosen = (voted > 0) & (most >= config.min_share * (voted + silent))
     confidence = (most / np.maximum(voted, 1e-9)).astype(np.float32)
     clusters = np.where(chosen, best, -1)
     return Labelling(
@@ -65,7 +68,7 @@ def label_gaussians(table: MaskTable, mask_clusters: np.ndarray, uids: np.ndarra
         confidence,
         ~chosen & (masked > silent),
         masked + silent > 0,
-        _observers(clusters, seen_rows, num_clusters),
+        _observers(clusters, seen_rows, num_clusters, config.observed_share),
     )
 
 
@@ -78,13 +81,13 @@ def object_confidence(shares: np.ndarray, views: int) -> float:
     return float(shares.mean()) * views / (views + 1)
 
 
-def _observers(clusters: np.ndarray, seen_rows: list[np.ndarray], num_clusters: int) -> np.ndarray:
-    """How many views (the Gaussians that each sees, as rows) see a good part of every cluster, [C]."""
+def _observers(clusters: np.ndarray, seen_rows: list[np.ndarray], num_clusters: int, share: float) -> np.ndarray:
+    """How many views (the Gaussians that each sees, as rows) see a `share` of every cluster, [C]."""
     sizes = np.bincount(clusters[clusters >= 0], minlength=num_clusters)
     observers = np.zeros(num_clusters, dtype=np.int64)
     for rows in seen_rows:
         seen = clusters[rows]
-        observers += np.bincount(seen[seen >= 0], minlength=num_clusters) >= np.maximum(OBSERVED_SHARE * sizes, 1)
+        observers += np.bincount(seen[seen >= 0], minlength=num_clusters) >= np.maximum(share * sizes, 1)
     return observers
 
 

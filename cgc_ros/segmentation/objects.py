@@ -9,10 +9,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-NEIGHBOURS = 8
-MAX_MEAN_GAP = 3.0  # of the typical distance between neighbours: a point with sparser surroundings is a floater
-MAX_GAP = 5.0  # of the same: a wider gap parts an object
-MIN_PART = 0.1  # of the points: a smaller part, away from the body, is a floater
+from cgc_ros.segmentation.config import FloaterConfig
 
 
 @dataclass(frozen=True)
@@ -38,25 +35,26 @@ class MapObject:
     parent_id: int = 0  # of a part: the object that it belongs to; 0: a whole object
 
 
-def without_floaters(points: np.ndarray) -> np.ndarray:
+def without_floaters(points: np.ndarray, config: FloaterConfig | None = None) -> np.ndarray:
     """Mask [P] of the points of an object's body: neither strays far from all others, nor small groups away from it.
 
-    Groups are the connected parts of the graph that joins near neighbours; one with a share of MIN_PART of the points
+    Groups are the connected parts of the graph that joins near neighbours; one with a share of `min_part` of the points
     belongs to the body.
     """
-    if len(points) <= NEIGHBOURS:
+    config = config or FloaterConfig()
+    if len(points) <= config.neighbours:
         return np.ones(len(points), dtype=bool)
-    distances, neighbours = cKDTree(points).query(points, k=NEIGHBOURS + 1)
+    distances, neighbours = cKDTree(points).query(points, k=config.neighbours + 1)
     distances, neighbours = distances[:, 1:], neighbours[:, 1:]
     gap = distances.mean(axis=1)
     typical = np.median(gap)
-    steady = gap <= MAX_MEAN_GAP * typical
-    near = (distances <= MAX_GAP * typical) & steady[:, None] & steady[neighbours]
+    steady = gap <= config.max_mean_gap * typical
+    near = (distances <= config.max_gap * typical) & steady[:, None] & steady[neighbours]
     rows, columns = np.nonzero(near)
     joined = (np.ones(len(rows), dtype=bool), (rows, neighbours[rows, columns]))
     part = connected_components(sparse.coo_array(joined, shape=(len(points),) * 2), directed=False)[1]
     sizes = np.bincount(part)
-    return steady & ((sizes >= MIN_PART * len(points)) | (sizes == sizes.max()))[part]
+    return steady & ((sizes >= config.min_part * len(points)) | (sizes == sizes.max()))[part]
 
 
 def oriented_box(points: np.ndarray, up: np.ndarray) -> OrientedBox:

@@ -11,17 +11,15 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-CELLS = 4  # along an object: Gaussians in neighbouring cells hang together
-MIN_BODY = 300  # Gaussians: those of a smaller object, far away and thinly mapped, are scattered anyhow
-MIN_SHARE = 0.2  # of the body's Gaussians: a group with more of them is no stray, but maybe what an occluder cut off
-MIN_GAP = 0.5  # of the object's length, from the body: a nearer group is no stray
+from cgc_ros.segmentation.config import StrayConfig
 
 
-def strays(objects: np.ndarray, means: np.ndarray) -> np.ndarray:
+def strays(objects: np.ndarray, means: np.ndarray, config: StrayConfig | None = None) -> np.ndarray:
     """Gaussians that lie in small groups away from the body of their object, [N] bool.
 
     `objects` [N] are numbers from 0, -1 = none; `means` [N, 3] positions. The body is an object's largest group.
     """
+    config = config or StrayConfig()
     stray = np.zeros(len(objects), dtype=bool)
     members = np.flatnonzero(objects >= 0)
     if len(members) == 0:
@@ -29,17 +27,17 @@ def strays(objects: np.ndarray, means: np.ndarray) -> np.ndarray:
     members = members[np.argsort(objects[members], kind="stable")]
     owner, points = objects[members], means[members]
     lengths = _lengths(owner, points)
-    group, sizes, owner_of_group = _groups(owner, points, lengths)
+    group, sizes, owner_of_group = _groups(owner, points, lengths[owner] / config.cells)
     body = np.zeros(int(owner[-1]) + 1, dtype=np.int64)
     rising = np.argsort(sizes, kind="stable")
     body[owner_of_group[rising]] = rising  # the largest group of an object is written last
     body_sizes = sizes[body[owner_of_group]]
-    small = (sizes < MIN_SHARE * body_sizes) & (body_sizes >= MIN_BODY)
+    small = (sizes < config.min_share * body_sizes) & (body_sizes >= config.min_body)
     for number in np.unique(owner_of_group[small]):
         mine = slice(*np.searchsorted(owner, [number, number + 1]))
         apart = np.flatnonzero(small[group[mine]])
         gaps = cKDTree(points[mine][group[mine] == body[number]]).query(points[mine][apart])[0]
-        stray[members[mine][apart[gaps > MIN_GAP * lengths[number]]]] = True
+        stray[members[mine][apart[gaps > config.min_gap * lengths[number]]]] = True
     return stray
 
 
@@ -54,9 +52,12 @@ def _lengths(owner: np.ndarray, points: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def _groups(owner: np.ndarray, points: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Group of every point, [P]; points in each group, and whose it is, [G]. Objects share no group."""
-    cells = np.floor(points / np.maximum(lengths[owner] / CELLS, 1e-9)[:, None])
+def _groups(owner: np.ndarray, points: np.ndarray, cell_sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Group of every point, [P]; points in each group, and whose it is, [G]. Objects share no group.
+
+    `cell_sizes` [P] is the side of the cells of the object that a point is of.
+    """
+    cells = np.floor(points / np.maximum(cell_sizes, 1e-9)[:, None])
     cells = np.column_stack((owner * 10, cells))  # objects ten cells apart in a fourth dimension
     cells, cell_of = np.unique(cells, axis=0, return_inverse=True)
     near = cKDTree(cells).query_pairs(1.8, output_type="ndarray")  # the 26 around a cell

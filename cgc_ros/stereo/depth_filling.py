@@ -13,46 +13,43 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-WORKING_WIDTH = 128  # pixels
-COLOR_SIGMA = 0.02  # of colour (0..1): a difference between neighbours that parts surfaces
-LEAST_TIE = 1e-3  # of neighbours that differ, relative to those that do not
-MIN_KNOWN = 0.2  # share of a working pixel that must know its depth
-BORDER = 15  # pixels of a 640 pixels wide image: what is unknown beside a step of depth belongs to its far side
+from cgc_ros.stereo.config import FillingConfig
 
 
-def filled(depth: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def filled(depth: np.ndarray, image: np.ndarray, config: FillingConfig | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A depth image without holes, [H, W] float32, and where it was guessed, [H, W] bool.
 
     Args:
         depth: [H, W] float32 metres, 0 = unknown, known somewhere.
         image: [H, W, 3] uint8, of the same view.
     """
+    config = config or FillingConfig()
     guessed = depth <= 0
     if not guessed.any():
         return depth, guessed
     height, width = depth.shape
-    size = (min(WORKING_WIDTH, width), max(2, round(height * min(1.0, WORKING_WIDTH / width))))
-    side = max(3, round(BORDER * width / 640)) | 1
+    size = (min(config.working_width, width), max(2, round(height * min(1.0, config.working_width / width))))
+    side = max(3, round(config.border * width / 640)) | 1
     far = np.where(guessed, 0.0, cv2.dilate(depth, np.ones((side, side), np.uint8)))
     inverse = np.divide(1.0, far, out=np.zeros_like(depth), where=far > 0)
     share = cv2.resize((~guessed).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     inverse = cv2.resize(inverse.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    share[share < min(MIN_KNOWN, share.max())] = 0.0
+    share[share < min(config.min_known, share.max())] = 0.0
     known = np.divide(inverse, share, out=np.zeros_like(inverse), where=share > 0)
     color = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    spread = _spread(known, share, color)
+    spread = _spread(known, share, color, config)
     guess = 1.0 / cv2.resize(spread, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.where(guessed, guess, depth).astype(np.float32), guessed
 
 
-def _spread(known: np.ndarray, weight: np.ndarray, color: np.ndarray) -> np.ndarray:
+def _spread(known: np.ndarray, weight: np.ndarray, color: np.ndarray, config: FillingConfig) -> np.ndarray:
     """The field [h, w] that is near `known` in proportion to `weight` and smooth where `color` [h, w, 3] is."""
     index = np.arange(known.size).reshape(known.shape)
     pairs = ((index[:, :-1], index[:, 1:]), (index[:-1], index[1:]))
     first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     flat = color.reshape(-1, 3)
     difference = ((flat[first] - flat[second]) ** 2).sum(axis=1)
-    ties = np.exp(-difference.astype(np.float64) / (2 * COLOR_SIGMA**2)) + LEAST_TIE
+    ties = np.exp(-difference.astype(np.float64) / (2 * config.color_sigma**2)) + config.least_tie
     matrix = sparse.coo_matrix((ties, (first, second)), shape=(known.size, known.size)).tocsr()
     matrix = matrix + matrix.T
     laplacian = sparse.diags(np.asarray(matrix.sum(axis=1)).ravel() + weight.ravel()) - matrix

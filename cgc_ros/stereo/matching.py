@@ -20,8 +20,6 @@ from cgc_ros.frame import Intrinsics
 #: Image elements scored at once on a CPU, so that they stay in its cache; a GPU takes all planes at once.
 CPU_CHUNK = 320_000
 
-HIDDEN = 0.1  # score that a source may cost a point, at most: it may be looking at something in front
-
 
 class MatchLevel:
     """Reference and sources at one working size, with the projection of any inverse depth into each source."""
@@ -34,9 +32,11 @@ class MatchLevel:
         source_intrinsics: Sequence[Intrinsics],
         source_from_reference: Sequence[np.ndarray],  # [4, 4] float64 each
         noise: float,  # grey-level noise, of 1; keeps flat windows from correlating
+        hidden: float,  # score that a source may cost a point, see `over_sources`
     ):
         self.reference = reference - 0.5  # centred: window variances lose fewer digits
         self.noise_variance = noise * noise
+        self.hidden = hidden
         self.sources = [_nan_frame(source - 0.5) for source in sources]
         self._infinity, self._parallax = [], []
         for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True):
@@ -111,7 +111,8 @@ class BoxWindow:
 
     def __call__(self, w: Tensor) -> Tensor:
         """[C, h, w] scores over all sources (`over_sources`); -1 where nothing sees the point and at the rim."""
-        return self._with_rim(over_sources([self._score(index, w) for index in range(len(self.level.sources))]), -1.0)
+        scores = [self._score(index, w) for index in range(len(self.level.sources))]
+        return self._with_rim(over_sources(scores, self.level.hidden), -1.0)
 
     def _score(self, index: int, w: Tensor) -> Tensor:
         warped = self.level.warp(index, w)
@@ -137,11 +138,11 @@ class SupportWindow:
     no texture of its own scores low instead of borrowing the edge's. Dearer than `BoxWindow`: for few hypotheses.
     """
 
-    def __init__(self, level: MatchLevel, colour: Tensor, taps: int, stride: int, colour_sigma: float):
-        """`colour` [3, h, w], 0..1; `taps` x `taps` samples, `stride` pixels apart; `colour_sigma` of 1."""
+    def __init__(self, level: MatchLevel, color: Tensor, taps: int, stride: int, color_sigma: float):
+        """`color` [3, h, w], 0..1; `taps` x `taps` samples, `stride` pixels apart; `color_sigma` of 1."""
         self.level, self._reach = level, taps // 2 * stride
         reach, (height, width) = self._reach, level.size
-        colours = F.pad(colour[None], (reach,) * 4, mode="replicate")[0]
+        colors = F.pad(color[None], (reach,) * 4, mode="replicate")[0]
         greys = F.pad(level.reference[None, None], (reach,) * 4, mode="replicate")[0, 0]
         offsets = range(-reach, reach + 1, stride)
         spread = 2.0 * max(reach * 0.75, 1.0) ** 2
@@ -149,7 +150,7 @@ class SupportWindow:
         for dy in offsets:
             for dx in offsets:
                 where = (slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
-                unlike = (colours[(slice(None), *where)] - colour).square().sum(0).mul_(-0.5 / colour_sigma**2)
+                unlike = (colors[(slice(None), *where)] - color).square().sum(0).mul_(-0.5 / color_sigma**2)
                 samples.append((where, unlike.sub_((dy * dy + dx * dx) / spread).exp_(), greys[where]))
         total = sum(weight for _, weight, _ in samples)
         mean = sum(weight * grey for _, weight, grey in samples) / total
@@ -159,7 +160,8 @@ class SupportWindow:
 
     def __call__(self, w: Tensor) -> Tensor:
         """[C, h, w] scores over all sources (`over_sources`); -1 where nothing sees the point."""
-        return over_sources([self._score(index, w) for index in range(len(self.level.sources))])
+        scores = [self._score(index, w) for index in range(len(self.level.sources))]
+        return over_sources(scores, self.level.hidden)
 
     def _score(self, index: int, w: Tensor) -> Tensor:
         warped = F.pad(self.level.warp(index, w)[:, None], (self._reach,) * 4, mode="replicate")[:, 0]
@@ -176,8 +178,8 @@ class SupportWindow:
         return product.mul_(variance.mul_(self._variance).rsqrt_())
 
 
-def over_sources(scores: Sequence[Tensor]) -> Tensor:
-    """One score of several sources': their mean, but never more than `HIDDEN` below their better half; -1 if none sees.
+def over_sources(scores: Sequence[Tensor], hidden: float) -> Tensor:
+    """One score of several sources': their mean, but never more than `hidden` below their better half; -1 if none sees.
 
     NaN is a source that does not see the point. Others may look at what hides it, often those on one side, and say
     nothing of its depth (Kang, Szeliski, Chai, CVPR 2001). The better half are the best two of three or more, else one.
@@ -192,7 +194,7 @@ def over_sources(scores: Sequence[Tensor]) -> Tensor:
         second = torch.maximum(second, torch.minimum(first, score))
         first = torch.maximum(first, score)
     better = torch.where(seen > 2, 0.5 * (first + second), first)
-    return torch.where(seen > 0, torch.maximum(mean, better - HIDDEN), -1.0)
+    return torch.where(seen > 0, torch.maximum(mean, better - hidden), -1.0)
 
 
 def _projection(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
+from cgc_ros.stereo.config import StereoConfig
 from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow
 from cgc_ros.stereo.selection import (
     agreeing_neighbours,
@@ -27,31 +28,6 @@ from cgc_ros.stereo.selection import (
     semi_global,
     share_of_alike_neighbours,
 )
-
-UNIQUE_LEAD = 0.05  # lead over the next best plane (`best_plane`) that makes a match half as credible as a lone one
-PRIOR_LEAD = 0.15  # lead that a prior's depth is credited with, having none of its own
-SUPPORT_TAPS, SUPPORT_STRIDE = 5, 2  # 5 x 5 samples over 9 x 9 pixels: as good as all 49 of 7 x 7, and half the time
-IDEAL_ANGLE_DEG = 4.0  # between the lines of sight of two views that are matched
-COMMON_LEAD = 0.02  # mean ZNCC by which one depth for the whole view must beat infinity
-SAME_SURFACE = 2.0  # pixels of parallax between two depths taken to be one surface
-
-
-@dataclass(frozen=True)
-class StereoConfig:
-    """How `stereo_depth` matches. Lengths in pixels are at the working size unless they say otherwise."""
-
-    working_pixels: int = 76_800  # images are shrunk to about this many pixels (320x240); larger is finer and slower
-    max_sources: int = 3  # sources used, the first ones given
-    max_planes: int = 64  # planes of the sweep, at half the working size
-    plane_step: float = 1.0  # pixels of parallax between planes at half the working size; wider where max_planes asks
-    window: int = 5  # pixels, side of the square windows; odd
-    noise: float = 1.0 / 255.0  # standard deviation of a grey value (0..1): flat windows under it do not correlate
-    smooth_small: float = 0.15  # semi-global: cost (of 1 - ZNCC) of a step of one plane between neighbours
-    smooth_large: float = 1.0  # semi-global: cost of a larger step where the image is flat
-    smooth_edge: float = 8.0 / 255.0  # semi-global: grey-level change that halves what smooth_large adds
-    colour_sigma: float = 20.0 / 255.0  # colours further apart than this are taken for different surfaces
-    min_confidence: float = 0.3  # less confident pixels get no depth: raise for fewer outliers
-    min_parallax: float = 6.0  # pixels from where a point at infinity would be: with less, depth is all pose error
 
 
 @dataclass(frozen=True)
@@ -76,9 +52,7 @@ def choose_sources(
     candidates: Sequence[StereoView],
     count: int,
     depth_hint: float | None = None,
-    ideal_angle_deg: float = IDEAL_ANGLE_DEG,
-    max_angle_deg: float = 12.0,
-    min_overlap: float = 0.4,
+    config: StereoConfig | None = None,
 ) -> list[int]:
     """Indices of the best candidates to match `reference` with, best first, at most `count`; maybe none.
 
@@ -90,19 +64,20 @@ def choose_sources(
         depth_hint: median depth of the scene in this view, unit of the poses. Without it the nearest
             candidates are taken to be about the ideal angle apart.
     """
+    config = config or StereoConfig()
     baselines = [float(np.linalg.norm(_source_from_reference(view, reference)[:3, 3])) for view in candidates]
     moved = [baseline for baseline in baselines if baseline > 0]
     if not moved or count < 1:
         return []
     nearest = min(baseline for baseline in moved if baseline >= 0.05 * max(moved))
-    depth = depth_hint or nearest / math.tan(math.radians(ideal_angle_deg))
+    depth = depth_hint or nearest / math.tan(math.radians(config.ideal_angle_deg))
     ranked = []
     for index, (view, baseline) in enumerate(zip(candidates, baselines, strict=True)):
         overlap = _overlap(reference, view, depth)
-        if baseline > 0 and overlap >= min_overlap:
+        if baseline > 0 and overlap >= config.min_overlap:
             angle = max(_angle_deg(reference, view, depth), 1e-3)
-            preference = math.exp(-0.5 * (math.log(angle / ideal_angle_deg) / 0.6) ** 2)
-            ranked.append((angle > max_angle_deg, -overlap * preference, index))
+            preference = math.exp(-0.5 * (math.log(angle / config.ideal_angle_deg) / 0.6) ** 2)
+            ranked.append((angle > config.max_angle_deg, -overlap * preference, index))
     ranked.sort()
     narrow = [index for wide, _, index in ranked if not wide]
     return narrow[:count] if narrow else [index for _, _, index in ranked[:1]]
@@ -172,15 +147,15 @@ class _Matcher:
 
     def __init__(self, reference: StereoView, sources: Sequence[StereoView], config: StereoConfig):
         self.reference, self.sources, self.config = reference, sources, config
-        colour = _colour(reference)
-        self.device = colour.device
-        self.shrink = min(1.0, math.sqrt(config.working_pixels / (colour.shape[1] * colour.shape[2])))
+        color = _color(reference)
+        self.device = color.device
+        self.shrink = min(1.0, math.sqrt(config.working_pixels / (color.shape[1] * color.shape[2])))
         self.transforms = [_source_from_reference(source, reference) for source in sources]
         self.intrinsics = _shrunk(reference.intrinsics, self.shrink)
-        self.colour = _resized(colour, self.intrinsics)
-        self.greys = [_grey(self.colour)]
+        self.color = _resized(color, self.intrinsics)
+        self.greys = [_grey(self.color)]
         for source in sources:
-            grey = _grey(_colour(source).to(self.device))
+            grey = _grey(_color(source).to(self.device))
             self.greys.append(_resized(grey[None], _shrunk(source.intrinsics, self.shrink))[0])
         self.level = self._level(1.0)
         self.has_parallax = self.level.pixels_per_inverse_depth > 0
@@ -206,7 +181,7 @@ class _Matcher:
             return None
         score = volume[:, textured].mean(1)
         best = int(score.argmax())
-        if not 0 < best < len(score) - 1 or score[best] - score[0] < COMMON_LEAD:
+        if not 0 < best < len(score) - 1 or score[best] - score[0] < self.config.common_lead:
             return None
         return 1.0 / ((best + float(parabola_peak(*score[best - 1 : best + 2]))) * step)
 
@@ -236,9 +211,9 @@ class _Matcher:
     def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inverse depth and confidence (0 where not trusted) at the working size, [h, w] each."""
         w, score, lead = self._decide(self._hypotheses(coarse, prior), coarse.step)
-        surface = SAME_SURFACE / self.level.pixels_per_inverse_depth
-        alike = share_of_alike_neighbours(self.colour, w, 1.5 * surface, self.config.colour_sigma, reach=6)
-        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + UNIQUE_LEAD)
+        surface = self.config.same_surface / self.level.pixels_per_inverse_depth
+        alike = share_of_alike_neighbours(self.color, w, 1.5 * surface, self.config.color_sigma, reach=6)
+        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + self.config.unique_lead)
         confidence = torch.where(confidence >= self.config.min_confidence, confidence, 0.0)
         confidence = torch.where(keeps_its_match(self.level, w, confidence, surface), confidence, 0.0)
         w, support = agreeing_neighbours(w, confidence, surface, reach=3)
@@ -260,7 +235,7 @@ class _Matcher:
         if prior is not None:
             known = _nearest(prior, size)[None]
             w, inside = torch.cat((w, known)), torch.cat((inside, (known > 0).float()))
-            lead = torch.cat((lead, torch.full_like(known, PRIOR_LEAD)))
+            lead = torch.cat((lead, torch.full_like(known, self.config.prior_lead)))
         return _Hypotheses(w, torch.where(inside > 0, lead, 0.0))
 
     def _decide(self, hypotheses: _Hypotheses, step: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -273,7 +248,8 @@ class _Matcher:
         first = scores.max(0).indices[None]
         differs = (hypotheses.w - hypotheses.w.gather(0, first)).abs() > 1.5 * step
         picked = torch.cat((first, torch.where(differs, scores, -2.0).max(0).indices[None]))
-        support = SupportWindow(self.level, self.colour, SUPPORT_TAPS, SUPPORT_STRIDE, self.config.colour_sigma)
+        config = self.config
+        support = SupportWindow(self.level, self.color, config.support_taps, config.support_stride, config.color_sigma)
         pair = hypotheses.w.gather(0, picked)
         pair_scores = support(pair)
         winner = (pair_scores - handicap.gather(0, picked)).max(0).indices[None]
@@ -305,7 +281,15 @@ class _Matcher:
         intrinsics = [_shrunk(self.intrinsics, scale)]
         intrinsics += [_shrunk(source.intrinsics, self.shrink * scale) for source in self.sources]
         greys = [_resized(grey[None], size)[0] for grey, size in zip(self.greys, intrinsics, strict=True)]
-        return MatchLevel(greys[0], greys[1:], intrinsics[0], intrinsics[1:], self.transforms, self.config.noise)
+        return MatchLevel(
+            greys[0],
+            greys[1:],
+            intrinsics[0],
+            intrinsics[1:],
+            self.transforms,
+            noise=self.config.noise,
+            hidden=self.config.hidden,
+        )
 
 
 def _source_from_reference(source: StereoView, reference: StereoView) -> np.ndarray:
@@ -333,7 +317,7 @@ def _angle_deg(reference: StereoView, source: StereoView, depth: float) -> float
     return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
-def _colour(view: StereoView) -> Tensor:
+def _color(view: StereoView) -> Tensor:
     """[3, H, W] float, 0..1."""
     expected = (view.intrinsics.height, view.intrinsics.width, 3)
     if tuple(view.image.shape) != expected:
@@ -345,9 +329,9 @@ def _colour(view: StereoView) -> Tensor:
     return image.permute(2, 0, 1).float().div_(255.0)
 
 
-def _grey(colour: Tensor) -> Tensor:
+def _grey(color: Tensor) -> Tensor:
     """[3, h, w] -> [h, w], ITU-R BT.601."""
-    return torch.tensordot(torch.tensor([0.299, 0.587, 0.114], device=colour.device), colour, dims=1)
+    return torch.tensordot(torch.tensor([0.299, 0.587, 0.114], device=color.device), color, dims=1)
 
 
 def _shrunk(intrinsics: Intrinsics, scale: float) -> Intrinsics:

@@ -79,14 +79,14 @@ def parabola_peak(below: Tensor, at: Tensor, above: Tensor) -> Tensor:
     return torch.where(curvature < -1e-6, 0.5 * (below - above) / curvature, torch.sign(above - below))
 
 
-def share_of_alike_neighbours(colour: Tensor, w: Tensor, tolerance: float, colour_sigma: float, reach: int) -> Tensor:
+def share_of_alike_neighbours(color: Tensor, w: Tensor, tolerance: float, color_sigma: float, reach: int) -> Tensor:
     """Of the neighbours of like colour, the share whose inverse depth `w` [h, w] is within `tolerance`, [h, w], 0..1.
 
-    Low on fattened edges (the background's colour at the foreground's depth) and where depth is noise. `colour` is
+    Low on fattened edges (the background's colour at the foreground's depth) and where depth is noise. `color` is
     [3, h, w], 0..1; 12 neighbours are asked, up to `reach` pixels away.
     """
     height, width = w.shape
-    planes = torch.cat((colour / (colour_sigma * math.sqrt(2.0)), w[None] / tolerance))
+    planes = torch.cat((color / (color_sigma * math.sqrt(2.0)), w[None] / tolerance))
     padded = F.pad(planes[None], (reach,) * 4, mode="constant", value=math.inf)[0]
     agree, total = torch.zeros_like(w), torch.full_like(w, 1e-6)
     near, diagonal = round(reach / 2), round(reach * 2 / 3)

@@ -1,0 +1,60 @@
+"""Every number of stereo matching and of the depth guessed beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cgc_ros.declared import Settings, number, odd
+
+
+@dataclass(frozen=True)
+class StereoConfig(Settings):
+    """Which views are matched and how. Pixels are those of the working size unless a text says otherwise."""
+
+    working_pixels: int = number(
+        76_800, "images are shrunk to about this many pixels; more: finer and slower", 1024, 100_000_000, "px"
+    )
+    max_sources: int = number(3, "views that one is matched with at most", 1, 16)
+    ideal_angle_deg: float = number(4.0, "between the lines of sight of two views that are matched", 0.1, 45, "deg")
+    max_angle_deg: float = number(12.0, "wider only where nothing is narrower", 0.1, 90, "deg")
+    min_overlap: float = number(0.4, "share of a view that one it is matched with must see", 0, 1)
+    max_planes: int = number(64, "planes of the sweep at half the working size, at most", 12, 1024)
+    plane_step: float = number(
+        1.0, "parallax between two planes at half the working size; wider where `max_planes` asks", 0.1, 10, "px"
+    )
+    window: int = number(5, "side of the square windows that are correlated", 3, 31, "px", rule=odd)
+    support_taps: int = number(5, "samples along a side of the support windows, which decide", 3, 15, rule=odd)
+    support_stride: int = number(2, "between two samples of a support window", 1, 8, "px")
+    noise: float = number(
+        1.0 / 255.0, "standard deviation of a grey value (0..1): flatter windows do not correlate", 1e-5, 0.2
+    )
+    hidden: float = number(
+        0.1, "score (0..1) that a view may cost a point at most: what is before it may hide it", 0, 2
+    )
+    smooth_small: float = number(0.15, "semi-global: cost (of 1 - ZNCC) of one plane between two neighbours", 0, 2)
+    smooth_large: float = number(1.0, "semi-global: cost of several planes where the image is flat", 0, 10)
+    smooth_edge: float = number(8.0 / 255.0, "semi-global: change of grey that halves what smooth_large adds", 1e-4, 1)
+    color_sigma: float = number(20.0 / 255.0, "distance of colours (0..1) that parts surfaces", 1e-3, 1)
+    same_surface: float = number(2.0, "parallax between two depths of one surface, at most", 0.1, 20, "px")
+    unique_lead: float = number(
+        0.05, "score over the next best plane that makes a match half as credible as a lone one", 0, 1
+    )
+    prior_lead: float = number(0.15, "lead that the map's own depth is credited with, having none", 0, 2)
+    common_lead: float = number(0.02, "mean score by which one depth for a whole view must beat infinity", 0, 1)
+    min_confidence: float = number(0.3, "less confident pixels get no depth: raise for fewer outliers", 0, 1)
+    min_parallax: float = number(
+        6.0, "distance from where a point at infinity would be: with less, depth is all error of the pose", 0, 100, "px"
+    )
+
+
+@dataclass(frozen=True)
+class FillingConfig(Settings):
+    """Depth guessed where none was measured (`stereo.depth_filling`)."""
+
+    working_width: int = number(128, "width at which depth is spread", 16, 1024, "px")
+    color_sigma: float = number(0.02, "distance of neighbours' colours (0..1) that parts surfaces", 1e-3, 1)
+    least_tie: float = number(1e-3, "of neighbours that differ, relative to those that do not", 1e-6, 1)
+    min_known: float = number(0.2, "share of a working pixel that must know its depth", 0, 1)
+    border: int = number(
+        15, "of a 640 px wide image: unknown depth so near to a step belongs to the step's far side", 0, 200, "px"
+    )
