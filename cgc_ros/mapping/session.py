@@ -18,7 +18,8 @@ from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.mapper import Mapper
 from cgc_ros.mapping.mask_worker import MaskSource, MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
-from cgc_ros.thread_priority import MASKS_NICENESS, lower_thread_priority
+from cgc_ros.thread_priority import MASKS_NICENESS
+from cgc_ros.worker import Worker
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -78,12 +79,12 @@ class MappingSession:
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
-        self._queue_size, self._niceness = queue_size, niceness
+        self._queue_size = queue_size
         self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
         self._wake = threading.Event()
-        self._stopping, self._paused = threading.Event(), threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._paused = threading.Event()
+        self._worker = Worker("mapper", self._work, niceness, self._wake.set)
         self._clear_counters()
         self._last_snapshot = 0.0
         self._masks = None
@@ -105,24 +106,15 @@ class MappingSession:
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
-        self._stopping.clear()
-        self._threads = [threading.Thread(target=self._work, name="mapper", daemon=True)]
+        self._worker.start()
         if self._masks is not None:
-            self._threads.append(
-                threading.Thread(target=self._masks.run, args=(self._stopping,), name="masks", daemon=True)
-            )
-        for thread in self._threads:
-            thread.start()
+            self._masks.start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop the threads; the mapper and the last snapshot stay."""
-        self._stopping.set()
-        self._wake.set()
-        if self._masks is not None:
-            self._masks.stop()
-        for thread in self._threads:
-            thread.join(timeout)
-        self._threads = []
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stop the threads; the mapper and the last snapshot stay. False where one did not end within `timeout` s."""
+        self._worker.tell_to_stop()
+        masks_ended = self._masks is None or self._masks.stop(timeout)
+        return self._worker.stop(timeout) and masks_ended
 
     def submit(self, frame: Frame) -> None:
         """Hand a frame over. The queue is bounded: the oldest waiting frame gives way and is counted as
@@ -162,7 +154,7 @@ class MappingSession:
 
         Raises TimeoutError after `timeout` seconds (the call may still run), and whatever `function` raises.
         """
-        if not any(thread.is_alive() for thread in self._threads):
+        if self._worker.has_ended:
             result = function(self.mapper)
             self._publish()
             return result
@@ -216,15 +208,14 @@ class MappingSession:
             )
 
     def _state(self) -> str:
-        if self._stopping.is_set() or not self._threads:
+        if not self._worker.is_started:
             return "stopped"
         if self._paused.is_set():
             return "paused"
         return "mapping" if len(self.mapper.keyframes) else "waiting"
 
-    def _work(self) -> None:
-        lower_thread_priority(self._niceness)
-        while not self._stopping.is_set():
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
                 self._turn()
             except Exception as error:  # a snapshot that found no memory, say: the thread outlives whatever it meets
