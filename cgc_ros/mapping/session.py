@@ -52,6 +52,15 @@ class SessionStatus:
     faults: dict[str, str] = field(default_factory=dict)  # active faults: name -> what happened and what to do
 
 
+@dataclass(frozen=True)
+class _Call:
+    """Something to do with the mapper between two training steps."""
+
+    function: Callable[[Mapper], object]
+    changes: bool  # the map, which is then published
+    result: Future = field(default_factory=Future)
+
+
 class MappingSession:
     """Owns the worker threads of one mapper. Public methods may be called from any thread and never wait for
     training.
@@ -80,7 +89,7 @@ class MappingSession:
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
         self._queue_size = queue_size
-        self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
         self._wake = threading.Event()
         self._paused = threading.Event()
@@ -149,19 +158,25 @@ class MappingSession:
             self._paused.clear()
         self._wake.set()
 
-    def call(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
-        """Run `function(mapper)` between two training steps, publish the map as it leaves it, and return its result.
+    def ask(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
+        """Run `function(mapper)`, which leaves the map as it is, between two training steps and return its result.
 
-        Raises TimeoutError after `timeout` seconds (the call may still run), and whatever `function` raises.
+        Raises TimeoutError after `timeout` seconds (it may still run), and whatever `function` raises.
         """
+        return self._call(function, timeout, changes=False)
+
+    def change(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
+        """As `ask`, for a `function` that changes the map: it is published before the result is there."""
+        return self._call(function, timeout, changes=True)
+
+    def _call(self, function: Callable[[Mapper], Result], timeout: float, changes: bool) -> Result:
+        call = _Call(function, changes)
         if self._worker.has_ended:
-            result = function(self.mapper)
-            self._publish()
-            return result
-        future: Future = Future()
-        self._calls.put((function, future))
-        self._wake.set()
-        return future.result(timeout)
+            self._run(call)
+        else:
+            self._calls.put(call)
+            self._wake.set()
+        return call.result.result(timeout)
 
     def reset(self, timeout: float = 30.0) -> None:
         """Empty the map and the counters."""
@@ -174,13 +189,13 @@ class MappingSession:
             if self._masks is not None:
                 self._masks.forget()
 
-        self.call(forget, timeout)
+        self.change(forget, timeout)
 
     def relieve_memory(self) -> None:
         """Somebody who reads the map ran out of memory: make it smaller soon, at most every 2 s. Never waits."""
         if time.monotonic() - self._last_relief >= RELIEF_PAUSE:
             self._last_relief = time.monotonic()
-            self._calls.put((lambda mapper: self.fault("out_of_memory", mapper.relieve_memory()), Future()))
+            self._calls.put(_Call(lambda mapper: self.fault("out_of_memory", mapper.relieve_memory()), changes=True))
             self._wake.set()
 
     def status(self) -> SessionStatus:
@@ -240,13 +255,16 @@ class MappingSession:
 
     def _run_calls(self) -> None:
         while not self._calls.empty():
-            function, future = self._calls.get()
-            try:
-                result = function(self.mapper)
+            self._run(self._calls.get())
+
+    def _run(self, call: _Call) -> None:
+        try:
+            result = call.function(self.mapper)
+            if call.changes:
                 self._publish()
-                future.set_result(result)
-            except Exception as error:  # handed to the caller, whoever that is
-                future.set_exception(error)
+            call.result.set_result(result)
+        except Exception as error:  # handed to the caller, whoever that is
+            call.result.set_exception(error)
 
     def _take_frame(self) -> bool:
         with self._lock:

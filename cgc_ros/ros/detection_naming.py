@@ -156,7 +156,7 @@ class NamingWorker:
         self._unpublished_since = None
         snapshot = self._session.snapshot
         if snapshot is not None and snapshot.names != self._session.mapper.names.resolved():
-            self._session.call(lambda mapper: None)
+            self._session.change(lambda mapper: None)
 
 
 def _boxes(detection, names: dict[str, str]) -> list[NamedBox]:

@@ -62,14 +62,14 @@ class Services:
     def save(self, name: str) -> str:
         """Save the map under a name; the file's path. Raises MapNameError, MapFileError, OSError, TimeoutError."""
         path = self._directory.to_save(name)
-        self._session.call(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
+        self._session.ask(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
         self._faults.clear("save_failed")
         return str(path)
 
     def load(self, name: str) -> None:
         """Replace the map by a saved one; errors as `save`, the map in memory is then unchanged."""
         path = self._directory.to_load(name)
-        self._session.call(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
+        self._session.change(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
         self._faults.clear("load_failed")
         self._on_map_replaced()
 
