@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Frame
+from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.rendering import Camera
 from cgc_ros.worker import Worker
@@ -88,6 +89,7 @@ class MaskWorker:
         self._looks: dict[int, _Look] = {}  # keyframes that came too late, or whose masks rest on rendered depth
         self._lock = threading.Lock()  # guards the two above
         self._wake = threading.Event()
+        self._failures = FailureLog(log)
         self._worker = Worker("masks", self._run, niceness, self._wake.set)
         self._started: float | None = None  # of the image in work
         self._times: deque[float] = deque(maxlen=10)  # seconds that the source took of late
@@ -156,7 +158,7 @@ class MaskWorker:
 
     def refused(self, keyframe_id: int, error: Exception) -> None:
         """The source failed on a keyframe, or made masks that cannot be used; mapping goes on without them."""
-        log.error("mask source %s failed on keyframe %d", self.source.name, keyframe_id, exc_info=error)
+        self._failures.write(f"mask source {self.source.name} failed", Failure.of(error))
         self.reporter.count("masks_failed")
         self.reporter.fault("mask_source_failed", f"{self.source.name}: {error}; mapping goes on without its masks")
 

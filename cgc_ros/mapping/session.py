@@ -12,9 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
-
 from cgc_ros.frame import Frame, FrameError
+from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.mapper import Mapper
 from cgc_ros.mapping.mask_worker import MaskSource, MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
@@ -85,6 +84,9 @@ class MappingSession:
         """
         self.mapper, self.mask_source = mapper, mask_source
         self._last_relief = -RELIEF_PAUSE
+        self._relief_wanted = threading.Event()
+        self._gpu_lost = ""  # what it said when it failed for good; nothing can be trained from then on
+        self._failures = FailureLog(log)
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
@@ -195,7 +197,7 @@ class MappingSession:
         """Somebody who reads the map ran out of memory: make it smaller soon, at most every 2 s. Never waits."""
         if time.monotonic() - self._last_relief >= RELIEF_PAUSE:
             self._last_relief = time.monotonic()
-            self._calls.put(_Call(lambda mapper: self.fault("out_of_memory", mapper.relieve_memory()), changes=True))
+            self._relief_wanted.set()
             self._wake.set()
 
     def status(self) -> SessionStatus:
@@ -231,23 +233,30 @@ class MappingSession:
 
     def _work(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
-            try:
-                self._turn()
-            except Exception as error:  # a snapshot that found no memory, say: the thread outlives whatever it meets
-                self._survive(error)
-                time.sleep(FAILURE_PAUSE)
-        self._publish()
+            failure = _failure_of(self._turn)  # in a snapshot, say: the thread outlives whatever it meets
+            if failure is not None:
+                self._survive(failure)
+                stopping.wait(FAILURE_PAUSE)
+        failure = _failure_of(self._publish)
+        if failure is not None:
+            self._survive(failure)
         self._run_calls()
 
     def _turn(self) -> None:
         self._run_calls()
+        if self._relief_wanted.is_set():
+            self._relief_wanted.clear()
+            self._relieve()
+            self._publish()
         worked = False
         if not self._paused.is_set():
             worked = self._take_frame()
             self._take_masks()
-            if self.waiting_frames <= self._queue_size // 2:  # a frame lost is worse than a step postponed
+            if (
+                not self._gpu_lost and self.waiting_frames <= self._queue_size // 2
+            ):  # a frame lost is worse than a step postponed
                 worked = self._train() or worked
-        if worked and time.monotonic() - self._last_snapshot >= self.snapshot_period:
+        if worked and not self._gpu_lost and time.monotonic() - self._last_snapshot >= self.snapshot_period:
             self._publish()
         if not worked:
             self._wake.wait(IDLE_WAIT)
@@ -271,17 +280,21 @@ class MappingSession:
             frame = self._frames.popleft() if self._frames else None
         if frame is None:
             return False
+        if self._gpu_lost:
+            self.count("gpu_lost")
+            return True
+        failure = None
         try:
             outcome = self.mapper.add_frame(frame)
         except FrameError as error:
-            with self._lock:
-                self._dropped[error.reason] += 1
+            self.count(error.reason)
             self.fault(error.reason, str(error))
             return True
         except Exception as error:  # whatever it is, the map and the frames to come must not be lost
-            with self._lock:
-                self._dropped["mapping_failed"] += 1
-            self._survive(error)
+            failure = Failure.of(error)
+        if failure is not None:
+            self.count("mapping_failed")
+            self._survive(failure)
             return True
         with self._lock:
             self._used += 1
@@ -313,26 +326,41 @@ class MappingSession:
         times = self._step_times
         if self.max_steps_per_second > 0 and times and time.monotonic() - times[-1] < 1 / self.max_steps_per_second:
             return False
+        failure = None
         try:
             if self.mapper.step() is None:
                 return False
         except Exception as error:  # as above
-            self._survive(error)
+            failure = Failure.of(error)
+        if failure is not None:
+            self._survive(failure)
             time.sleep(FAILURE_PAUSE)
             return True
         times.append(time.monotonic())
         return True
 
-    def _survive(self, error: Exception) -> None:
-        """Name an unexpected error; where memory ran out, make the work smaller."""
-        if is_out_of_memory(error):
-            try:
-                self.fault("out_of_memory", self.mapper.relieve_memory())
-                return
-            except Exception as failure:  # so little is left that cutting the map fails, too
-                error = failure
-        log.error("mapping failed", exc_info=error)
-        self.fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
+    def _survive(self, failure: Failure) -> None:
+        """Name an unexpected error; where memory ran out, make the work smaller. Outside of any `except`: its traceback
+        would hold the memory.
+        """
+        if failure.kind == "out_of_memory":
+            self._relieve()
+            return
+        self._failures.write("mapping failed", failure)
+        if failure.kind == "gpu_lost":
+            self._gpu_lost = f"{failure.message.splitlines()[0]}; mapping has stopped"
+            return
+        self.fault("mapping_failed", f"{failure.message}; mapping goes on with the next frame")
+
+    def _relieve(self) -> None:
+        done: list[str] = []
+        failure = _failure_of(lambda: done.append(self.mapper.relieve_memory()))
+        if failure is None:
+            self.fault("out_of_memory", done[0])
+            return
+        # So little is left that cutting the map fails, too.
+        self._failures.write("making the map smaller failed", failure)
+        self.fault("out_of_memory", f"making the map smaller failed, too: {failure.message}")
 
     def _publish(self) -> None:
         self._last_snapshot = time.monotonic()
@@ -341,7 +369,8 @@ class MappingSession:
     def _active_faults(self) -> dict[str, str]:
         """Faults that last, and those that happened a moment ago; the lock is held."""
         recent = time.monotonic() - FAULT_LIFETIME
-        return {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
+        active = {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
+        return active | ({"gpu_lost": self._gpu_lost} if self._gpu_lost else {})
 
     def count(self, reason: str) -> None:
         """Count one more drop."""
@@ -358,7 +387,10 @@ class MappingSession:
             self._faults.pop(name, None)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Of the GPU or of the machine, whichever way torch says it."""
-    # On the CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+def _failure_of(work: Callable[[], object]) -> Failure | None:
+    """Do it; what is kept of its error where it failed."""
+    try:
+        work()
+    except Exception as error:
+        return Failure.of(error)
+    return None
