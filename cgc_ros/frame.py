@@ -10,6 +10,10 @@ from cgc_ros.errors import ReasonError
 
 #: Label-image value of pixels that belong to no object (mono16, 16-bit PNG).
 UNLABELLED = 65535
+#: Label-image value of pixels that are no part of the world: the robot itself, ignore masks.
+IGNORED = 65534
+#: Object ids, and part ids, are 1..MAX_OBJECT_ID.
+MAX_OBJECT_ID = 65533
 
 
 class FrameError(ReasonError, ValueError):

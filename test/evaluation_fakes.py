@@ -120,8 +120,10 @@ class FakeSession:
     def pause(self, paused: bool) -> None:
         self.paused = paused
 
-    def call(self, function, timeout: float = 30.0):
+    def ask(self, function, timeout: float = 30.0):
         return function(self.mapper)
+
+    change = ask
 
     def stop(self) -> None:
         self.stopped = True

@@ -70,7 +70,7 @@ class FakeMapper:
 
 @dataclass
 class FakeSession:
-    """Keeps what it was given. Calls wait for `between_steps`, as for a training step's end; making objects takes
+    """Keeps what it was given. Questions wait for `between_steps`, as for a training step's end; making objects takes
     `making_s`.
     """
 
@@ -103,9 +103,12 @@ class FakeSession:
             self.frames.append(frame)
             self.snapshot = FakeSnapshot(len(self.frames), frame.stamp_ns, self.objects, making_s=self.making_s)
 
-    def call(self, function, timeout=30.0):
+    def ask(self, function, timeout=30.0):
         with ThreadPoolExecutor(1) as worker:  # in another thread, as the real one's
             return worker.submit(lambda: self.between_steps.wait(timeout) and function(self.mapper)).result(timeout)
+
+    def change(self, function, timeout=30.0):
+        return self.ask(function, timeout)
 
     def relieve_memory(self):
         self.objects = self.objects[:1]

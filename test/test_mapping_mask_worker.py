@@ -56,17 +56,13 @@ class Rig:
         self.worker = MaskWorker(
             self.source, lambda: (self.snapshot, self.steps), self.reporter, queue_size=2, timeout=timeout, niceness=4
         )
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.worker.run, args=(self.stopping,), daemon=True)
 
     def __enter__(self):
-        self.thread.start()
+        self.worker.start()
         return self
 
     def __exit__(self, *_):
-        self.stopping.set()
-        self.worker.stop()
-        self.thread.join(5.0)
+        self.has_ended = self.worker.stop(5.0)
 
     def masks(self):
         return self.worker.finished.get(timeout=5.0)
@@ -252,5 +248,5 @@ def test_at_the_end_a_source_is_closed_and_what_it_has_in_work_is_no_fault():
         rig.worker.request(0, FRAME)
         while not rig.worker.is_working:
             time.sleep(0.01)
-    assert rig.source.how == ["closed"] and not rig.thread.is_alive()
+    assert rig.source.how == ["closed"] and rig.has_ended
     assert rig.reporter.faults == {} and rig.reporter.counts == {}

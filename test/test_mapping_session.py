@@ -78,10 +78,22 @@ def test_pause_stops_training_and_counts_frames_resume_goes_on(session):
 
 
 def test_calls_run_in_the_worker_and_hand_back_results_and_errors(session):
-    assert session.call(lambda mapper: threading.current_thread().name) == "mapper"
+    assert session.ask(lambda mapper: threading.current_thread().name) == "mapper"
     with pytest.raises(ZeroDivisionError):
-        session.call(lambda mapper: 1 / 0)
-    assert session.call(lambda mapper: mapper.steps) >= 0
+        session.ask(lambda mapper: 1 / 0)
+    assert session.ask(lambda mapper: mapper.steps) >= 0
+
+
+def test_only_what_changes_the_map_publishes_it(session):
+    session.submit(SEQUENCE[0])
+    wait_until(lambda: session.snapshot is not None)
+    session.pause()
+    session.ask(lambda mapper: None)  # the step under way has ended
+    before = session.snapshot
+    session.ask(lambda mapper: mapper.steps)
+    assert session.snapshot is before
+    session.change(lambda mapper: mapper.names.give(1, "mug"))
+    assert session.snapshot.version > before.version and session.snapshot.names[1] == ("mug", 1.0)
 
 
 def test_reset_empties_map_and_counters(session):
@@ -181,7 +193,7 @@ def test_training_steps_back_as_far_as_it_is_told_and_masks_further():
     session = MappingSession(Mapper(CONFIG), Masks(), niceness=4)
     session.start()
     try:
-        assert session.call(lambda _: thread_niceness()) == min(19, ours + 4)
+        assert session.ask(lambda _: thread_niceness()) == min(19, ours + 4)
         session.submit(replace(SEQUENCE[0], masks=None))
         wait_until(lambda: found == [min(19, ours + 4 + MASKS_NICENESS)])
     finally:

@@ -40,7 +40,7 @@ def _renamed(item, names):
 
 
 class NamedSession(FakeSession):
-    """Publishes a snapshot with its mapper's names with every frame and every call, as the real one does."""
+    """Publishes a snapshot with its mapper's names with every frame and every change, as the real one does."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -51,8 +51,8 @@ class NamedSession(FakeSession):
         super().submit(frame)
         self._publish()
 
-    def call(self, function, timeout=30.0):
-        result = super().call(function, timeout)
+    def change(self, function, timeout=30.0):
+        result = super().change(function, timeout)
         if self.snapshot is not None:
             self._publish()
         return result

@@ -1,5 +1,6 @@
 """From messages to posed frames: the intake, the checks on frames, and the grid of distorted views."""
 
+import threading
 import time
 from dataclasses import replace
 
@@ -91,7 +92,7 @@ def test_an_image_becomes_a_view_and_a_frame():
         and frame.world_from_camera[0, 3] == 2.0
         and frame.depth is None
     )
-    assert not rig.names() and rig.intake.received == 1 and not rig.intake.dropped
+    assert not rig.names() and rig.intake.counts().received == 1 and not rig.intake.counts().dropped
 
 
 def test_depth_joins_by_stamp_and_the_view_does_not_wait_for_it():
@@ -142,7 +143,7 @@ def test_each_way_of_having_no_pose_has_its_name(error, fault):
     rig = Rig(transform_timeout=0.0)
     rig.pose = error
     rig.image()
-    assert rig.names() == [fault] and rig.intake.dropped == {fault: 1} and not rig.views
+    assert rig.names() == [fault] and rig.intake.counts().dropped == {fault: 1} and not rig.views
     rig.pose = posed()
     rig.image(T0 + 1)
     assert len(rig.views) == 1
@@ -165,7 +166,7 @@ def test_camera_info_that_never_comes_or_does_not_fit_is_named():
         lambda: T0,
     )
     silent.image()
-    assert silent.names() == ["no_camera_info"] and silent.intake.dropped == {"no_camera_info": 1}
+    assert silent.names() == ["no_camera_info"] and silent.intake.counts().dropped == {"no_camera_info": 1}
 
 
 def test_encoding_and_resolution_may_change_midway():
@@ -185,11 +186,11 @@ def test_malformed_images_are_dropped_by_name_and_the_next_one_is_mapped():
     rig.intake.on_image(broken)
     rig.image(0)
     rig.image(T0 + 5)
-    assert rig.intake.dropped == {"truncated_image": 1, "zero_stamp": 1} and rig.names() == [
+    assert rig.intake.counts().dropped == {"truncated_image": 1, "zero_stamp": 1} and rig.names() == [
         "truncated_image",
         "zero_stamp",
     ]
-    assert len(rig.frames) == 1 and rig.intake.received == 3
+    assert len(rig.frames) == 1 and rig.intake.counts().received == 3
 
 
 def test_a_looped_recording_goes_on():
@@ -204,7 +205,7 @@ def test_the_mapper_gets_no_more_frames_than_asked_for_and_every_view_is_labelle
     for index in range(30):
         rig.image(T0 + index * SECOND // 30)
     assert len(rig.views) == 30 and 10 <= len(rig.frames) <= 11
-    assert rig.intake.dropped == {"mapping_rate": 30 - len(rig.frames)}
+    assert rig.intake.counts().dropped == {"mapping_rate": 30 - len(rig.frames)}
 
 
 def test_a_stream_as_fast_as_the_mapping_rate_is_mapped_whole_in_spite_of_jitter():
@@ -245,7 +246,7 @@ def test_memory_is_bounded_while_transforms_are_missing():
     rig.pose = "extrapolation_future"
     for index in range(100):
         rig.image(T0 + index)
-    assert len(rig.intake._poses) <= 30 and rig.intake.dropped["late_transform"] >= 70
+    assert len(rig.intake._poses) <= 30 and rig.intake.counts().dropped["late_transform"] >= 70
 
 
 def test_settings_change_at_run_time_without_losing_counts():
@@ -253,11 +254,11 @@ def test_settings_change_at_run_time_without_losing_counts():
     rig.depth(np.ones((48, 64)), stamp_ns=T0 - SECOND)
     rig.image()
     rig.intake.configure(IntakeSettings(transform_timeout=0.0))
-    assert rig.intake.counts["depth_lost"] == 1
+    assert rig.intake.counts().partners["depth_lost"] == 1
     rig.info()
     rig.pose = "extrapolation_future"
     rig.image(T0 + 1)
-    assert rig.intake.dropped == {"late_transform": 1}
+    assert rig.intake.counts().dropped == {"late_transform": 1}
 
 
 def frame(pixels, x=0.0, stamp_s=0.0):
@@ -360,3 +361,25 @@ def test_camera_info_messages_are_kept_small():
             )
         )
     assert len(rig.intake._infos._buffers["camera_info"]) <= 32
+
+
+def test_counts_are_copies_and_may_be_read_while_images_come_in():
+    rig = Rig(sync_wait=0.0)
+    before = rig.intake.counts()
+    ended, errors, read = threading.Event(), [], []
+
+    def look():
+        while not ended.is_set():
+            try:
+                read.append(rig.intake.counts().received)
+            except RuntimeError as error:  # a dictionary that changed while it was copied
+                errors.append(error)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for index in range(100):
+        rig.intake.configure(IntakeSettings(sync_wait=0.0))
+        rig.image(T0 + index, frame_id="camera")
+    ended.set()
+    reader.join()
+    assert not errors and read == sorted(read) and before.received == 0 and rig.intake.counts().received == 100

@@ -152,7 +152,8 @@ def test_any_stream_of_messages_is_mapped_or_counted_by_reason(messages, pose):
     time.sleep(0.001)
     intake.poll()
     kinds = Counter(name for name, _ in messages)
-    assert intake.received == kinds["image"] == len(frames) + sum(intake.dropped.values()) and not intake.is_waiting
+    counts = intake.counts()
+    assert counts.received == kinds["image"] == len(frames) + sum(counts.dropped.values()) and not intake.is_waiting
     assert len(views) >= len(frames)
     for frame in frames:
         frame.check()

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,3 +77,36 @@ def test_slow_label_images_leave_time_to_mapping_and_the_rate_is_bounded(render_
 def test_without_a_bound_they_follow_each_other():
     rate, _, _ = run(0.05, 1.0)
     assert 12 < rate <= 22
+
+
+def test_a_worker_that_did_not_stop_in_time_never_publishes_beside_the_one_started_after_it():
+    hanging, entered, published = threading.Event(), threading.Event(), []
+
+    def render(view):
+        if view.stamp_ns == 0:
+            entered.set()
+            assert hanging.wait(10.0)
+        return np.zeros((3, 4), np.uint16)
+
+    worker = LabelWorker(
+        render,
+        lambda labelled: published.append(labelled.view.stamp_ns),
+        lambda: True,
+        lambda: 0.0,
+        lambda: 1.0,
+        raising,
+    )
+    view = View(Header(), 0, None, CAMERA, np.eye(4), time.monotonic_ns())
+    worker.start()
+    worker.submit(view)
+    assert entered.wait(5.0)
+    assert not worker.stop(0.05)
+    worker.start()
+    worker.submit(replace(view, stamp_ns=1))
+    assert [thread.name for thread in threading.enumerate()].count("labels") == 1
+    hanging.set()
+    deadline = time.monotonic() + 5.0
+    while not published:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert worker.stop() and published == [1]  # what was stopped says nothing any more

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, add_json, numbers, positive, print_json
 from cgc_ros.cli.recordings import add_reader_options, open_recording
+from cgc_ros.frame import IGNORED, UNLABELLED
 
 _DESCRIPTION = """\
 Render a map from a pose, or from a frame of a recording. Writes color.png, depth.png (16 bit, millimetres, 0 unknown),
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     files = {name: out / f"{name}.png" for name in pictures}
     for name, picture in pictures.items():
         write_png(files[name], picture)
-    ids = sorted({int(object_id) for object_id in labels.ravel().tolist()} - {65535})
+    ids = sorted({int(object_id) for object_id in labels.ravel().tolist()} - {UNLABELLED, IGNORED})
     if arguments.json:
         print_json({"files": {name: str(path) for name, path in files.items()}, "object_ids": ids})
     else:

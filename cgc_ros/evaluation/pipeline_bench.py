@@ -37,8 +37,8 @@ def run_pipeline_bench(
     try:
         outcome = stream(session, sequence, StreamOptions(budget=budget), on_progress)
         session.pause(True)
-        keyframes_taken = session.call(lambda owned: owned.keyframes.next_id)
-        status, snapshot = session.status(), session.snapshot
+        keyframes_taken, snapshot = session.ask(lambda owned: (owned.keyframes.next_id, owned.snapshot()))
+        status = session.status()
     finally:
         session.stop()
     size = sequence.intrinsics(0)

@@ -29,9 +29,9 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     """
     shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
     session.pause(True)
-    keyframes_taken = session.call(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
-    session.call(lambda mapper: mapper.refresh_objects(), SAVE_TIMEOUT)
-    session.call(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
+    keyframes_taken = session.ask(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
+    session.change(lambda mapper: mapper.refresh_objects(), SAVE_TIMEOUT)
+    session.ask(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
     status = session.status()
     session.stop()
     snapshot = session.snapshot

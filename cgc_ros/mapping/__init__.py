@@ -11,8 +11,9 @@ from cgc_ros.mapping.config import (
     SegmentationConfig,
     TrainingConfig,
 )
+from cgc_ros.mapping.failures import Failure, FailureLog, is_gpu_lost, is_out_of_memory
 from cgc_ros.mapping.mapper import FrameOutcome, Mapper
-from cgc_ros.mapping.session import MappingSession, SessionStatus, is_out_of_memory
+from cgc_ros.mapping.session import MappingSession, SessionStatus
 from cgc_ros.mapping.snapshot import MapSnapshot, ViewRender
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
 
@@ -31,6 +32,8 @@ def create_mapper(config: MapperConfig | None = None, budget: float | None = Non
 
 __all__ = [
     "DensityConfig",
+    "Failure",
+    "FailureLog",
     "FrameOutcome",
     "KeyframeConfig",
     "MapObject",
@@ -46,5 +49,6 @@ __all__ = [
     "TrainingConfig",
     "ViewRender",
     "create_mapper",
+    "is_gpu_lost",
     "is_out_of_memory",
 ]

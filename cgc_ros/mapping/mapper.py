@@ -81,6 +81,7 @@ class Mapper:
         self.stamp_ns = 0
         self.version = 0
         self.names = ObjectNames()
+        self.segmenter.layer.names = lambda: self.names
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
         """Take a frame in. Frames that add a view or show something new become keyframes and seed Gaussians.
@@ -153,14 +154,17 @@ class Mapper:
 
     def faults(self) -> dict[str, str]:
         """What keeps the map from being what it should be: name (cgc_ros/ros/faults.py) and what happened."""
+        found = {}
         if self.frames_unmapped >= UNMAPPED_FRAMES:
-            return {
-                "no_parallax": f"no map yet after {self.frames_unmapped} frames: they have no depth, and none shows "
-                "enough motion against the others"
-            }
-        if self.depth_source.is_guessed:
-            return {"depth_guessed": f"the map began with a guess, all of a view {self.scene_depth:.2g} away"}
-        return {}
+            found["no_parallax"] = (
+                f"no map yet after {self.frames_unmapped} frames: they have no depth, and none shows enough motion "
+                "against the others"
+            )
+        elif self.depth_source.is_guessed:
+            found["depth_guessed"] = f"the map began with a guess, all of a view {self.scene_depth:.2g} away"
+        layers = {"objects": self.segmenter.layer, "parts": self.parts.layer}
+        shortages = [text for what, layer in layers.items() if (text := layer.registry.shortage(what))]
+        return found | ({"object_ids_low": ", ".join(shortages)} if shortages else {})
 
     def snapshot(self) -> MapSnapshot:
         """An immutable copy of the map as it is now."""

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Frame
+from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.masks import MaskSource
 from cgc_ros.rendering import Camera
-from cgc_ros.thread_priority import lower_thread_priority
+from cgc_ros.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,14 @@ class MaskWorker:
         hung, sooner where its earlier images went faster. `niceness`: of the thread (`lower_thread_priority`).
         """
         self.source, self.newest, self.reporter = source, newest, reporter
-        self.queue_size, self.timeout, self.niceness = queue_size, timeout, niceness
+        self.queue_size, self.timeout = queue_size, timeout
         self.finished: queue.SimpleQueue[tuple[int, int, np.ndarray]] = queue.SimpleQueue()
         self._waiting: deque[tuple[int, Frame]] = deque()
         self._looks: dict[int, _Look] = {}  # keyframes that came too late, or whose masks rest on rendered depth
         self._lock = threading.Lock()  # guards the two above
         self._wake = threading.Event()
+        self._failures = FailureLog(log)
+        self._worker = Worker("masks", self._run, niceness, self._wake.set)
         self._started: float | None = None  # of the image in work
         self._times: deque[float] = deque(maxlen=10)  # seconds that the source took of late
         self._rested = 0.0  # monotonic time from which keyframes may be looked at again
@@ -113,14 +116,17 @@ class MaskWorker:
                 self._looks.pop(keyframe_id, None)
                 self._waiting = deque(job for job in self._waiting if job[0] != keyframe_id)
 
-    def stop(self) -> None:
-        """Let a waiting `run` look whether it is to stop, and a source end what it holds."""
-        self._wake.set()
-        self.source.close()
+    def start(self) -> None:
+        """Start the thread."""
+        self._worker.start()
 
-    def run(self, stopping: threading.Event) -> None:
-        """Make masks until `stopping` is set."""
-        lower_thread_priority(self.niceness)
+    def stop(self, timeout: float) -> bool:
+        """Have the source end what it holds, and stop the thread; False where it did not end in time."""
+        self._worker.tell_to_stop()
+        self.source.close()
+        return self._worker.stop(timeout)
+
+    def _run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
             job = self._next()
             if job is None:
@@ -139,7 +145,7 @@ class MaskWorker:
 
     def refused(self, keyframe_id: int, error: Exception) -> None:
         """The source failed on a keyframe, or made masks that cannot be used; mapping goes on without them."""
-        log.error("mask source %s failed on keyframe %d", self.source.name, keyframe_id, exc_info=error)
+        self._failures.write(f"mask source {self.source.name} failed", Failure.of(error))
         self.reporter.count("masks_failed")
         self.reporter.fault("mask_source_failed", f"{self.source.name}: {error}; mapping goes on without its masks")
 

@@ -12,14 +12,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import torch
-
 from cgc_ros.frame import Frame, FrameError
+from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.mapper import Mapper
 from cgc_ros.mapping.mask_worker import MaskWorker
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.masks import MaskSource
-from cgc_ros.thread_priority import MASKS_NICENESS, lower_thread_priority
+from cgc_ros.thread_priority import MASKS_NICENESS
+from cgc_ros.worker import Worker
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
@@ -52,6 +52,15 @@ class SessionStatus:
     faults: dict[str, str] = field(default_factory=dict)  # active faults: name -> what happened and what to do
 
 
+@dataclass(frozen=True)
+class _Call:
+    """Something to do with the mapper between two training steps."""
+
+    function: Callable[[Mapper], object]
+    changes: bool  # the map, which is then published
+    result: Future = field(default_factory=Future)
+
+
 class MappingSession:
     """Owns the worker threads of one mapper. Public methods may be called from any thread and never wait for
     training.
@@ -76,15 +85,18 @@ class MappingSession:
         """
         self.mapper, self.mask_source = mapper, mask_source
         self._last_relief = -RELIEF_PAUSE
+        self._relief_wanted = threading.Event()
+        self._gpu_lost = ""  # what it said when it failed for good; nothing can be trained from then on
+        self._failures = FailureLog(log)
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
-        self._queue_size, self._niceness = queue_size, niceness
-        self._calls: queue.SimpleQueue[tuple[Callable[[Mapper], object], Future]] = queue.SimpleQueue()
+        self._queue_size = queue_size
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
         self._wake = threading.Event()
-        self._stopping, self._paused = threading.Event(), threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._paused = threading.Event()
+        self._worker = Worker("mapper", self._work, niceness, self._wake.set)
         self._clear_counters()
         self._last_snapshot = 0.0
         self._masks = None
@@ -106,24 +118,15 @@ class MappingSession:
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
-        self._stopping.clear()
-        self._threads = [threading.Thread(target=self._work, name="mapper", daemon=True)]
+        self._worker.start()
         if self._masks is not None:
-            self._threads.append(
-                threading.Thread(target=self._masks.run, args=(self._stopping,), name="masks", daemon=True)
-            )
-        for thread in self._threads:
-            thread.start()
+            self._masks.start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Stop the threads; the mapper and the last snapshot stay."""
-        self._stopping.set()
-        self._wake.set()
-        if self._masks is not None:
-            self._masks.stop()
-        for thread in self._threads:
-            thread.join(timeout)
-        self._threads = []
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Stop the threads; the mapper and the last snapshot stay. False where one did not end within `timeout` s."""
+        self._worker.tell_to_stop()
+        masks_ended = self._masks is None or self._masks.stop(timeout)
+        return self._worker.stop(timeout) and masks_ended
 
     def submit(self, frame: Frame) -> None:
         """Hand a frame over. The queue is bounded: the oldest waiting frame gives way and is counted as
@@ -158,19 +161,25 @@ class MappingSession:
             self._paused.clear()
         self._wake.set()
 
-    def call(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
-        """Run `function(mapper)` between two training steps, publish the map as it leaves it, and return its result.
+    def ask(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
+        """Run `function(mapper)`, which leaves the map as it is, between two training steps and return its result.
 
-        Raises TimeoutError after `timeout` seconds (the call may still run), and whatever `function` raises.
+        Raises TimeoutError after `timeout` seconds (it may still run), and whatever `function` raises.
         """
-        if not any(thread.is_alive() for thread in self._threads):
-            result = function(self.mapper)
-            self._publish()
-            return result
-        future: Future = Future()
-        self._calls.put((function, future))
-        self._wake.set()
-        return future.result(timeout)
+        return self._call(function, timeout, changes=False)
+
+    def change(self, function: Callable[[Mapper], Result], timeout: float = 30.0) -> Result:
+        """As `ask`, for a `function` that changes the map: it is published before the result is there."""
+        return self._call(function, timeout, changes=True)
+
+    def _call(self, function: Callable[[Mapper], Result], timeout: float, changes: bool) -> Result:
+        call = _Call(function, changes)
+        if self._worker.has_ended:
+            self._run(call)
+        else:
+            self._calls.put(call)
+            self._wake.set()
+        return call.result.result(timeout)
 
     def reset(self, timeout: float = 30.0) -> None:
         """Empty the map and the counters."""
@@ -183,13 +192,13 @@ class MappingSession:
             if self._masks is not None:
                 self._masks.forget()
 
-        self.call(forget, timeout)
+        self.change(forget, timeout)
 
     def relieve_memory(self) -> None:
         """Somebody who reads the map ran out of memory: make it smaller soon, at most every 2 s. Never waits."""
         if time.monotonic() - self._last_relief >= RELIEF_PAUSE:
             self._last_relief = time.monotonic()
-            self._calls.put((lambda mapper: self.fault("out_of_memory", mapper.relieve_memory()), Future()))
+            self._relief_wanted.set()
             self._wake.set()
 
     def status(self) -> SessionStatus:
@@ -217,32 +226,38 @@ class MappingSession:
             )
 
     def _state(self) -> str:
-        if self._stopping.is_set() or not self._threads:
+        if not self._worker.is_started:
             return "stopped"
         if self._paused.is_set():
             return "paused"
         return "mapping" if len(self.mapper.keyframes) else "waiting"
 
-    def _work(self) -> None:
-        lower_thread_priority(self._niceness)
-        while not self._stopping.is_set():
-            try:
-                self._turn()
-            except Exception as error:  # a snapshot that found no memory, say: the thread outlives whatever it meets
-                self._survive(error)
-                time.sleep(FAILURE_PAUSE)
-        self._publish()
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
+            failure = _failure_of(self._turn)  # in a snapshot, say: the thread outlives whatever it meets
+            if failure is not None:
+                self._survive(failure)
+                stopping.wait(FAILURE_PAUSE)
+        failure = _failure_of(self._publish)
+        if failure is not None:
+            self._survive(failure)
         self._run_calls()
 
     def _turn(self) -> None:
         self._run_calls()
+        if self._relief_wanted.is_set():
+            self._relief_wanted.clear()
+            self._relieve()
+            self._publish()
         worked = False
         if not self._paused.is_set():
             worked = self._take_frame()
             self._take_masks()
-            if self.waiting_frames <= self._queue_size // 2:  # a frame lost is worse than a step postponed
+            if (
+                not self._gpu_lost and self.waiting_frames <= self._queue_size // 2
+            ):  # a frame lost is worse than a step postponed
                 worked = self._train() or worked
-        if worked and time.monotonic() - self._last_snapshot >= self.snapshot_period:
+        if worked and not self._gpu_lost and time.monotonic() - self._last_snapshot >= self.snapshot_period:
             self._publish()
         if not worked:
             self._wake.wait(IDLE_WAIT)
@@ -250,30 +265,37 @@ class MappingSession:
 
     def _run_calls(self) -> None:
         while not self._calls.empty():
-            function, future = self._calls.get()
-            try:
-                result = function(self.mapper)
+            self._run(self._calls.get())
+
+    def _run(self, call: _Call) -> None:
+        try:
+            result = call.function(self.mapper)
+            if call.changes:
                 self._publish()
-                future.set_result(result)
-            except Exception as error:  # handed to the caller, whoever that is
-                future.set_exception(error)
+            call.result.set_result(result)
+        except Exception as error:  # handed to the caller, whoever that is
+            call.result.set_exception(error)
 
     def _take_frame(self) -> bool:
         with self._lock:
             frame = self._frames.popleft() if self._frames else None
         if frame is None:
             return False
+        if self._gpu_lost:
+            self.count("gpu_lost")
+            return True
+        failure = None
         try:
             outcome = self.mapper.add_frame(frame)
         except FrameError as error:
-            with self._lock:
-                self._dropped[error.reason] += 1
+            self.count(error.reason)
             self.fault(error.reason, str(error))
             return True
         except Exception as error:  # whatever it is, the map and the frames to come must not be lost
-            with self._lock:
-                self._dropped["mapping_failed"] += 1
-            self._survive(error)
+            failure = Failure.of(error)
+        if failure is not None:
+            self.count("mapping_failed")
+            self._survive(failure)
             return True
         with self._lock:
             self._used += 1
@@ -305,26 +327,41 @@ class MappingSession:
         times = self._step_times
         if self.max_steps_per_second > 0 and times and time.monotonic() - times[-1] < 1 / self.max_steps_per_second:
             return False
+        failure = None
         try:
             if self.mapper.step() is None:
                 return False
         except Exception as error:  # as above
-            self._survive(error)
+            failure = Failure.of(error)
+        if failure is not None:
+            self._survive(failure)
             time.sleep(FAILURE_PAUSE)
             return True
         times.append(time.monotonic())
         return True
 
-    def _survive(self, error: Exception) -> None:
-        """Name an unexpected error; where memory ran out, make the work smaller."""
-        if is_out_of_memory(error):
-            try:
-                self.fault("out_of_memory", self.mapper.relieve_memory())
-                return
-            except Exception as failure:  # so little is left that cutting the map fails, too
-                error = failure
-        log.error("mapping failed", exc_info=error)
-        self.fault("mapping_failed", f"{type(error).__name__}: {error}; mapping goes on with the next frame")
+    def _survive(self, failure: Failure) -> None:
+        """Name an unexpected error; where memory ran out, make the work smaller. Outside of any `except`: its traceback
+        would hold the memory.
+        """
+        if failure.kind == "out_of_memory":
+            self._relieve()
+            return
+        self._failures.write("mapping failed", failure)
+        if failure.kind == "gpu_lost":
+            self._gpu_lost = f"{failure.message.splitlines()[0]}; mapping has stopped"
+            return
+        self.fault("mapping_failed", f"{failure.message}; mapping goes on with the next frame")
+
+    def _relieve(self) -> None:
+        done: list[str] = []
+        failure = _failure_of(lambda: done.append(self.mapper.relieve_memory()))
+        if failure is None:
+            self.fault("out_of_memory", done[0])
+            return
+        # So little is left that cutting the map fails, too.
+        self._failures.write("making the map smaller failed", failure)
+        self.fault("out_of_memory", f"making the map smaller failed, too: {failure.message}")
 
     def _publish(self) -> None:
         self._last_snapshot = time.monotonic()
@@ -333,7 +370,8 @@ class MappingSession:
     def _active_faults(self) -> dict[str, str]:
         """Faults that last, and those that happened a moment ago; the lock is held."""
         recent = time.monotonic() - FAULT_LIFETIME
-        return {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
+        active = {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
+        return active | ({"gpu_lost": self._gpu_lost} if self._gpu_lost else {})
 
     def count(self, reason: str) -> None:
         """Count one more drop."""
@@ -350,7 +388,10 @@ class MappingSession:
             self._faults.pop(name, None)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Of the GPU or of the machine, whichever way torch says it."""
-    # On the CPU torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+def _failure_of(work: Callable[[], object]) -> Failure | None:
+    """Do it; what is kept of its error where it failed."""
+    try:
+        work()
+    except Exception as error:
+        return Failure.of(error)
+    return None

@@ -138,7 +138,11 @@ class PaperMapper(Mapper):
         means = self.model.means.detach().cpu().numpy()
         lengths = [object_length(means[row_of == row]) / max(self.scene_depth, 1e-9) for row in range(len(rows))]
         records = self._survey(
-            dict(zip(ids.tolist(), zip(confidence.tolist(), lengths, strict=True), strict=True)),
+            {
+                object_id: (share, length)
+                for object_id, share, length in zip(ids.tolist(), confidence.tolist(), lengths, strict=True)
+                if object_id >= 0
+            },
         )
         layer.state = ObjectState(
             uids=uids.copy(),

@@ -18,6 +18,7 @@ from cgc_ros.ros.intake import View
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.view_rendering import render_labels
 from cgc_ros.segmentation.object_names import NamedBox, ViewWeights, clean_name, match_boxes
+from cgc_ros.worker import Worker
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
@@ -52,8 +53,8 @@ class NamingWorker:
         self._classes: dict[str, str] = {}  # class_id -> name, for detectors that send numbers
         self._weights = ViewWeights()
         self._lock = threading.Lock()
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._worker = Worker("naming", self._run, wake=self._wake.set)
         self._unpublished_since: float | None = None
 
     def on_view(self, view: View) -> None:
@@ -82,18 +83,11 @@ class NamingWorker:
 
     def start(self) -> None:
         """Start the thread."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="naming", daemon=True)
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop the thread; False where it did not end in time."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._worker.stop(timeout)
 
     def clear(self) -> None:
         """Forget views and detections: they belong to another map or another time."""
@@ -101,8 +95,8 @@ class NamingWorker:
             self._views.clear()
             self._waiting.clear()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             if not self._waiting and self._unpublished_since is None:
                 self._wake.wait()
             self._wake.clear()
@@ -112,7 +106,7 @@ class NamingWorker:
                 self._publish()
             except Exception as error:  # named; the next detections get their chance
                 self._faults.report("naming_failed", f"{type(error).__name__}: {error}")
-            self._stopping.wait(max(_POLL_S, _REST * (time.monotonic() - start)))
+            stopping.wait(max(_POLL_S, _REST * (time.monotonic() - start)))
 
     def _vote_next(self) -> None:
         """The newest detections whose view is known vote; those that have waited too long are dropped by name."""
@@ -162,7 +156,7 @@ class NamingWorker:
         self._unpublished_since = None
         snapshot = self._session.snapshot
         if snapshot is not None and snapshot.names != self._session.mapper.names.resolved():
-            self._session.call(lambda mapper: None)
+            self._session.change(lambda mapper: None)
 
 
 def _boxes(detection, names: dict[str, str]) -> list[NamedBox]:

@@ -80,5 +80,6 @@ def spin(executor: Executor, stop: threading.Event) -> None:
             # it out.
             continue
         except Exception as error:  # of a callback: the node goes on, the log says what it was
-            rclpy.logging.get_logger("cgc").error(f"callback failed: {type(error).__name__}: {error}")
+            text = f"callback failed: {type(error).__name__}: {error}"
+            rclpy.logging.get_logger("cgc").error(text, throttle_duration_sec=10.0)
     executor.shutdown(timeout_sec=1.0)

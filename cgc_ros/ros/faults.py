@@ -112,7 +112,18 @@ FAULTS: dict[str, FaultKind] = {
     ),
     # mapping
     "mapping_failed": FaultKind(ERROR, "please report it with the log; mapping goes on with the next frame"),
-    # The session tells of these four anew for as long as they last.
+    "gpu_lost": FaultKind(
+        ERROR,
+        "restart the node: nothing runs on a GPU after such an error, and ~/save_map may fail, too; if it comes back, "
+        "check the driver (dmesg), power and temperature",
+        1e9,
+    ),
+    # The session tells of these five anew for as long as they last.
+    "object_ids_low": FaultKind(
+        WARN,
+        "save the map, call ~/reset and map what is needed now; new objects get ids only as others are forgotten",
+        1.0,
+    ),
     "no_parallax": FaultKind(
         WARN,
         "there is no depth image, so depth must come from the camera's motion: move it sideways by a tenth of the "

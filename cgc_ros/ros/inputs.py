@@ -16,7 +16,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
@@ -113,7 +113,7 @@ class Inputs:
         naming: NamingWorker | None = None,
     ):
         self._node, self._intake, self._faults = node, intake, faults
-        self._lock = threading.Lock()  # parameters change, and inputs end, in another thread than messages arrive in
+        self._lock = threading.Lock()  # inputs end in another thread than messages arrive in
         self._is_open = True
         qos = sensor_qos(parameters.image_reliability)
         self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
@@ -155,16 +155,6 @@ class Inputs:
             )
         self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
         self._timer.cancel()
-
-    def configure(self, settings: IntakeSettings) -> None:
-        """Apply changed parameters."""
-        with self._lock:
-            self._intake.configure(settings)
-
-    def clear(self) -> None:
-        """Forget what waits: the map was replaced."""
-        with self._lock:
-            self._intake.clear()
 
     def destroy(self) -> None:
         """End all subscriptions; a callback that runs is waited for, and none runs afterwards."""

@@ -1,7 +1,5 @@
 """From sensor messages to posed frames: decode, join by stamp, find the pose, check, hand on.
 
-Called by one thread at a time.
-
 Messages go in by `on_image` and its like; `poll` hands on what has become complete.
 
     image + camera_info ──> pose at the image's stamp ──> on_view (label image: never waits for depth or masks)
@@ -10,6 +8,7 @@ Messages go in by `on_image` and its like; `poll` hands on what has become compl
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -99,10 +98,19 @@ class _Arrival:
     arrived_ns: int
 
 
-class Intake:
-    """`lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's.
+@dataclass(frozen=True)
+class IntakeCounts:
+    """What has come in, and what became of it."""
 
-    `received` counts images, `dropped` those that never reached the mapper, by reason.
+    received: int  # images
+    dropped: dict[str, int]  # images that never reached the mapper, by reason
+    partners: dict[str, int]  # lost, late and approximate partners
+
+
+class Intake:
+    """Thread-safe.
+
+    `lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's.
     """
 
     def __init__(
@@ -115,8 +123,8 @@ class Intake:
         clock_ns: Callable[[], int],
     ):
         self._faults, self._on_view, self._on_frame, self._clock_ns = faults, on_view, on_frame, clock_ns
-        self.received = 0
-        self.dropped: Counter[str] = Counter()
+        self._received = 0
+        self._dropped: Counter[str] = Counter()
         self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
         self.image_frame = ""  # frame_id of the newest image
         self._poses = PoseQueue(lookup, self._posed, self._pose_lost, max_wait_ns=0)
@@ -125,29 +133,32 @@ class Intake:
         self._mapped_until_ns = 0
         self._format: tuple[str, tuple[int, ...]] | None = None
         self._reported_lost: dict[str, int] = {}
-        self.configure(settings)
+        self._lock = threading.Lock()  # held while anything comes in or is asked for
+        self._apply(settings)
 
     def configure(self, settings: IntakeSettings) -> None:
         """Apply new settings; what waits for partners is dropped, counts stay."""
-        self._settings = settings
-        earlier = Counter()
-        if hasattr(self, "_infos"):
-            earlier = self.counts
+        with self._lock:
+            earlier = self._infos.counts + self._extras.counts
             self._drop_waiting()
+            self._apply(settings)
+            self._extras.counts.update(earlier)
+
+    def _apply(self, settings: IntakeSettings) -> None:
+        self._settings = settings
         tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
         self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
         extras = {"depth": PartnerPolicy(tolerance, wait)}
         if settings.use_masks:
             extras["masks"] = PartnerPolicy(tolerance, round(settings.masks_wait * 1e9))
         self._extras = StampSynchronizer(extras, queue_size=64)
-        self._extras.counts.update(earlier)
         self._poses.max_wait_ns = round(settings.transform_timeout * 1e9)
         self._guard.settings = settings.guard
 
-    @property
-    def counts(self) -> Counter[str]:
-        """Lost, late and approximate partners."""
-        return self._infos.counts + self._extras.counts
+    def counts(self) -> IntakeCounts:
+        """The counts so far, a copy."""
+        with self._lock:
+            return IntakeCounts(self._received, dict(self._dropped), dict(self._infos.counts + self._extras.counts))
 
     @property
     def is_waiting(self) -> bool:
@@ -156,13 +167,48 @@ class Intake:
 
     def clear(self) -> None:
         """Forget everything that waits; counts stay."""
-        self._drop_waiting()
-        self._guard.clear()
+        with self._lock:
+            self._clear()
 
     def on_image(self, message) -> None:
         """An Image or CompressedImage."""
+        with self._lock:
+            self._take_image(message)
+
+    def on_camera_info(self, message) -> None:
+        """A CameraInfo."""
+        with self._lock:
+            self._take_camera_info(message)
+
+    def on_depth(self, message) -> None:
+        """A depth Image or CompressedImage."""
+        with self._lock:
+            self._extras.add_partner("depth", stamp_of(message.header.stamp), message, time.monotonic_ns())
+
+    def on_masks(self, message) -> None:
+        """A mask Image or CompressedImage."""
+        with self._lock:
+            self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
+
+    def poll(self) -> None:
+        """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
+        `is_waiting`.
+        """
+        with self._lock:
+            now = time.monotonic_ns()
+            for _, arrival, partners in self._infos.poll(now):
+                self._join_camera(arrival, partners["camera_info"], now)
+            self._poses.poll(now)
+            for _, view, partners in self._extras.poll(time.monotonic_ns()):
+                self._hand_on(view, partners["depth"], partners.get("masks"))
+
+    def _clear(self) -> None:
+        self._drop_waiting()
+        self._guard.clear()
+
+    def _take_image(self, message) -> None:
         now = time.monotonic_ns()
-        self.received += 1
+        self._received += 1
         self.last_image_ns = now
         self.image_frame = message.header.frame_id
         self._faults.clear("no_images")
@@ -176,8 +222,7 @@ class Intake:
         self._watch_format(getattr(message, "encoding", None) or message.format, image.shape)
         self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
 
-    def on_camera_info(self, message) -> None:
-        """A CameraInfo."""
+    def _take_camera_info(self, message) -> None:
         try:
             intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
         except FrameError as error:
@@ -186,29 +231,10 @@ class Intake:
         self._faults.clear("no_camera_info", "bad_intrinsics", "bad_distortion", "unknown_distortion")
         self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, time.monotonic_ns())
 
-    def on_depth(self, message) -> None:
-        """A depth Image or CompressedImage."""
-        self._extras.add_partner("depth", stamp_of(message.header.stamp), message, time.monotonic_ns())
-
-    def on_masks(self, message) -> None:
-        """A mask Image or CompressedImage."""
-        self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
-
-    def poll(self) -> None:
-        """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
-        `is_waiting`.
-        """
-        now = time.monotonic_ns()
-        for _, arrival, partners in self._infos.poll(now):
-            self._join_camera(arrival, partners["camera_info"], now)
-        self._poses.poll(now)
-        for _, view, partners in self._extras.poll(time.monotonic_ns()):
-            self._hand_on(view, partners["depth"], partners.get("masks"))
-
     def _drop_waiting(self) -> None:
         lost = len(self._infos) + self._poses.clear() + len(self._extras)
         if lost:
-            self.dropped["cleared"] += lost
+            self._dropped["cleared"] += lost
         self._infos.clear()
         self._extras.clear()
 
@@ -216,7 +242,7 @@ class Intake:
         overflow = queue.counts["overflow"]
         queue.add_primary(stamp_ns, item, now_ns)
         if queue.counts["overflow"] > overflow:
-            self.dropped["overflow"] += 1
+            self._dropped["overflow"] += 1
 
     def _check_clock(self, stamp_ns: int) -> None:
         if stamp_ns == 0:
@@ -224,7 +250,7 @@ class Intake:
         back_ns = self._newest_stamp - stamp_ns
         if back_ns > self._settings.clock_jump * 1e9:
             self._faults.report("clock_jump_back", f"image stamps jumped back by {back_ns * 1e-9:.1f} s")
-            self.clear()
+            self._clear()
             self._newest_stamp = stamp_ns
         self._newest_stamp = max(self._newest_stamp, stamp_ns)
         offset_ns = stamp_ns - self._clock_ns()
@@ -263,7 +289,7 @@ class Intake:
         view = replace(view, map_from_camera=map_from_camera)
         self._on_view(view)
         if not self._is_mapped(view.stamp_ns):
-            self.dropped["mapping_rate"] += 1
+            self._dropped["mapping_rate"] += 1
             return
         self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
 
@@ -319,7 +345,7 @@ class Intake:
                 self._faults.report(f"{name}_lost", f"{lost} images so far got no {name} within their wait")
 
     def _drop(self, reason: str, message: str) -> None:
-        self.dropped[reason] += 1
+        self._dropped[reason] += 1
         if reason in FAULTS:
             self._faults.report(reason, message)
 

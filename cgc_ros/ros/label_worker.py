@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgc_ros.ros.intake import View
-from cgc_ros.thread_priority import lower_thread_priority
+from cgc_ros.worker import Worker
 
 _LATENCIES_KEPT = 300
 
@@ -43,33 +43,23 @@ class LabelWorker:
         on_error: Callable[[Exception], None],
         niceness: int = 0,
     ):
-        self._niceness = niceness
         self._render, self._publish, self._is_wanted = render, publish, is_wanted
         self._shortest_period_s, self._share, self._on_error = shortest_period_s, share, on_error
         self._condition = threading.Condition()
         self._waiting: View | None = None
         self._in_work: View | None = None
-        self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._worker = Worker("labels", self._run, niceness, self._wake)
         self.newest_view: View | None = None
         self.newest: LabelledView | None = None
         self.superseded = 0  # views that a newer one replaced before their turn
 
     def start(self) -> None:
         """Start the thread."""
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="labels", daemon=True)
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop the thread; False where it did not end in time."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._worker.stop(timeout)
 
     def submit(self, view: View) -> None:
         """Take the newest view; never blocks."""
@@ -102,18 +92,21 @@ class LabelWorker:
         with self._condition:
             self._waiting = self.newest_view = self.newest = None
 
-    def _run(self) -> None:
-        lower_thread_priority(self._niceness)
+    def _wake(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    def _run(self, stopping: threading.Event) -> None:
         last, cost_s = -np.inf, 0.0
         while True:
             with self._condition:
-                while self._waiting is None and not self._stopping:
+                while self._waiting is None and not stopping.is_set():
                     self._condition.wait()
                 pause = last + max(self._shortest_period_s(), cost_s / self._share()) - time.monotonic()
-                if pause > 0 and not self._stopping:
+                if pause > 0 and not stopping.is_set():
                     self._condition.wait(pause)
                     continue
-                if self._stopping:
+                if stopping.is_set():
                     return
                 view, self._waiting = self._waiting, None
             if view is None:
@@ -122,6 +115,8 @@ class LabelWorker:
             last = time.monotonic()
             try:
                 labelled = LabelledView(view, self._render(view))
+                if stopping.is_set():
+                    return
                 self.newest = labelled
                 self._publish(labelled)
             except Exception as error:  # reported by name; the next view gets its chance

@@ -272,9 +272,7 @@ class CgcNode(LifecycleNode):
         )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:
-        if self._inputs is not None:
-            self._inputs.configure(self._intake_settings())
-        elif self._intake is not None:
+        if self._intake is not None:
             self._intake.configure(self._intake_settings())
         if self._session is not None:
             self._session.max_steps_per_second = parameters.max_steps_per_second
@@ -306,8 +304,7 @@ class CgcNode(LifecycleNode):
             self._naming.clear()
         if self._text_query is not None:
             self._text_query.clear()
-        if self._inputs is not None:
-            self._inputs.clear()
+        self._intake.clear()
 
     def _render_labels(self, view: View):
         return render_labels(self._newest_snapshot(), view.camera, view.map_from_camera)

@@ -23,7 +23,7 @@ from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.view_rendering import render_appearance
-from cgc_ros.thread_priority import lower_thread_priority
+from cgc_ros.worker import Worker
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot
@@ -51,11 +51,9 @@ class OutputWorker:
         on_error: Callable[[Exception], None],
         niceness: int = 0,
     ):
-        self._niceness = niceness
         self._publishers, self._labels, self._snapshot, self._objects = publishers, labels, snapshot, objects
         self._parameters, self._on_error = parameters, on_error
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker("outputs", self._run, niceness)
         self._due: dict[str, float] = {}  # monotonic time from which on a topic may be published again
         self._overlaid: LabelledView | None = None
         self._rendered: View | None = None
@@ -64,28 +62,23 @@ class OutputWorker:
 
     def start(self) -> None:
         """Start the thread."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="outputs", daemon=True)
-        self._thread.start()
+        self._worker.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
         """Stop the thread; False where it did not end in time."""
-        self._stopping.set()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._worker.stop(timeout)
 
-    def _run(self) -> None:
-        lower_thread_priority(self._niceness)
+    def _run(self, stopping: threading.Event) -> None:
         jobs = {
             "overlay": self._publish_overlay,
             "render": self._publish_render,
             "objects": self._publish_objects,
             "queries": self._prepare_queries,
         }
-        while not self._stopping.wait(_IDLE_S):
+        while not stopping.wait(_IDLE_S):
             for key, work in jobs.items():
+                if stopping.is_set():
+                    return
                 start = time.monotonic()
                 if start < self._due.get(key, 0.0):
                     continue

@@ -14,7 +14,7 @@ import numpy as np
 from geometry_msgs.msg import Pose, Quaternion
 from std_msgs.msg import Header
 
-from cgc_ros.frame import UNLABELLED, FrameError, Intrinsics
+from cgc_ros.frame import MAX_OBJECT_ID, FrameError, Intrinsics
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
@@ -153,7 +153,7 @@ class Answerer:
         if not (0 <= column < width and 0 <= row < height):
             raise RequestError(f"pixel ({column}, {row}) lies outside the {width}x{height} view")
         found = int(labelled.labels[row, column])
-        return None if found == UNLABELLED else found
+        return found if found <= MAX_OBJECT_ID else None
 
     def _points_per_object(self, request: QueryObjects.Request, count: int) -> int:
         if not request.include_clouds or count == 0:

@@ -19,7 +19,7 @@ from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.inputs import Inputs
-from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake import Intake, IntakeCounts
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
@@ -90,17 +90,18 @@ class Reporter:
         self._has_changed, self._last_report_ns = False, now
         header = Header(frame_id=watched.parameters.map_frame, stamp=self._node.get_clock().now().to_msg())
         intake, latency = watched.intake, watched.latency
+        counts = intake.counts() if intake else IntakeCounts(0, {}, {})
         message = status_message(
             header,
             status,
-            intake.received if intake else 0,
-            intake.dropped if intake else {},
+            counts.received,
+            counts.dropped,
             (latency.quantile_ms(0.5), latency.quantile_ms(0.95)),
             faults,
             watched.parameters.mask_source,
         )
         self._status.publish(message)
-        numbers = _numbers(message) | (dict(intake.counts) if intake else {})
+        numbers = _numbers(message) | counts.partners
         if watched.naming is not None:
             numbers |= {f"detections {what}": count for what, count in watched.naming.counts.items()}
         camera = intake.image_frame if intake else ""

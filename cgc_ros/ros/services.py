@@ -13,7 +13,7 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from cgc_ros.gaussians.storage import MapFileError
-from cgc_ros.mapping import is_out_of_memory
+from cgc_ros.mapping import is_gpu_lost, is_out_of_memory
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.queries import Answerer, RequestError
@@ -62,14 +62,14 @@ class Services:
     def save(self, name: str) -> str:
         """Save the map under a name; the file's path. Raises MapNameError, MapFileError, OSError, TimeoutError."""
         path = self._directory.to_save(name)
-        self._session.call(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
+        self._session.ask(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
         self._faults.clear("save_failed")
         return str(path)
 
     def load(self, name: str) -> None:
         """Replace the map by a saved one; errors as `save`, the map in memory is then unchanged."""
         path = self._directory.to_load(name)
-        self._session.call(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
+        self._session.change(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
         self._faults.clear("load_failed")
         self._on_map_replaced()
 
@@ -129,6 +129,8 @@ class Services:
             fault, message = "request_failed", f"internal error: {type(error).__name__}: {error}"
             if is_out_of_memory(error):
                 fault, message = "out_of_memory", "this request needs more memory than there is: ask for less"
+            elif is_gpu_lost(error):
+                fault, message = "gpu_lost", f"the GPU failed: {error}"
         self._faults.report(fault, message)
         response.success, response.message = False, message
         return response

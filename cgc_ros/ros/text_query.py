@@ -20,7 +20,7 @@ class TextQuery:
 
     def relevance(self, text: str, objects: Sequence[MapObject]) -> dict[int, float]:
         """How well a text describes each object, 0..1, by id; those that no keyframe shows are left out."""
-        keyframes = self.session.call(lambda mapper: tuple(mapper.keyframes))
+        keyframes = self.session.ask(lambda mapper: tuple(mapper.keyframes))
         return self.search.relevance(text, objects, keyframes, self.session.snapshot)
 
     def clear(self) -> None:

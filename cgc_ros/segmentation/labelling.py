@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from cgc_ros.frame import MAX_OBJECT_ID
 from cgc_ros.segmentation.association import MaskTable
 from cgc_ros.segmentation.config import LabellingConfig
 
-MAX_OBJECT_ID = 65534  # 65535 is the label image's "unlabelled"
+LOW_SHARE = 0.9  # of all ids in use: then the end is near
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,23 @@ class IdRegistry:
     """Gives clusters their lasting ids: the part that keeps most of an object's Gaussians keeps its id.
 
     An object that vanishes is remembered for `memory` further updates and gets its id back when its Gaussians return.
+    Once every id was given, those forgotten are given again, the one forgotten longest ago first. Where none is left,
+    new objects wait without one.
     """
 
     next_id: int = 1
     memory: int = 50
+    max_id: int = MAX_OBJECT_ID
     members: dict[int, np.ndarray] = field(default_factory=dict)  # id -> sorted uids when last seen
     missing: dict[int, int] = field(default_factory=dict)  # id -> updates since it vanished
+    forgotten: dict[int, None] = field(default_factory=dict)  # ids in the order in which they were forgotten
+    reused: set[int] = field(default_factory=set)  # by the last `assign`
+    taken: int = 0  # ids that the last `assign` found in use or reserved
+    waiting: int = 0  # clusters that the last `assign` had no id for
 
-    def assign(self, clusters: np.ndarray, uids: np.ndarray) -> np.ndarray:
+    def assign(self, clusters: np.ndarray, uids: np.ndarray, reserved: Collection[int] = ()) -> np.ndarray:
         """Lasting id of each cluster 0..C-1, [C] int64, given each Gaussian's cluster ([N], -1 none) and uid ([N],
-        sorted).
+        sorted); -1 for a new cluster where no id is left. `reserved` ids are not reused, though they were forgotten.
         """
         count = int(clusters.max(initial=-1)) + 1
         ids = np.zeros(count, dtype=np.int64)
@@ -133,10 +143,19 @@ class IdRegistry:
             for i, c in zip(old, new, strict=True):
                 if overlap[i, c] > 0:
                     ids[c] = known[i]
-        for c in np.nonzero(ids == 0)[0]:
-            ids[c] = self._fresh()
+        new = np.nonzero(ids == 0)[0]
+        ids[new] = self._fresh(len(new), reserved)
         self._remember(ids, clusters, uids)
+        self.waiting = int((ids < 0).sum())
+        self.taken = len(self.members.keys() | set(reserved))
         return ids
+
+    def shortage(self, what: str) -> str:
+        """What to say about ids that run out, "" while there are enough; `what` they belong to."""
+        if self.waiting == 0 and self.taken < LOW_SHARE * self.max_id:
+            return ""
+        waiting = f"; {self.waiting} new {what} wait for one" if self.waiting else ""
+        return f"{self.taken} of {self.max_id} ids of {what} are in use{waiting}"
 
     def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
         overlap = np.zeros((len(known), count))
@@ -149,11 +168,24 @@ class IdRegistry:
                 overlap[i] *= 0.5
         return overlap
 
-    def _fresh(self) -> int:
-        if self.next_id > MAX_OBJECT_ID:
-            raise OverflowError(f"all {MAX_OBJECT_ID} object ids are used up: reset the map")
-        self.next_id += 1
-        return self.next_id - 1
+    def _fresh(self, count: int, reserved: Collection[int]) -> list[int]:
+        """So many ids, -1 for those that are missing."""
+        first = self.next_id
+        self.next_id = max(first, min(first + count, self.max_id + 1))
+        found, self.reused = list(range(first, self.next_id)), set()
+        if len(found) < count:
+            self.reused = set(islice(self._reusable(first, reserved), count - len(found)))
+            found += sorted(self.reused)
+            self.forgotten = {each: None for each in self.forgotten if each not in self.reused}
+        return found + [-1] * (count - len(found))
+
+    def _reusable(self, end: int, reserved: Collection[int]) -> Iterator[int]:
+        """Ids below `end` that nobody has any more, the one forgotten longest ago first."""
+        taken = self.members.keys() | set(reserved)
+        # Of those forgotten before the map was loaded, the order is not known: they are the oldest.
+        known = self.forgotten
+        yield from (each for each in range(1, min(end, self.max_id + 1)) if each not in taken and each not in known)
+        yield from (each for each in known if each not in taken)
 
     def _remember(self, ids: np.ndarray, clusters: np.ndarray, uids: np.ndarray) -> None:
         seen = set(ids.tolist())
@@ -162,8 +194,11 @@ class IdRegistry:
                 self.missing[object_id] = self.missing.get(object_id, 0) + 1
                 if self.missing[object_id] > self.memory:
                     del self.members[object_id], self.missing[object_id]
+                    self.forgotten[object_id] = None
         order = np.argsort(clusters, kind="stable")
         edges = np.searchsorted(clusters[order], np.arange(len(ids) + 1))
         for c, object_id in enumerate(ids.tolist()):
+            if object_id < 0:
+                continue
             self.members[object_id] = uids[order[edges[c] : edges[c + 1]]]
             self.missing.pop(object_id, None)

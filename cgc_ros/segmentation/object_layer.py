@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from cgc_ros.segmentation.association import AssociationConfig, MaskTable, assoc
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians, object_confidence
 from cgc_ros.segmentation.memory import VoteMemory
+from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes
 
@@ -74,6 +76,7 @@ class ObjectLayer:
     )  # keyframe id -> [num_masks + 1] object id, -1 none
     memory: VoteMemory = field(default_factory=VoteMemory)
     first_seen: dict[int, int] = field(default_factory=dict)
+    names: Callable[[], ObjectNames] = ObjectNames  # an id that has a name is never given to another object
 
     def set_votes(self, votes: MaskVotes) -> None:
         """Add a keyframe's votes, or replace them with newer ones."""
@@ -105,7 +108,11 @@ class ObjectLayer:
         )
         clusters = _inherited(clusters, labelling.seen, means)
         clusters[strays(clusters, means)] = -1
-        lasting = self.registry.assign(clusters, uids)
+        names = self.names()
+        lasting = self.registry.assign(clusters, uids, {*self.memory.views, *names.resolved()})
+        names.forget(self.registry.reused)
+        for object_id in self.registry.reused:
+            self.first_seen.pop(object_id, None)
         ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
         records = self._records(table, mask_clusters, lasting, ids, labelling.confidence, means, scene_depth)
         self._remember_masks(table, mask_clusters, lasting)
@@ -179,6 +186,8 @@ class ObjectLayer:
         views = self._views(table, mask_clusters)
         records = {}
         for cluster, object_id in enumerate(lasting.tolist()):
+            if object_id < 0:
+                continue
             masks = np.nonzero(mask_clusters == cluster)[0]
             frames = np.unique(table.frame_of[masks])
             first = min(self.first_seen.get(object_id, int(stamps[frames].min())), int(stamps[frames].min()))

@@ -172,6 +172,13 @@ class ObjectNames:
             for object_id, said in by_object.items():
                 self._count(object_id, said, view_weight)
 
+    def forget(self, object_ids: Iterable[int]) -> None:
+        """What views said about these: their ids are other objects' now."""
+        with self._lock:
+            for object_id in object_ids:
+                self._tallies.pop(object_id, None)
+                self._in_use.pop(object_id, None)
+
     def resolved(self) -> dict[int, tuple[str, float]]:
         """Name and confidence (0..1; 1 where given by hand) of every object that has one."""
         with self._lock:

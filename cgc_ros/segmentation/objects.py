@@ -21,7 +21,7 @@ class OrientedBox:
 
 @dataclass(frozen=True)
 class MapObject:
-    id: int  # lasting, 1..65534
+    id: int  # lasting, 1..65533
     label: str  # name, empty while unknown
     label_confidence: float  # 0..1
     confidence: float  # 0..1, how consistently views show it as one object, and how many

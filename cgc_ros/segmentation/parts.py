@@ -73,7 +73,8 @@ class PartLayer:
                 found += records
         lasting = self.registry.assign(parts, uids)
         ids = np.where(parts >= 0, lasting[parts] if len(lasting) else -1, -1).astype(np.int32)
-        records = [replace(record, id=int(part_id)) for record, part_id in zip(found, lasting, strict=True)]
+        given = [(record, int(part_id)) for record, part_id in zip(found, lasting, strict=True) if part_id >= 0]
+        records = [replace(record, id=part_id) for record, part_id in given]
         self.state = PartState(uids.copy(), ids, {record.id: record for record in records})
         return self.state
 

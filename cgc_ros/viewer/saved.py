@@ -27,7 +27,10 @@ class SavedMap:
         self.mapper = mapper
         self.snapshot: MapSnapshot | None = mapper.snapshot()
 
-    def call(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
+    def ask(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
+        return function(self.mapper)
+
+    def change(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
         result = function(self.mapper)
         self.snapshot = self.mapper.snapshot()
         return result

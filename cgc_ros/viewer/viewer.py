@@ -17,6 +17,7 @@ from cgc_ros.viewer.map_page import Page
 from cgc_ros.viewer.pacing import Pace
 from cgc_ros.viewer.server import close_server, open_server
 from cgc_ros.viewer.views import CameraViews, MapSource, rename_in_session, session_views
+from cgc_ros.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +55,15 @@ class MapViewer:
         self._rename = rename or functools.partial(rename_in_session, source)
         self._history = history or History()
         self._posted: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._worker = Worker("viewer", self._work, wake=self._wake.set)
         self._faults: Counter[str] = Counter()  # what failed in the viewer itself, by task
         self._page: Page | None = None
 
     @property
     def url(self) -> str:
         """Where the page is; raises RuntimeError before `start`."""
-        if self._thread is None:
+        if not self._worker.is_started:
             raise RuntimeError("the viewer is not started: call start()")
         host = "localhost" if self._host in ("0.0.0.0", "::", "") else self._host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._page.server.get_port()}"
@@ -74,9 +75,8 @@ class MapViewer:
 
     def start(self) -> None:
         """Serve the page; raises ViewerError where the address is not to be had."""
-        if self._thread is not None:
+        if self._worker.is_started:
             return
-        self._stopping.clear()
         self._page = Page(open_server(self._host, self._port), self._source, self._rename, self._post, self._ask)
         self._asker = ThreadPoolExecutor(1, "viewer-asker")
         self._tasks = [
@@ -89,19 +89,16 @@ class MapViewer:
         self._started, self._sample_due, self._steps = time.monotonic(), 0.0, 0
         self._views_of, self._views_asked = None, False
         self._page.server.on_client_connect(lambda _client: self._post(self._hurry))
-        self._thread = threading.Thread(target=self._work, name="viewer", daemon=True)
-        self._thread.start()
+        self._worker.start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Close the page and end the threads."""
-        if self._thread is None:
-            return
-        self._stopping.set()
-        self._wake.set()
-        self._thread.join(timeout)
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Close the page and end the threads; False where the drawing one did not end in time."""
+        if not self._worker.is_started:
+            return self._worker.has_ended
+        has_ended = self._worker.stop(timeout)
         self._asker.shutdown(wait=False, cancel_futures=True)
         close_server(self._page.server)
-        self._thread = None
+        return has_ended
 
     def __enter__(self) -> MapViewer:
         self.start()
@@ -125,22 +122,22 @@ class MapViewer:
         for pace, _ in self._tasks:
             pace.hurry()
 
-    def _work(self) -> None:
-        while not self._stopping.is_set():
+    def _work(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             watched = bool(self._page.server.get_clients())
             self._wake.wait(TICK if watched else SAMPLE_PERIOD)
             self._wake.clear()
-            while not self._posted.empty() and not self._stopping.is_set():
+            while not self._posted.empty() and not stopping.is_set():
                 self._attempt(*self._posted.get())
             if time.monotonic() >= self._sample_due:
                 self._sample_due = time.monotonic() + SAMPLE_PERIOD
                 self._attempt("curves", self._sample)
             if self._page.server.get_clients():
-                self._refresh()
+                self._refresh(stopping)
 
-    def _refresh(self) -> None:
+    def _refresh(self, stopping: threading.Event) -> None:
         for pace, task in self._tasks:
-            if pace.due and not self._stopping.is_set():
+            if pace.due and not stopping.is_set():
                 with pace:
                     self._attempt(task.__name__.removeprefix("_show_"), task)
 

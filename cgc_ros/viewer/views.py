@@ -19,11 +19,15 @@ CALL_TIMEOUT = 30.0  # seconds to wait for the mapper's thread
 
 
 class MapSource(Protocol):
-    """Where the map comes from: a MappingSession, or a SavedMap. `status()` is optional (no curves without it)."""
+    """Where the map comes from: a MappingSession, or a SavedMap. `status()` is optional (no curves without it).
+
+    `ask` runs a function that reads the mapper, `change` one after which there is a new snapshot.
+    """
 
     snapshot: MapSnapshot | None
 
-    def call(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
+    def ask(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
+    def change(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,12 @@ def view_pictures(
 
 def session_views(source: MapSource) -> CameraViews:
     """The keyframes of a session's mapper. Raises TimeoutError where its thread does not answer."""
-    return source.call(_keyframe_views, CALL_TIMEOUT)
+    return source.ask(_keyframe_views, CALL_TIMEOUT)
 
 
 def rename_in_session(source: MapSource, object_id: int, name: str) -> None:
     """Give an object a name for good, or take it away with an empty one; raises TimeoutError."""
-    source.call(lambda mapper: mapper.names.give(object_id, name), CALL_TIMEOUT)
+    source.change(lambda mapper: mapper.names.give(object_id, name), CALL_TIMEOUT)
 
 
 def _keyframe_views(mapper: Mapper) -> CameraViews:
