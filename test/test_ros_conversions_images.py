@@ -317,10 +317,21 @@ def fails(message, desired_encoding):
     raise AttributeError("_ARRAY_API not found")
 
 
-@pytest.mark.parametrize("convert", [fails, lambda message, desired_encoding: np.zeros((1, 2), np.uint8)])
+@pytest.mark.parametrize("convert", [fails, lambda message, desired_encoding: np.zeros((2, 2), np.uint16)])
 def test_a_cv_bridge_that_does_not_work_is_left_out_and_named(installed, convert, caplog):
     assert isinstance(installed(Installed(convert)), NumpyReader)
     assert "cv_bridge is installed and does not work" in caplog.text
+
+
+def test_a_cv_bridge_that_reads_16_bits_as_8_is_left_out_and_named(installed, caplog):
+    class Before(cv_bridge_stand_in.CvBridge):
+        def compressed_imgmsg_to_cv2(self, cmprs_img_msg, desired_encoding="passthrough"):
+            return cv2.imdecode(np.frombuffer(cmprs_img_msg.data, np.uint8), cv2.IMREAD_ANYCOLOR)
+
+    module = Installed(None)
+    module.CvBridge = Before
+    assert isinstance(installed(module), NumpyReader)
+    assert "cv_bridge of Jazzy or later is needed" in caplog.text
 
 
 def test_what_cv_bridge_refuses_is_a_bad_image():

@@ -3,8 +3,8 @@
 Both stand behind the same checks. cv_bridge is only asked to pass pixels through, and only what it gets right in all
 its versions: messages without row padding, in this machine's byte order (its `imgmsg_to_cv2` splits padded rows by
 whole pixels, and swaps bytes by a method that numpy 2 lacks), under OpenCV's name of their type (it does not know every
-encoding's), and compressed pictures. Compressed depth and ids are decoded here (`decoded_file`): cv_bridge before Jazzy
-reads 16-bit files as 8 bits, and none reads compressedDepth.
+encoding's), and compressed pictures. Compressed depth and ids are decoded here (`decoded_file`): no cv_bridge reads
+compressedDepth. One that decodes files to 8 bits and turns them by their orientation tag (before Jazzy) is not used.
 """
 
 from __future__ import annotations
@@ -82,14 +82,12 @@ class CvBridgeReader:
 
 @functools.cache
 def machine_reader() -> PixelReader:
-    """cv_bridge's where it can be imported and converts a trial image, else numpy's. Says why not in the log."""
+    """cv_bridge's where it can be imported and reads a trial image and file, else numpy's. Says why not in the log."""
     try:
         from cv_bridge import CvBridge
 
         reader = CvBridgeReader(CvBridge())
-        trial = Image(height=1, width=2, step=2, data=array("B", b"\1\2"))
-        if reader.pixels(trial, Encoding("u1", 1)).tolist() != [[1, 2]]:
-            raise ValueError("it returns other pixels than it was given")
+        _try_out(reader)
     except ImportError as error:
         log.debug("images are converted without cv_bridge: %s", error)
     except Exception as error:  # one that was built for another numpy fails in its own ways
@@ -97,6 +95,16 @@ def machine_reader() -> PixelReader:
     else:
         return reader
     return NumpyReader()
+
+
+def _try_out(reader: PixelReader) -> None:
+    """Raise ValueError where a reader gives other pixels than it is given."""
+    pixels = np.array([[1, 2], [3, 40_000]], dtype=np.uint16)
+    image = Image(height=2, width=2, step=4, is_bigendian=_NATIVE_BIG_ENDIAN, data=array("B", pixels.tobytes()))
+    file = CompressedImage(format="png", data=array("B", cv2.imencode(".png", pixels)[1].tobytes()))
+    for read in (reader.pixels(image, Encoding("u2", 1)), reader.file(file)):
+        if not np.array_equal(read, pixels):
+            raise ValueError(f"it makes {read.tolist()} of {pixels.tolist()}: cv_bridge of Jazzy or later is needed")
 
 
 def decoded_file(data: np.ndarray, name: str) -> np.ndarray:
