@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.association import MaskTable
 
 OBSERVED_SHARE = 0.5  # of a cluster's Gaussians that a view must see to be asked about it
@@ -134,6 +135,17 @@ class IdRegistry:
             ids[c] = self._fresh()
         self._remember(ids, clusters, uids)
         return ids
+
+    def saved(self) -> SavedState:
+        """For a map file."""
+        arrays = {f"members/{object_id}": uids for object_id, uids in self.members.items()}
+        return SavedState(arrays, {"next_id": self.next_id, "missing": self.missing})
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave; KeyError, TypeError or ValueError where it lacks or garbles something."""
+        self.next_id = int(state.info["next_id"])
+        self.missing = {int(key): int(value) for key, value in state.info["missing"].items()}
+        self.members = {int(key): uids for key, uids in state.within("members/").arrays.items()}
 
     def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
         overlap = np.zeros((len(known), count))
