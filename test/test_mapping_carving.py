@@ -6,6 +6,7 @@ import torch
 from cgc_ros.frame import Frame, Intrinsics
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig, SeedingConfig, TrainingConfig
+from cgc_ros.mapping.contribution import MapContribution
 from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import KeyframeStore
@@ -24,8 +25,10 @@ def carved(means: list[tuple[float, float, float]], depth: np.ndarray, guessed: 
     pose[2, 3] = 1.0
     intrinsics = Intrinsics(WIDTH, HEIGHT, 60.0, 60.0, 31.5, 23.5)
     frame = Frame(0, np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose, intrinsics, depth)
-    keyframe = KeyframeStore(KeyframeConfig(), TrainingConfig()).add(frame, 2.0)
-    growth = MapGrowth(model, SeedingConfig(), DensityConfig(), lambda _: None, 0)
+    keyframes = KeyframeStore(KeyframeConfig(), TrainingConfig())
+    keyframe = keyframes.add(frame, 2.0)
+    contribution = MapContribution(model, keyframes, "cpu")
+    growth = MapGrowth(model, SeedingConfig(), DensityConfig(), contribution, "cpu", 0)
     number = growth.carve(SeedDepth(keyframe, depth, guessed))
     faded = (model.opacities < 0.5).numpy()
     assert number == faded.sum()

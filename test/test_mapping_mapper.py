@@ -11,7 +11,6 @@ from cgc_ros.frame import UNLABELLED, FrameError
 from cgc_ros.gaussians.storage import MapFileError
 from cgc_ros.mapping import DensityConfig, KeyframeConfig, Mapper, MapperConfig
 from cgc_ros.mapping.exposure import ExposureTrack
-from cgc_ros.mapping.map_file import save_mapper
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.object_names import NameVote, ObjectNames
 
@@ -123,7 +122,7 @@ def test_better_masks_of_a_keyframe_replace_its_former_ones(sequence):
     assert votes.num_masks > 100
     assert keyframe.id not in mapper.segmenter.waiting
     for _ in range(12):  # trains features on them before and after objects are associated anew
-        mapper.segmenter._train_features(mapper.keyframes, mapper.steps)
+        mapper.segmenter.train_features(mapper.steps)
     mapper.segmenter.update_objects(mapper.steps, mapper.scene_depth)
     assert len(mapper.segmenter.layer.mask_objects[keyframe.id]) == votes.num_masks + 1
     mapper.segmenter.drop_keyframe(keyframe.id)
@@ -239,10 +238,11 @@ def test_a_map_of_more_harmonics_is_refused_and_the_mapper_keeps_its_own(tmp_pat
 def test_a_map_of_fewer_harmonics_looks_the_same_and_can_be_trained_on(tmp_path, sequence, mapper):
     _, _, camera = held_out_view(sequence, mapper)
     before = mapper.snapshot().render(camera).color
-    save_mapper(mapper, tmp_path / "map.cgc")
+    mapper.save(tmp_path / "map.cgc")
     other = Mapper.load(tmp_path / "map.cgc", replace(CONFIG, sh_degree=2))
     assert other.model.sh.shape[1:] == (9, 3)
     assert np.abs(other.snapshot().render(camera).color.astype(int) - before).max() <= 1
+    other.add_frame(sequence[0])
     for _ in range(3):
         assert other.step() is not None
     assert (other.model.sh[:, 1:] != 0).any()

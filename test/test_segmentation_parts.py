@@ -93,8 +93,8 @@ def mapper() -> Mapper:
             assert mapper.add_masks(outcome.keyframe_id, halves(frame.masks))
         for _ in range(4):
             mapper.step()
-    mapper.segmenter.refresh(mapper.keyframes, mapper.steps, mapper.scene_depth)
-    mapper.parts.refresh(mapper.keyframes, mapper.steps, mapper.segmenter.layer.state)
+    mapper.segmenter.refresh(mapper.steps, mapper.scene_depth)
+    mapper.parts.refresh(mapper.steps, mapper.segmenter.layer.state)
     return mapper
 
 

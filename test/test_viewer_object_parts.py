@@ -29,7 +29,7 @@ def saved():
     low = model.means.numpy()[:, 2] < cut.box.center[2]
     ids = np.where(object_ids == cut.id, np.where(low, *PART_IDS), -1).astype(np.int32)
     records = {part_id: PartRecord(part_id, cut.id, 0.9, 5, 0, 1) for part_id in PART_IDS}
-    source.mapper.parts.layer.restore(PartState(model.uids.numpy(), ids, records), next_id=23)
+    source.mapper.parts.layer.adopt(PartState(model.uids.numpy(), ids, records), next_id=23)
     source.change(lambda mapper: None)
     return source
 

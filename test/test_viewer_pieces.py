@@ -139,10 +139,11 @@ def test_splats_carry_the_gaussians_shape_in_units_that_fit_half_precision(saved
     assert np.median(variances[:, 1]) > np.finfo(np.float16).smallest_normal
 
 
-def test_of_too_many_splats_the_most_important_are_kept(saved):
+def test_of_too_many_splats_those_that_cover_most_are_kept(saved):
     model = saved.snapshot.model
     few = SplatSet.of(saved.snapshot, limit=100)
-    rows = np.sort(np.argsort(-model.importance.numpy(), kind="stable")[:100])
+    longer = np.sort(model.scales.numpy(), axis=1)[:, 1:]
+    rows = np.sort(np.argsort(-model.opacities.numpy() * longer.prod(axis=1), kind="stable")[:100])
     np.testing.assert_allclose(few.centers, model.means.numpy()[rows] / few.unit, rtol=1e-6)
 
 

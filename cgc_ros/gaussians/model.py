@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cgc_ros.gaussians.storage import MapFileError, SavedState
 from cgc_ros.rendering.spherical_harmonics import SH_C0
 
 #: Length of every Gaussian's segmentation feature (Contrastive Gaussian Clustering, section 3).
@@ -56,7 +59,6 @@ class GaussianModel:
         self.uids = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.born_step = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.background = torch.zeros(3, device=self.device)  # colour 0..1, seen where the Gaussians are transparent
-        self.importance = torch.zeros(0, device=self.device)  # pixels: running blending weight in the views that see it
         self.next_uid = 0
 
     def row_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -94,6 +96,11 @@ class GaussianModel:
         return torch.sigmoid(self.parameters["logit_opacities"])
 
     @property
+    def geometry(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means, quats, scales and opacities, without gradients: what says how the Gaussians cover a view."""
+        return self.means.detach(), self.quats.detach(), self.scales.detach(), self.opacities.detach()
+
+    @property
     def sh(self) -> Tensor:  # [N, (sh_degree + 1)^2, 3]
         return self.parameters["sh"]
 
@@ -123,7 +130,6 @@ class GaussianModel:
         uids = torch.arange(self.next_uid, self.next_uid + count, device=self.device)
         self.uids = torch.cat([self.uids, uids])
         self.born_step = torch.cat([self.born_step, torch.full((count,), step, dtype=torch.int64, device=self.device)])
-        self.importance = torch.cat([self.importance, torch.zeros(count, device=self.device)])
         self.next_uid += count
 
     def keep(self, mask: Tensor) -> None:
@@ -136,7 +142,6 @@ class GaussianModel:
         self.moments = {name: (select(first), select(second)) for name, (first, second) in self.moments.items()}
         self.uids = select(self.uids)
         self.born_step = select(self.born_step)
-        self.importance = select(self.importance)
 
     def rows_of(self, uids: Tensor) -> Tensor:
         """Rows of Gaussians by uid, [M] int64; -1 for those that are gone."""
@@ -151,12 +156,72 @@ class GaussianModel:
         self.background = self.background.to(device)
         self.map_rows(lambda value: value.detach().to(device))
 
-    def frozen(self) -> GaussianModel:
+    def frozen(self) -> FrozenGaussians:
         """A copy that shares nothing with this map and is never trained (for snapshots)."""
-        copy = GaussianModel(self.sh_degree, self.device)
+        copy = FrozenGaussians(self.sh_degree, self.device)
         copy.parameters = {name: value.detach().clone() for name, value in self.parameters.items()}
         copy.moments = {}
-        copy.uids, copy.born_step, copy.importance = self.uids.clone(), self.born_step.clone(), self.importance.clone()
+        copy.uids, copy.born_step = self.uids.clone(), self.born_step.clone()
         copy.next_uid = self.next_uid
         copy.background = self.background.clone()
         return copy
+
+    def saved(self) -> SavedState:
+        """For a map file. The optimiser's moments are left out: they settle again."""
+        arrays = {f"gaussians/{name}": value.detach().cpu().numpy() for name, value in self.parameters.items()}
+        arrays |= {"rows/uids": self.uids.cpu().numpy(), "rows/born_step": self.born_step.cpu().numpy()}
+        info = {"sh_degree": self.sh_degree, "next_uid": self.next_uid, "background": self.background.tolist()}
+        return SavedState(arrays, info)
+
+    def restore(self, state: SavedState) -> None:
+        """Become what `saved` gave, bands of harmonics that it lacks starting at none.
+
+        KeyError, TypeError or ValueError where it lacks or garbles something; MapFileError where it has more harmonics
+        than this map. This map is to be thrown away then.
+        """
+        arrays, info = state
+        uids, born_step = (arrays[f"rows/{name}"].astype(np.int64) for name in ("uids", "born_step"))
+        parameters = {name: arrays[f"gaussians/{name}"].astype(np.float32) for name in self.parameters}
+        parameters["sh"] = _harmonics(parameters["sh"], int(info["sh_degree"]), self.sh_degree)
+        for name, shape in self.row_shapes().items():
+            wanted, value = (len(uids), *shape), parameters[name]
+            if value.shape != wanted or not np.isfinite(value).all():
+                raise ValueError(f"{name} has shape {value.shape}, wanted {wanted} of finite numbers")
+        if born_step.shape != uids.shape or (np.diff(uids) <= 0).any():
+            raise ValueError("Gaussian ids are not unique and sorted")
+        # Black in files of before it was kept.
+        background = torch.tensor(info.get("background", [0.0] * 3), dtype=torch.float32)
+        if background.shape != (3,) or not ((background >= 0) & (background <= 1)).all():
+            raise ValueError(f"the background {background.tolist()} is no colour: three numbers in 0..1")
+        self.next_uid = int(info["next_uid"])
+        if len(uids) and self.next_uid <= uids[-1]:
+            raise ValueError(f"the next Gaussian's id, {self.next_uid}, is taken")
+        self.parameters = {name: torch.from_numpy(value).to(self.device) for name, value in parameters.items()}
+        self.moments = {
+            name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in self.parameters.items()
+        }
+        self.uids, self.born_step = (torch.from_numpy(value).to(self.device) for value in (uids, born_step))
+        self.background = background.to(self.device)
+
+
+def _harmonics(sh: np.ndarray, degree: int, wanted: int) -> np.ndarray:
+    """Harmonics [N, (degree + 1)^2, 3] with as many bands as `wanted` has."""
+    if degree > wanted:
+        raise MapFileError(
+            f"has spherical harmonics of degree {degree}, the mapper {wanted}: set sh_degree to {degree}"
+        )
+    if sh.shape[1:] != ((degree + 1) ** 2, 3):
+        raise ValueError(f"sh has shape {sh.shape}, which is not of degree {degree}")
+    return np.pad(sh, ((0, 0), (0, (wanted + 1) ** 2 - sh.shape[1]), (0, 0)))
+
+
+class FrozenGaussians(GaussianModel):
+    """A map that is never changed: what follows from its parameters is computed once."""
+
+    @cached_property
+    def scales(self) -> Tensor:  # [N, 3] metres
+        return super().scales
+
+    @cached_property
+    def opacities(self) -> Tensor:  # [N] 0..1
+        return super().opacities

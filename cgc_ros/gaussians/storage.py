@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,6 +20,34 @@ VERSION = 1
 
 class MapFileError(ValueError):
     """A map file that cannot be read or written; the message names the file, what is wrong, and the remedy."""
+
+
+class SavedState(NamedTuple):
+    """What one component of a map puts into its file, and finds there again."""
+
+    arrays: dict[str, np.ndarray]
+    info: dict  # JSON-able
+
+    def below(self, prefix: str) -> SavedState:
+        """The same with `prefix` before every name."""
+        return SavedState(*({prefix + name: value for name, value in part.items()} for part in self))
+
+    def within(self, prefix: str) -> SavedState:
+        """What lies below a prefix, without it: `below`'s inverse."""
+        return SavedState(
+            *({key[len(prefix) :]: value for key, value in part.items() if key.startswith(prefix)} for part in self)
+        )
+
+    @staticmethod
+    def joined(parts: Iterable[SavedState]) -> SavedState:
+        """All in one; ValueError where two use one name."""
+        arrays, info = {}, {}
+        for part in parts:
+            for whole, more in ((arrays, part.arrays), (info, part.info)):
+                if twice := whole.keys() & more.keys():
+                    raise ValueError(f"two components of the map save {sorted(twice)}: give one another name")
+                whole.update(more)
+        return SavedState(arrays, info)
 
 
 def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,19 @@ class KeyframeCorrections:
         self.steps = [_AdamStep(value, config.exposure_rate) for value in (self.log_gain, self.offset)]
         if config.pose_rate > 0:
             self.steps.append(_AdamStep(self.twist, config.pose_rate))
+
+    def values(self) -> np.ndarray:
+        """What was learnt, [12] float32: log gain, offset, twist."""
+        return torch.cat([self.log_gain, self.offset, self.twist]).detach().numpy()
+
+    @torch.no_grad()
+    def set_values(self, values: np.ndarray) -> None:
+        """Go on from what `values` gave; ValueError where it is garbled."""
+        if values.shape != (12,) or not np.isfinite(values).all():
+            raise ValueError(f"corrections have shape {values.shape}, wanted 12 finite numbers")
+        parts = torch.from_numpy(values.astype(np.float32)).split([3, 3, 6])
+        for value, part in zip((self.log_gain, self.offset, self.twist), parts, strict=True):
+            value.copy_(part)
 
     def expose(self, color: Tensor) -> Tensor:
         """The map's colour [H, W, 3] as this keyframe's camera would have taken it."""

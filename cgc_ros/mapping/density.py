@@ -1,8 +1,9 @@
-"""Removing Gaussians: those that do nothing, and the least important ones where the cap leaves no room for new ones."""
+"""Removing Gaussians: those that do nothing, and those that contribute least where there are too many."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.mapping.config import DensityConfig
@@ -22,16 +23,13 @@ def prune(model: GaussianModel, config: DensityConfig, step: int, scene_depth: f
     return int(remove.sum())
 
 
-def make_room(model: GaussianModel, config: DensityConfig, step: int, wanted: int) -> int:
-    """Free up to `wanted` rows, at most `make_room` of the cap, by removing the aged Gaussians that contribute
-    least.
-    """
-    aged = (model.born_step <= step - config.min_age).nonzero().squeeze(1)
-    count = min(wanted, int(config.make_room * config.max_gaussians), len(aged))
-    if count <= 0:
-        return 0
-    least = aged[model.importance[aged].argsort()[:count]]
+def least_contributing(values: Tensor, candidates: Tensor, count: int) -> Tensor:
+    """The `count` of the rows `candidates` ([C] int64) whose contribution ([N], of all rows) is least."""
+    return candidates[values[candidates].argsort(stable=True)[:count]]
+
+
+def remove_rows(model: GaussianModel, rows: Tensor) -> None:
+    """Remove Gaussians by row ([R] int64)."""
     keep = torch.ones(len(model), dtype=torch.bool, device=model.device)
-    keep[least] = False
+    keep[rows] = False
     model.keep(keep)
-    return count

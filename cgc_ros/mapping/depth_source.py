@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import DepthConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.stereo.config import FillingConfig, StereoConfig
@@ -119,6 +120,26 @@ class DepthSource:
         """
         sources = self._partners(reference, _in_time(reference, keyframes)[: self.config.source_window], None)
         return self._match(reference, sources, None, self.config.min_coverage) if sources else None
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device; rendering is left to others."""
+        self.device = device
+
+    def saved(self) -> SavedState:
+        """For a map file: which keyframes wait, and how urgently."""
+        waiting = [[key, each.urgency, each.tried_with, each.tries] for key, each in self._waiting.items()]
+        return SavedState({}, {"waiting_for_stereo": waiting, "depth_guessed": self.is_guessed})
+
+    def restore(self, state: SavedState, keyframes: KeyframeStore) -> None:
+        """Go on from what `saved` gave; nothing waits in files of before it was kept.
+
+        KeyError, TypeError or ValueError where it garbles something.
+        """
+        self.is_guessed = bool(state.info.get("depth_guessed", False))
+        for key, urgency, tried_with, tries in state.info.get("waiting_for_stereo", []):
+            self.wait(keyframes.keyframes[int(key)], float(urgency))
+            waiting = self._waiting[int(key)]
+            waiting.tried_with, waiting.tries = int(tried_with), int(tries)
 
     def _turn(self, keyframe_id: int) -> tuple[int, float]:
         """Sorts what waits: those that failed often, at the start of a map, let others try."""

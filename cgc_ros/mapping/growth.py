@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -10,28 +9,37 @@ import numpy as np
 import torch
 
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import DensityConfig, SeedingConfig
-from cgc_ros.mapping.density import make_room
+from cgc_ros.mapping.contribution import MapContribution
+from cgc_ros.mapping.density import least_contributing, remove_rows
 from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
-from cgc_ros.rendering import Camera, Render
+
+NEWCOMER_SHARE = 0.5  # of what a new Gaussian contributes counts against old ones: those are trained already
 
 
 class MapGrowth:
-    """Adds Gaussians to a model under its cap. `render` gives colour, depth and opacity of any view, no gradients."""
+    """Adds Gaussians to a model under its cap."""
 
     def __init__(
         self,
         model: GaussianModel,
         seeding: SeedingConfig,
         density: DensityConfig,
-        render: Callable[[Camera], Render],
+        contribution: MapContribution,
+        backend: str,
         seed: int,
     ):
-        self.model, self.seeding, self.density, self.render = model, seeding, density, render
+        self.model, self.seeding, self.density = model, seeding, density
+        self.contribution, self.backend = contribution, backend
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device; tensors are the model's."""
+        self.backend = backend
 
     @torch.no_grad()
     def carve(self, source: SeedDepth) -> int:
@@ -91,18 +99,38 @@ class MapGrowth:
 
     def _view(self, keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Colour [H, W, 3] 0..1, opacity and depth [H, W] of the map in a keyframe's view."""
-        view = self.render(keyframe.camera(1.0, self.model.device))
+        camera = keyframe.camera(1.0, self.model.device)
+        view = render_model(self.model, camera, self.backend, color=True, depth=True)
         return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
 
     def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: SeedDensity, step: int, spare: bool = False) -> int:
-        """Draw Gaussians; `spare`: only into rows that are free, else the least important ones give way."""
+        """Draw Gaussians; `spare`: only into rows that are free, else what contributes least gives way to them."""
         seeds = seed_gaussians(
             keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
         )
-        room = self.density.max_gaussians - len(self.model)
-        if len(seeds) > room and not spare:
-            room += make_room(self.model, self.density, step, len(seeds) - room)
-        if len(seeds) > room:
-            seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), max(room, 0), replace=False))))
+        room = max(0, self.density.max_gaussians - len(self.model))
+        if spare and len(seeds) > room:
+            seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
         self.model.append(seeds, step, self.generator)
-        return len(seeds)
+        return len(seeds) - self._make_room(keyframe, len(seeds), step)
+
+    def _make_room(self, keyframe: Keyframe, count: int, step: int) -> int:
+        """Bring the map back to its cap after `count` Gaussians joined for a keyframe; how many of these left again.
+
+        New and old compete by what they contribute: a place that comes later takes from an earlier one what hardly
+        shows there, and no more.
+        """
+        model, density = self.model, self.density
+        surplus = len(model) - density.max_gaussians
+        if surplus <= 0:
+            return 0
+        first_new = len(model) - count
+        in_its_view = self.contribution.look(keyframe)
+        values = self.contribution.measure()
+        values[first_new:] = NEWCOMER_SHARE * in_its_view[first_new:]
+        old, new = torch.arange(len(model), device=model.device).tensor_split([first_new])
+        aged = old[model.born_step[:first_new] <= step - density.min_age]
+        giving = least_contributing(values, aged, int(density.make_room * density.max_gaussians))
+        leaving = least_contributing(values, torch.cat([giving, new]), surplus)
+        remove_rows(model, leaving)
+        return int((leaving >= first_new).sum())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.frame import Frame, Intrinsics, check_rigid
+from cgc_ros.gaussians.storage import MapFileError, SavedState
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.rendering import Camera
+
+JPEG_QUALITY = 95  # of images in a map file
+MASK_ARRAYS = ("masks", "part_masks")  # of objects, and of their parts where there are such
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,70 @@ class Keyframe:
         color = torch.from_numpy(image).to(device).float().div_(255)
         return color, None if depth is None else torch.from_numpy(depth).to(device).float()
 
+    def saved(self) -> SavedState:
+        """For a map file: the image as JPEG, masks as PNG, depth as it is."""
+        ok, jpeg = cv2.imencode(".jpg", self.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if not ok:
+            raise MapFileError(f"keyframe {self.name} could not be encoded")
+        arrays = {"image": jpeg.ravel(), "pose": self.world_from_camera, "corrections": self.corrections.values()}
+        if self.depth is not None:
+            arrays["depth"] = self.depth
+        if self.masks is not None:
+            levels = self.masks[None] if self.masks.ndim == 2 else self.masks
+            for name, masks in zip(MASK_ARRAYS, levels, strict=False):
+                arrays[name] = cv2.imencode(".png", masks.astype(np.uint16))[1].ravel()
+        info = {name: getattr(self, name) for name in ("id", "stamp_ns", "name", "median_depth", "depth_trust")}
+        info |= {"intrinsics": asdict(self.intrinsics), "born_step": self.born_step, "steps": self.steps}
+        return SavedState(arrays, info | {"loss": self.loss if np.isfinite(self.loss) else None})
+
+    @staticmethod
+    def restored(state: SavedState, training: TrainingConfig, born_step: int) -> Keyframe:
+        """What `saved` gave; `born_step` stands in where the file is older than that number.
+
+        KeyError, TypeError, ValueError or FrameError where it lacks or garbles something.
+        """
+        arrays, info = state
+        intrinsics = Intrinsics(**(info["intrinsics"] | {"distortion": tuple(info["intrinsics"]["distortion"])}))
+        size = (intrinsics.height, intrinsics.width)
+        check_rigid(arrays["pose"])
+        corrections = KeyframeCorrections(training)
+        corrections.set_values(arrays["corrections"])
+        depth = arrays.get("depth")
+        if depth is not None and depth.shape != size:
+            raise ValueError(f"depth of keyframe {info['id']} is {depth.shape}, its image {size}")
+        levels = [
+            _decoded(arrays[name], cv2.IMREAD_UNCHANGED, size, f"{name} of keyframe {info['id']}").astype(np.int32)
+            for name in MASK_ARRAYS
+            if name in arrays
+        ]
+        image = _decoded(arrays["image"], cv2.IMREAD_COLOR, size, f"the image of keyframe {info['id']}")
+        return Keyframe(
+            int(info["id"]),
+            int(info["stamp_ns"]),
+            str(info["name"]),
+            intrinsics,
+            arrays["pose"],
+            np.ascontiguousarray(image[..., ::-1]),
+            depth,
+            float(info["median_depth"]),
+            corrections,
+            masks=None if not levels else levels[0] if len(levels) == 1 else np.stack(levels),
+            depth_trust=float(info["depth_trust"]),
+            born_step=int(info.get("born_step", born_step)),
+            steps=int(info["steps"]),
+            loss=float("nan") if info["loss"] is None else float(info["loss"]),
+        )
+
+
+def _decoded(data: np.ndarray, how: int, size: tuple[int, int], what: str) -> np.ndarray:
+    try:
+        image = cv2.imdecode(data, how)
+    except cv2.error as error:
+        raise ValueError(f"{what} is unreadable ({error})") from error
+    if image is None or image.shape[:2] != size:
+        raise ValueError(f"{what} is unreadable or not {size[1]}x{size[0]}")
+    return image
+
 
 class KeyframeStore:
     """The keyframes in memory, in order of arrival, at most `config.max_keyframes`."""
@@ -109,6 +177,28 @@ class KeyframeStore:
         self.next_id += 1
         return keyframe
 
+    def saved(self) -> SavedState:
+        """For a map file."""
+        each = [keyframe.saved() for keyframe in self]
+        arrays = [SavedState(state.arrays, {}).below(f"keyframes/{state.info['id']}/") for state in each]
+        info = {"keyframes": [state.info for state in each], "next_keyframe_id": self.next_id}
+        return SavedState.joined([*arrays, SavedState({}, info)])
+
+    def restore(self, state: SavedState) -> None:
+        """Hold what `saved` gave, more than `max_keyframes` where the file does.
+
+        KeyError, TypeError, ValueError or FrameError where it lacks or garbles something.
+        """
+        # In files of before it was kept: rates that have fallen once.
+        born_step = int(state.info["steps"]) - self.training.settle_steps
+        for info in state.info["keyframes"]:
+            arrays = state.within(f"keyframes/{info['id']}/").arrays
+            keyframe = Keyframe.restored(SavedState(arrays, info), self.training, born_step)
+            self.keyframes[keyframe.id] = keyframe
+        self.next_id = int(state.info["next_keyframe_id"])
+        if self.next_id <= max(self.keyframes, default=-1):
+            raise ValueError(f"the next keyframe's id, {self.next_id}, is taken")
+
     def newest(self) -> Keyframe | None:
         return next(reversed(self.keyframes.values()), None)
 
@@ -134,12 +224,27 @@ class KeyframeStore:
         gaps = [self._gap(keyframe) for keyframe in candidates]
         return self.keyframes.pop(candidates[int(np.argmin(gaps))].id)
 
+    def spread(self, count: int) -> list[Keyframe]:
+        """At most `count` keyframes, the newest and each time the one whose view is farthest from those chosen."""
+        keyframes = list(self)
+        if len(keyframes) <= count:
+            return keyframes
+        chosen = [len(keyframes) - 1]
+        gaps = self._view_distances(keyframes[-1])
+        while len(chosen) < count:
+            chosen.append(int(gaps.argmax()))
+            gaps = np.minimum(gaps, self._view_distances(keyframes[chosen[-1]]))
+        return [keyframes[index] for index in chosen]
+
     def _gap(self, keyframe: Keyframe) -> float:
         """How far, in multiples of the keyframe thresholds, the two nearest other keyframes are."""
+        return float(np.sort(self._view_distances(keyframe))[1:3].sum())
+
+    def _view_distances(self, keyframe: Keyframe) -> np.ndarray:
+        """How far every keyframe's view is from one's, in multiples of the keyframe thresholds, [K]."""
         translation, rotation = self._distances(keyframe.world_from_camera)
         scaled = translation / max(self.config.min_translation * keyframe.median_depth, 1e-9)
-        scaled = scaled + rotation / np.deg2rad(self.config.min_rotation_deg)
-        return float(np.sort(scaled)[1:3].sum())
+        return scaled + rotation / np.deg2rad(self.config.min_rotation_deg)
 
     def _distances(self, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Translation (metres) and rotation (radians) from a pose to every keyframe, [K] each."""

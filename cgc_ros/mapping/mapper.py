@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -11,18 +13,22 @@ import torch
 
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.rendering import render_model
+from cgc_ros.gaussians.storage import MapFileError, SavedState
 from cgc_ros.mapping.config import MapperConfig
-from cgc_ros.mapping.density import make_room, prune
+from cgc_ros.mapping.contribution import MapContribution
+from cgc_ros.mapping.density import least_contributing, prune, remove_rows
 from cgc_ros.mapping.depth_source import DepthSource, SeedDepth
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.mapping.map_file import load_mapper, save_mapper
+from cgc_ros.mapping.map_file import load_map, save_map
 from cgc_ros.mapping.part_segmenter import PartSegmenter
-from cgc_ros.mapping.segmenter import MapSegmenter, storable
+from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport
-from cgc_ros.rendering import Camera, Render, choose_backend, device_of, rasterize
+from cgc_ros.mapping.vote_images import storable
+from cgc_ros.rendering import Camera, choose_backend, device_of
 from cgc_ros.segmentation.object_names import ObjectNames
 
 LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
@@ -43,6 +49,14 @@ class FrameOutcome:
     reason: str = ""
     keyframe_id: int | None = None
     evicted_id: int | None = None  # keyframe that left to make room for it
+
+
+class OnDevice(Protocol):
+    """A component that computes on the map's device."""
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device, with the rendering backend that runs there."""
+        ...
 
 
 class Mapper:
@@ -67,10 +81,13 @@ class Mapper:
         self.model = GaussianModel(config.sh_degree, self.device)
         self.keyframes = KeyframeStore(config.keyframes, config.training)
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
-        self.segmenter = MapSegmenter(self.model, config.segmentation, self.backend, config.seed)
-        self.parts = PartSegmenter(self.model, config.segmentation, self.backend)
+        self.segmenter = MapSegmenter(self.model, self.keyframes, config.segmentation, self.backend, config.seed)
+        self.parts = PartSegmenter(self.model, self.keyframes, config.segmentation, self.backend)
         self.depth_source = DepthSource(self.device)
-        self.growth = MapGrowth(self.model, config.seeding, config.density, self._render_plain, config.seed)
+        self.contribution = MapContribution(self.model, self.keyframes, self.backend)
+        self.growth = MapGrowth(
+            self.model, config.seeding, config.density, self.contribution, self.backend, config.seed
+        )
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
         self.matched_step = 0  # when stereo was last tried
@@ -82,6 +99,7 @@ class Mapper:
         self.version = 0
         self.names = ObjectNames()
         self.segmenter.layer.names = lambda: self.names
+        self.resting = False  # after a load nothing changes until something new comes in
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
         """Take a frame in. Frames that add a view or show something new become keyframes and seed Gaussians.
@@ -89,6 +107,7 @@ class Mapper:
         A frame that cannot be mapped is rejected by FrameError, and the map stays as it was.
         """
         frame.check()
+        self.resting = False
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
         outcome = self._take(frame)
         self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
@@ -127,11 +146,14 @@ class Mapper:
         if len(levels) == 2:
             self.parts.add_masks(keyframe, levels[1])
         keyframe.masks = storable(masks)
+        self.resting = False
         return True
 
     def step(self) -> StepReport | None:
-        """One training step; None while there is nothing to train on."""
-        if len(self.keyframes) == 0 or len(self.model) == 0:
+        """One training step; None while there is nothing to train on, and after a load until something new comes in:
+        what is known of a place does not change while nobody looks.
+        """
+        if self.resting or len(self.keyframes) == 0 or len(self.model) == 0:
             return None
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
@@ -148,8 +170,8 @@ class Mapper:
             self.growth.refine(keyframe, self.steps)
         if self.depth_source.waiting and self.steps - self.matched_step >= self.config.seeding.stereo_every:
             self._match_stereo()
-        self.segmenter.step(self.keyframes, self.steps, self.scene_depth)
-        self.parts.step(self.keyframes, self.steps, self.segmenter.layer.state)
+        self.segmenter.step(self.steps, self.scene_depth)
+        self.parts.step(self.steps, self.segmenter.layer.state)
         return report
 
     def faults(self) -> dict[str, str]:
@@ -189,40 +211,70 @@ class Mapper:
         """Make the work smaller after memory ran out: fewer Gaussians, then the CPU; says what was done."""
         self.memory_failures += 1
         cap = max(MIN_CAP, int(MEMORY_RELIEF * len(self.model)))
-        density = replace(self.config.density, max_gaussians=cap, make_room=1.0, min_age=0)
-        make_room(self.model, density, self.steps, len(self.model) - cap)
+        rows = torch.arange(len(self.model), device=self.model.device)
+        remove_rows(self.model, least_contributing(self.contribution.measure(), rows, max(0, len(rows) - cap)))
         self.config = replace(self.config, density=replace(self.config.density, max_gaussians=cap))
         self.growth.density = self.config.density
         done = f"out of memory: the map was cut to {len(self.model)} Gaussians (max_gaussians={cap})"
         if self.device.type == "cuda":
             if self.memory_failures > MAX_MEMORY_FAILURES:
-                self._move_to_cpu()
+                self.to(torch.device("cpu"), "cpu")
                 done += "; it happened again, so mapping goes on on the CPU"
             torch.cuda.empty_cache()
         return done
 
-    def _move_to_cpu(self) -> None:
-        self.backend, self.device = "cpu", torch.device("cpu")
-        self.model.to(self.device)
-        self.trainer.backend = self.segmenter.backend = self.parts.backend = "cpu"
-        self.segmenter.prototypes = self.segmenter.prototypes.cpu()
-        self.depth_source.device = self.device
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device, with the rendering backend that runs there."""
+        self.device, self.backend = device, backend
+        self.model.to(device)
+        for component in self._on_device():
+            component.to(device, backend)
+
+    def _on_device(self) -> list[OnDevice]:
+        """What holds tensors beside the model, or renders."""
+        return [self.trainer, self.segmenter, self.parts, self.depth_source, self.contribution, self.growth]
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all; raises MapFileError.
 
         Objects are saved as of their last update, a moment ago: a node that is told to end has 5 s.
         """
-        save_mapper(self, path)
+        components = (self.model, self.keyframes, self.depth_source, self.segmenter, self.parts)
+        own = {
+            "recipe": self.config.recipe,
+            "steps": self.steps,
+            "scene_depth": self.scene_depth,
+            "stamp_ns": self.stamp_ns,
+            "up": list(self.config.up),
+        } | self.names.to_json()
+        save_map(path, [SavedState({}, own), *(component.saved() for component in components)])
 
     def refresh_objects(self) -> None:
         """Let every keyframe vote on the map as it is now; takes seconds. For a map that is finished."""
-        self.segmenter.refresh(self.keyframes, self.steps, self.scene_depth)
-        self.parts.refresh(self.keyframes, self.steps, self.segmenter.layer.state)
+        self.segmenter.refresh(self.steps, self.scene_depth)
+        self.parts.refresh(self.steps, self.segmenter.layer.state)
 
     def restore(self, path: str | Path) -> None:
         """Replace this map by a file's and be ready to go on mapping; raises MapFileError and then stays as it was."""
-        load_mapper(self, path)
+        loaded = copy(self)
+        loaded.reset()
+        load_map(path, loaded._take_state)
+        vars(self).update(vars(loaded))
+
+    def _take_state(self, state: SavedState) -> None:
+        """Fill an empty mapper from a file's state."""
+        self.model.restore(state)
+        cap = self.config.density.max_gaussians
+        if len(self.model) > cap:
+            raise MapFileError(f"has {len(self.model)} Gaussians, more than max_gaussians={cap}: raise the cap")
+        self.keyframes.restore(state)
+        self.depth_source.restore(state, self.keyframes)
+        self.segmenter.restore(state)
+        self.parts.restore(state)
+        self.names = ObjectNames.from_json(state.info)
+        self.steps, self.stamp_ns = int(state.info["steps"]), int(state.info["stamp_ns"])
+        self.scene_depth = float(state.info["scene_depth"])
+        self.resting = True
 
     @staticmethod
     def load(path: str | Path, config: MapperConfig | None = None) -> Mapper:
@@ -253,26 +305,10 @@ class Mapper:
         scale = LOOK_WIDTH / frame.intrinsics.width
         camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, self.device)
         camera = camera.scaled_to(LOOK_WIDTH, max(1, round(camera.height * scale)))
-        render = self._render_plain(camera)
+        render = render_model(self.model, camera, self.backend, depth=True)
         covered = render.alpha > EMPTY_ALPHA
         depths = render.depth[covered]
         return _Look(1.0 - float(covered.float().mean()), float(depths.median()) if len(depths) else 0.0)
-
-    @torch.no_grad()
-    def _render_plain(self, camera: Camera) -> Render:
-        model = self.model
-        return rasterize(
-            model.means,
-            model.quats,
-            model.scales,
-            model.opacities,
-            camera,
-            colors=model.sh,
-            sh_degree=model.sh_degree,
-            depth=True,
-            background=model.background,
-            backend=self.backend,
-        )
 
     def _median_depth(self, frame: Frame, look: _Look) -> float:
         """Typical distance of what the frame sees, metres; 0 while nothing is known."""

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.mapping.segmenter import VoteImage, keyframe_votes
+from cgc_ros.mapping.vote_images import VoteImage, keyframe_votes
 from cgc_ros.segmentation import AssociationConfig, ObjectState
 from cgc_ros.segmentation.parts import PartLayer
 
@@ -23,8 +24,8 @@ class PartSegmenter:
     every `parts_every` steps.
     """
 
-    def __init__(self, model: GaussianModel, config: SegmentationConfig, backend: str):
-        self.model, self.config, self.backend = model, config, backend
+    def __init__(self, model: GaussianModel, keyframes: KeyframeStore, config: SegmentationConfig, backend: str):
+        self.model, self.keyframes, self.config, self.backend = model, keyframes, config, backend
         self.layer = PartLayer(
             AssociationConfig(consensus=config.consensus, purity=config.purity),
             min_views=config.min_views,
@@ -32,6 +33,7 @@ class PartSegmenter:
         )
         self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose finer masks have not voted yet
+        self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its parts stay
         self.updated_step = 0
 
     def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
@@ -41,15 +43,47 @@ class PartSegmenter:
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         self.masks.pop(keyframe_id, None)
+        self.unheard.discard(keyframe_id)
         self.layer.votes.pop(keyframe_id, None)
 
-    def step(self, keyframes: KeyframeStore, step: int, objects: ObjectState) -> None:
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device; nothing is held on one here."""
+        self.backend = backend
+
+    def saved(self) -> SavedState:
+        """For a map file; masks are their keyframes'."""
+        info = {
+            "part_keyframes": list(self.masks),
+            "waiting_for_parts": list(self.waiting),
+            "unheard_of_parts": sorted(self.unheard),
+            "parts_step": self.updated_step,
+        }
+        return SavedState.joined([SavedState({}, info), self.layer.saved(self.model.uids.cpu().numpy())])
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave, with the masks that the keyframes have. Keyframes whose votes the file lacks
+        vote again, all of them before parts are cut anew.
+
+        KeyError, TypeError or ValueError where it lacks or garbles something.
+        """
+        info = state.info
+        self.layer.restore(state, self.model.uids.cpu().numpy())
+        known = list(map(int, info.get("part_keyframes", [])))
+        fine = [each.id for each in self.keyframes if each.masks is not None and each.masks.ndim == 3]
+        unheard = [key for key in fine if key not in known]
+        for key in [*known, *unheard]:
+            self.masks[key] = VoteImage.of(self.keyframes.keyframes[key].masks[1], self.config)
+        self.waiting = deque([*map(int, info.get("waiting_for_parts", [])), *unheard])
+        self.unheard = {*map(int, info.get("unheard_of_parts", [])), *unheard}
+        self.updated_step = int(info.get("parts_step", info["steps"]))
+
+    def step(self, step: int, objects: ObjectState) -> None:
         """Do what is due at this training step."""
         if not self.masks or len(self.model) == 0:
             return
         if self.waiting and step % VOTE_EVERY == 0:
-            self._vote(keyframes, self.waiting.popleft())
-        if step - self.updated_step >= self.config.parts_every:
+            self._vote(self.waiting.popleft())
+        if not self.unheard and step - self.updated_step >= self.config.parts_every:
             self.update(step, objects)
 
     def update(self, step: int, objects: ObjectState) -> None:
@@ -60,21 +94,22 @@ class PartSegmenter:
         things = [record.id for record in objects.records.values() if not record.background]
         self.layer.update(uids, np.where(np.isin(ids, things), ids, -1))
 
-    def refresh(self, keyframes: KeyframeStore, step: int, objects: ObjectState) -> None:
+    def refresh(self, step: int, objects: ObjectState) -> None:
         """Let every keyframe vote on the map as it is now: for a map that is to be kept."""
         if not self.masks or len(self.model) == 0:
             return
         self.waiting.clear()
         for keyframe_id in self.masks:
-            self._vote(keyframes, keyframe_id)
+            self._vote(keyframe_id)
         self.update(step, objects)
 
     def part_ids(self) -> Tensor:
         """Part of every Gaussian, [N] int32, -1 = none."""
         return torch.from_numpy(self.layer.state.ids_of(self.model.uids.cpu().numpy())).to(self.model.device)
 
-    def _vote(self, keyframes: KeyframeStore, keyframe_id: int) -> None:
-        image, keyframe = self.masks.get(keyframe_id), keyframes.keyframes.get(keyframe_id)
+    def _vote(self, keyframe_id: int) -> None:
+        image, keyframe = self.masks.get(keyframe_id), self.keyframes.keyframes.get(keyframe_id)
+        self.unheard.discard(keyframe_id)
         if image is not None and keyframe is not None:
             votes = keyframe_votes(self.model, keyframe, image, self.backend)
             self.layer.votes[keyframe_id] = votes

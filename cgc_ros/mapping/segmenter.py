@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,16 +13,15 @@ from torch import Tensor
 
 from cgc_ros.gaussians.model import FEATURE_DIM, GaussianModel
 from cgc_ros.gaussians.optimizer import GaussianAdam
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.masks import compact_masks
-from cgc_ros.rendering import blend_weights, mask_votes
+from cgc_ros.mapping.vote_images import VoteImage, keyframe_votes
+from cgc_ros.rendering import blend_weights
 from cgc_ros.segmentation import (
     AssociationConfig,
-    MaskVotes,
     ObjectLayer,
     ObjectState,
-    collect_votes,
     contrastive_clustering_loss,
     spatial_similarity_loss,
 )
@@ -31,54 +29,15 @@ from cgc_ros.segmentation import (
 FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
 FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
 CLUSTER_KEYFRAMES = 20  # with masks, up to which objects are updated every `cluster_every` steps
-MAX_STORED_ID = 65535  # of a mask in a map file
-
-
-@dataclass
-class VoteImage:
-    """A keyframe's masks as they vote."""
-
-    masks: np.ndarray  # [h, w] int32 at vote scale, 0..count
-    count: int
-    voted_step: int = -1
-
-    @staticmethod
-    def of(masks: np.ndarray, config: SegmentationConfig) -> VoteImage:
-        """Of masks [H, W] int32, 0 = no mask, without those that are too small."""
-        scale = config.vote_scale
-        compact, _ = compact_masks(masks, config.min_mask_pixels)
-        size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
-        return VoteImage(*compact_masks(cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST)))
-
-
-def storable(masks: np.ndarray) -> np.ndarray:
-    """Masks as a map file can hold them, in 16 bits: a user's segmenter may number its own anyhow."""
-    in_range = masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID
-    return masks if in_range else compact_masks(masks)[0]
-
-
-@torch.no_grad()
-def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str) -> MaskVotes:
-    """What a keyframe's masks say about the Gaussians as they are now."""
-    height, width = image.masks.shape
-    votes = mask_votes(
-        model.means.detach(),
-        model.quats.detach(),
-        model.scales.detach(),
-        model.opacities.detach(),
-        keyframe.camera(1.0, model.device).scaled_to(width, height),
-        torch.from_numpy(image.masks).to(model.device),
-        image.count + 1,
-        backend=backend,
-    )
-    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks)
 
 
 class MapSegmenter:
     """Keeps the object layer and the feature field of a map up to date, a little at every training step."""
 
-    def __init__(self, model: GaussianModel, config: SegmentationConfig, backend: str, seed: int):
-        self.model, self.config, self.backend = model, config, backend
+    def __init__(
+        self, model: GaussianModel, keyframes: KeyframeStore, config: SegmentationConfig, backend: str, seed: int
+    ):
+        self.model, self.keyframes, self.config, self.backend = model, keyframes, config, backend
         self.layer = ObjectLayer(
             AssociationConfig(consensus=config.consensus, purity=config.purity),
             min_views=config.min_views,
@@ -88,6 +47,7 @@ class MapSegmenter:
         self.rng = np.random.default_rng(seed)
         self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
+        self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its objects stay
         self.clustered_step = 0
         self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
         self.feature_loss = float("nan")
@@ -108,17 +68,61 @@ class MapSegmenter:
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         self.masks.pop(keyframe_id, None)
+        self.unheard.discard(keyframe_id)
         self.layer.drop_keyframe(keyframe_id)
 
-    def step(self, keyframes: KeyframeStore, step: int, scene_depth: float) -> None:
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device."""
+        self.backend, self.prototypes = backend, self.prototypes.to(device)
+
+    def saved(self) -> SavedState:
+        """For a map file; masks are their keyframes'."""
+        arrays = {"prototypes/ids": self.prototype_ids, "prototypes/features": self.prototypes.cpu().numpy()}
+        info = {
+            "voted_steps": [[key, image.voted_step] for key, image in self.masks.items()],
+            "waiting": list(self.waiting),
+            "unheard": sorted(self.unheard),
+            "clustered_step": self.clustered_step,
+            "new_votes": self.new_votes,
+        }
+        layer = self.layer.saved(self.model.uids.cpu().numpy())
+        return SavedState.joined([SavedState(arrays, info), layer])
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave, with the masks that the keyframes have. Keyframes whose votes the file lacks
+        vote again, all of them before objects are updated.
+
+        KeyError, TypeError or ValueError where it lacks or garbles something.
+        """
+        arrays, info = state
+        self.layer.restore(state, self.model.uids.cpu().numpy())
+        # None in files of before they were kept.
+        ids = arrays.get("prototypes/ids", np.zeros(0, np.int64))
+        features = arrays.get("prototypes/features", np.zeros((0, FEATURE_DIM), np.float32))
+        if features.shape != (len(ids), FEATURE_DIM) or not np.isfinite(features).all():
+            raise ValueError(f"prototypes have shape {features.shape}, wanted {(len(ids), FEATURE_DIM)} finite numbers")
+        self.prototype_ids, self.prototypes = ids, torch.from_numpy(features).to(self.model.device)
+        voted_steps = {int(key): int(step) for key, step in info.get("voted_steps", [])}
+        unheard = [each.id for each in self.keyframes if each.masks is not None and each.id not in voted_steps]
+        for key, voted_step in (voted_steps | dict.fromkeys(unheard, -1)).items():
+            masks = self.keyframes.keyframes[key].masks
+            self.masks[key] = VoteImage.of(masks if masks.ndim == 2 else masks[0], self.config, voted_step)
+        self.waiting = deque([*map(int, info.get("waiting", [])), *unheard])
+        self.unheard = {*map(int, info.get("unheard", [])), *unheard}
+        self.clustered_step = int(info.get("clustered_step", info["steps"]))
+        self.new_votes = int(info.get("new_votes", 0))
+
+    def step(self, step: int, scene_depth: float) -> None:
         """Do what is due at this training step; `scene_depth` is the typical distance of what keyframes see, metres."""
         config = self.config
         if not self.masks or len(self.model) == 0:
             return
         for _ in range(max(1, min(len(self.waiting), config.votes_per_step))):
-            self._vote_next(keyframes, step)
+            self._vote_next(step)
         if step % config.contrastive_every == 0:
-            self._train_features(keyframes, step)
+            self.train_features(step)
+        if self.unheard:
+            return
         enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
         if enough_news or step - self.clustered_step >= self._cluster_every():
             self.update_objects(step, scene_depth)
@@ -161,18 +165,18 @@ class MapSegmenter:
         ids[rows] = np.where(np.take_along_axis(likeness, best, axis=1)[:, 0] >= self.config.min_likeness, likest, -1)
         return ids
 
-    def refresh(self, keyframes: KeyframeStore, step: int, scene_depth: float) -> None:
+    def refresh(self, step: int, scene_depth: float) -> None:
         """Let every keyframe vote on the map as it is now, and update the objects: for a map that is to be kept."""
         self.waiting = deque(self.masks)
         while self.waiting and len(self.model):
-            self._vote_next(keyframes, step)
+            self._vote_next(step)
         self.update_objects(step, scene_depth)
 
     def _cluster_every(self) -> float:
         """Steps between two updates of the objects: what one takes grows with the masks held, its share of time not."""
         return self.config.cluster_every * max(1.0, len(self.masks) / CLUSTER_KEYFRAMES)
 
-    def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
+    def _vote_next(self, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
         if self.waiting:
             keyframe_id = self.waiting.popleft()
@@ -181,19 +185,20 @@ class MapSegmenter:
             keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
         else:
             return
-        entry, keyframe = self.masks.get(keyframe_id), keyframes.keyframes.get(keyframe_id)
+        entry, keyframe = self.masks.get(keyframe_id), self.keyframes.keyframes.get(keyframe_id)
+        self.unheard.discard(keyframe_id)
         if entry is None or keyframe is None:
             return
         entry.voted_step = step
         self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend))
 
-    def _train_features(self, keyframes: KeyframeStore, step: int) -> None:
+    def train_features(self, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial
         loss.
         """
         config = self.config
         keyframe_id = list(self.masks)[int(self.rng.integers(len(self.masks)))]
-        entry, keyframe = self.masks[keyframe_id], keyframes.keyframes.get(keyframe_id)
+        entry, keyframe = self.masks[keyframe_id], self.keyframes.keyframes.get(keyframe_id)
         inside = np.flatnonzero(entry.masks)
         if keyframe is None or len(inside) < 2:
             return
@@ -202,8 +207,8 @@ class MapSegmenter:
         features = self.model.parameters["features"].detach().requires_grad_(True)
         with torch.no_grad():
             weights = blend_weights(
-                *self._geometry(),
-                self._camera(keyframe, entry),
+                *self.model.geometry,
+                entry.camera(keyframe, device),
                 torch.from_numpy(pixels).to(device),
                 backend=self.backend,
             )
@@ -234,14 +239,6 @@ class MapSegmenter:
         objects = objects[masks]
         rows = np.searchsorted(self.prototype_ids, objects).clip(max=len(self.prototype_ids) - 1)
         return np.where(self.prototype_ids[rows] == objects, rows, -1)
-
-    def _geometry(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        model = self.model
-        return model.means.detach(), model.quats.detach(), model.scales.detach(), model.opacities.detach()
-
-    def _camera(self, keyframe: Keyframe, entry: VoteImage):
-        height, width = entry.masks.shape
-        return keyframe.camera(1.0, self.model.device).scaled_to(width, height)
 
 
 def object_prototypes(features: Tensor, ids: Tensor, object_ids: np.ndarray) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED
-from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.model import FrozenGaussians
+from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.gaussians.surface import plain_colors, surface_points
 from cgc_ros.mapping.exposure import ExposureTrack
-from cgc_ros.rendering import Camera, label_image, rasterize
+from cgc_ros.rendering import Camera, label_image
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
 from cgc_ros.segmentation.parts import PartRecord
@@ -39,7 +40,7 @@ class MapSnapshot:
 
     version: int  # grows with each snapshot
     stamp_ns: int  # of the newest frame in the map
-    model: GaussianModel  # frozen
+    model: FrozenGaussians
     object_ids: Tensor  # [N] int32, -1 = none
     records: dict[int, ObjectRecord]
     names: dict[int, tuple[str, float]]  # object id -> name and its confidence
@@ -54,22 +55,9 @@ class MapSnapshot:
     def num_gaussians(self) -> int:
         return len(self.model)
 
-    @torch.no_grad()
     def render(self, camera: Camera, stamp_ns: int | None = None) -> ViewRender:
         """Colour, depth and opacity of any view; with a stamp, as bright as the camera took pictures at that time."""
-        model, camera = self.model, camera.to(self.model.device)
-        out = rasterize(
-            model.means,
-            model.quats,
-            self._scales,
-            self._opacities,
-            camera,
-            colors=model.sh,
-            sh_degree=model.sh_degree,
-            depth=True,
-            background=model.background,
-            backend=self.backend,
-        )
+        out = render_model(self.model, camera.to(self.model.device), self.backend, color=True, depth=True)
         depth = torch.where(out.alpha >= KNOWN_ALPHA, out.depth, torch.nan)
         color = out.color
         if stamp_ns is not None:
@@ -89,13 +77,7 @@ class MapSnapshot:
     @torch.no_grad()
     def _label(self, camera: Camera, ids: Tensor) -> np.ndarray:
         labels, confidence, _ = label_image(
-            self.model.means,
-            self.model.quats,
-            self._scales,
-            self._opacities,
-            camera.to(self.model.device),
-            ids,
-            backend=self.backend,
+            *self.model.geometry, camera.to(self.model.device), ids, backend=self.backend
         )
         known = (labels >= 0) & (confidence >= MIN_LABEL_SHARE)
         return torch.where(known, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
@@ -122,7 +104,7 @@ class MapSnapshot:
 
     def _solid_rows(self, ids: Tensor, records: dict) -> list[tuple[int, np.ndarray]]:
         """The solid Gaussians of each recorded id, ids rising."""
-        solid = torch.where(self._opacities >= SOLID_OPACITY, ids, -1).cpu().numpy()
+        solid = torch.where(self.model.opacities >= SOLID_OPACITY, ids, -1).cpu().numpy()
         order = np.argsort(solid, kind="stable")
         known = np.array(sorted(records), dtype=solid.dtype)
         begins = np.searchsorted(solid[order], known)
@@ -146,7 +128,7 @@ class MapSnapshot:
         points, source = surface_points(
             self.model.means[index],
             self.model.quats[index],
-            self._scales[index],
+            self.model.scales[index],
             POINT_SPACING * self.scene_depth,
             MAX_POINTS,
         )
@@ -166,11 +148,3 @@ class MapSnapshot:
             record.last_seen_ns,
             parent_id,
         )
-
-    @cached_property
-    def _scales(self) -> Tensor:
-        return self.model.scales
-
-    @cached_property
-    def _opacities(self) -> Tensor:
-        return self.model.opacities

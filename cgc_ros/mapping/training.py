@@ -32,6 +32,10 @@ class PhotometricTrainer:
         self.model, self.config, self.backend = model, config, backend
         self.optimizer = GaussianAdam(model)
 
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device; tensors are the model's."""
+        self.backend = backend
+
     def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
         """One step on `keyframe` rendered at `scale` of its size, all learning rates times `rate_factor`.
 

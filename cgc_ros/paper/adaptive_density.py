@@ -40,6 +40,10 @@ class ScreenGradients:
         self.sums = torch.zeros(len(self.model), device=self.model.device)
         self.views = torch.zeros(len(self.model), device=self.model.device)
 
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device."""
+        self.sums, self.views = self.sums.to(device), self.views.to(device)
+
     def add(self, gradient: Tensor, visible: Tensor, width: int, height: int) -> None:
         """Take in one view: `gradient` [N, 2] in loss per pixel, `visible` [N] bool, the image's size in pixels.
 

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED, Frame
+from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
-from cgc_ros.mapping.map_file import save_mapper
-from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper
+from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper, OnDevice
 from cgc_ros.mapping.snapshot import KNOWN_ALPHA, MapSnapshot
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.paper.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
 from cgc_ros.paper.initial_points import initial_gaussians
-from cgc_ros.paper.training import PaperTrainer, ScreenMotion, render_features
+from cgc_ros.paper.training import PaperTrainer, ScreenMotion
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.feature_clusters import cluster_features, label_features, nearest_centroid
@@ -44,8 +44,8 @@ class PaperSnapshot(MapSnapshot):
     @torch.no_grad()
     def segment(self, camera: Camera) -> np.ndarray:
         """Object ids of any view by the nearest centroid to each pixel's feature, [H, W] uint16, 65535 unlabelled."""
-        image, alpha = render_features(self.model, camera.to(self.model.device), self.backend)
-        labels = label_features(image, alpha, self.centroids, self.centroid_ids, KNOWN_ALPHA)
+        view = render_model(self.model, camera.to(self.model.device), self.backend, features=True)
+        labels = label_features(view.features, view.alpha, self.centroids, self.centroid_ids, KNOWN_ALPHA)
         return torch.where(labels >= 0, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
 
@@ -164,7 +164,7 @@ class PaperMapper(Mapper):
     def save(self, path: str | Path) -> None:
         """Write the map with its objects as of now; raises MapFileError."""
         self.refresh_objects()
-        save_mapper(self, path)
+        super().save(path)
 
     def refresh_objects(self) -> None:
         """Cluster the features as they are now."""
@@ -176,6 +176,9 @@ class PaperMapper(Mapper):
         super().restore(path)
         self.finished, self.progress = True, 1.0
         self._last["clusters"] = (self.steps, 1.0)
+
+    def _on_device(self) -> list[OnDevice]:
+        return [*super()._on_device(), self.gradients]
 
     def _begin(self) -> None:
         """All frames are here: place the first Gaussians and start the schedule."""
@@ -251,8 +254,8 @@ class PaperMapper(Mapper):
         for keyframe in self.keyframes:
             camera = keyframe.camera(1.0, self.device)
             camera = camera.scaled_to(SURVEY_WIDTH, max(1, round(SURVEY_WIDTH * camera.height / camera.width)))
-            image, alpha = render_features(self.model, camera, self.backend)
-            labels = label_features(image, alpha, centroids, ids, KNOWN_ALPHA).cpu().numpy()
+            view = render_model(self.model, camera, self.backend, features=True)
+            labels = label_features(view.features, view.alpha, centroids, ids, KNOWN_ALPHA).cpu().numpy()
             rim = set(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
             for object_id, count in zip(*np.unique(labels[labels >= 0], return_counts=True), strict=True):
                 if count >= MIN_SEEN_SHARE * labels.size:

@@ -15,7 +15,7 @@ from cgc_ros.mapping.config import PaperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.masks import compact_masks
-from cgc_ros.rendering import Camera, photometric_loss, rasterize
+from cgc_ros.rendering import photometric_loss, rasterize
 from cgc_ros.segmentation import contrastive_clustering_loss, spatial_similarity_loss
 
 
@@ -37,6 +37,10 @@ class PaperTrainer:
         self.optimizer = GaussianAdam(model)
         self.updates = 0  # steps of Adam
         self.rng = np.random.default_rng(seed)
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device; tensors are the model's."""
+        self.backend = backend
 
     def step(self, keyframe: Keyframe, step: int, progress: float, extent: float) -> tuple[StepReport, ScreenMotion]:
         """Step number `step` (from 1) on a keyframe at its full size; `progress` 0..1 of the run, `extent` metres."""
@@ -120,12 +124,3 @@ def means_rate(progress: float, config: PaperConfig) -> float:
 def harmonics_degree(progress: float, config: PaperConfig) -> int:
     """Highest band of spherical harmonics in use at this point of the run."""
     return min(config.sh_degree, int(progress / config.raise_harmonics + 1e-9))
-
-
-@torch.no_grad()
-def render_features(model: GaussianModel, camera: Camera, backend: str) -> tuple[Tensor, Tensor]:
-    """Feature map [H, W, F], blended and not normalised, and opacity [H, W] of any view."""
-    render = rasterize(
-        model.means, model.quats, model.scales, model.opacities, camera, features=model.features, backend=backend
-    )
-    return render.features, render.alpha

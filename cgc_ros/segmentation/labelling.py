@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from cgc_ros.frame import MAX_OBJECT_ID
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.association import MaskTable
 from cgc_ros.segmentation.config import LabellingConfig
 
@@ -156,6 +157,19 @@ class IdRegistry:
             return ""
         waiting = f"; {self.waiting} new {what} wait for one" if self.waiting else ""
         return f"{self.taken} of {self.max_id} ids of {what} are in use{waiting}"
+
+    def saved(self) -> SavedState:
+        """For a map file."""
+        arrays = {f"members/{object_id}": uids for object_id, uids in self.members.items()}
+        info = {"next_id": self.next_id, "missing": self.missing, "forgotten": list(self.forgotten)}
+        return SavedState(arrays, info)
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave; KeyError, TypeError or ValueError where it lacks or garbles something."""
+        self.next_id = int(state.info["next_id"])
+        self.missing = {int(key): int(value) for key, value in state.info["missing"].items()}
+        self.forgotten = {int(key): None for key in state.info.get("forgotten", [])}
+        self.members = {int(key): uids for key, uids in state.within("members/").arrays.items()}
 
     def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
         overlap = np.zeros((len(known), count))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.votes import MaskVotes
 
 MAX_STANDING = 10.0  # keyframes the memory speaks for at most: what is seen now must be able to overrule it
@@ -68,6 +69,21 @@ class VoteMemory:
             np.zeros(count + 1, dtype=np.float32),
             standing=min(MAX_STANDING, float(np.median(list(self.views.values())))),
         )
+
+    def saved(self) -> SavedState:
+        """For a map file."""
+        arrays = {"memory/uids": self.uids, "memory/objects": self.objects, "memory/weights": self.weights}
+        return SavedState(arrays, {"memory_views": self.views, "memory_stamp_ns": self.stamp_ns})
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave; KeyError, TypeError or ValueError where it lacks or garbles something."""
+        self.uids, self.objects, self.weights = (
+            state.arrays[f"memory/{name}"] for name in ("uids", "objects", "weights")
+        )
+        if not self.uids.shape == self.objects.shape == self.weights.shape or self.uids.ndim != 1:
+            raise ValueError(f"the memory has {self.uids.shape} Gaussians and {self.objects.shape} objects")
+        self.views = {int(key): int(value) for key, value in state.info["memory_views"].items()}
+        self.stamp_ns = int(state.info["memory_stamp_ns"])
 
     def views_of_masks(self) -> np.ndarray:
         """Departed keyframes behind each mask of `as_view`, [num_masks]."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians, object_confidence
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.pieces import strays
-from cgc_ros.segmentation.votes import MaskVotes
+from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
 
 MIN_SUPPORT = 0.15  # of the keyframes that see an object must have it as a mask
 ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
@@ -87,6 +88,48 @@ class ObjectLayer:
         votes, objects = self.votes.pop(keyframe_id, None), self.mask_objects.pop(keyframe_id, None)
         if votes is not None and objects is not None:
             self.memory.fold(votes, objects)
+
+    def saved(self, living: np.ndarray) -> SavedState:
+        """For a map file; `living` [N] sorted are the uids of the map's Gaussians."""
+        state = self.state
+        arrays = {f"objects/{name}": getattr(state, name) for name in ("uids", "ids", "confidence", "undecided")}
+        asked = {key: objects for key, objects in self.mask_objects.items() if key in self.votes}
+        arrays["mask_objects"] = np.concatenate([np.zeros(0, np.int64), *asked.values()]).astype(np.int64)
+        registry = self.registry.saved()
+        info = {
+            "objects": [asdict(record) for record in state.records.values()],
+            "first_seen": self.first_seen,
+            "next_object_id": registry.info["next_id"],
+            "missing": registry.info["missing"],
+            "mask_objects": [[key, len(objects)] for key, objects in asked.items()],
+        }
+        votes = saved_votes(self.votes.values(), living).below("votes/")
+        return SavedState.joined([SavedState(arrays | registry.arrays, info), self.memory.saved(), votes])
+
+    def restore(self, state: SavedState, living: np.ndarray) -> None:
+        """Go on from what `saved` gave; without votes where the file is older than they are kept.
+
+        KeyError, TypeError or ValueError where it lacks or garbles something.
+        """
+        arrays, info = state
+        records = {int(entry["id"]): ObjectRecord(**entry) for entry in info["objects"]}
+        columns = [arrays[f"objects/{name}"] for name in ("uids", "ids", "confidence", "undecided")]
+        if any(column.shape != columns[0].shape for column in columns) or columns[0].ndim != 1:
+            raise ValueError(f"objects have columns of {[column.shape for column in columns]}")
+        self.state = ObjectState(*columns[:3], records, columns[3])
+        self.first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
+        self.memory.restore(state)
+        ids = {"next_id": info["next_object_id"], "missing": info["missing"]}
+        self.registry.restore(SavedState(arrays, ids))
+        if "votes/keyframes" not in info:
+            return
+        self.votes = restored_votes(state.within("votes/"), living)
+        ends = np.cumsum([length for _, length in info["mask_objects"]], dtype=np.int64)
+        parts = np.split(arrays["mask_objects"], ends)[:-1]
+        self.mask_objects = {int(key): objects for (key, _), objects in zip(info["mask_objects"], parts, strict=True)}
+        for key, objects in self.mask_objects.items():
+            if key not in self.votes or len(objects) != self.votes[key].num_masks + 1:
+                raise ValueError(f"the masks of keyframe {key} are {len(objects)}, which is not what it voted with")
 
     def update(self, uids: np.ndarray, means: np.ndarray, scene_depth: float) -> ObjectState:
         """Associate all masks anew and label the living Gaussians.

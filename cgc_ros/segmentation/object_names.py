@@ -193,11 +193,13 @@ class ObjectNames:
                 object_id: {name: [tally.weight, tally.scores] for name, tally in tallies.items()}
                 for object_id, tallies in self._tallies.items()
             }
-            return {"names": {key: [name, 1.0] for key, name in self._given.items()}, "name_votes": votes}
+            given = {key: [name, 1.0] for key, name in self._given.items()}
+            return {"names": given, "name_votes": votes, "names_in_use": dict(self._in_use)}
 
     @staticmethod
     def from_json(info: dict) -> ObjectNames:
         """From a map file's; ValueError, TypeError or KeyError where it is garbled. Votes may be missing."""
+        in_use = {int(key): str(name) for key, name in info.get("names_in_use", {}).items()}
         names = ObjectNames({int(key): str(name) for key, (name, _) in info["names"].items()})
         for key, tallies in info.get("name_votes", {}).items():
             read = {str(name): _Tally(float(weight), float(scores)) for name, (weight, scores) in tallies.items()}
@@ -205,7 +207,9 @@ class ObjectNames:
                 raise ValueError(f"votes for the name of object {key} are not finite")
             if read:
                 names._tallies[int(key)] = read
-                names._in_use[int(key)] = max(read, key=lambda name: read[name].weight)
+                heaviest = max(read, key=lambda name: read[name].weight)
+                chosen = in_use.get(int(key), heaviest)
+                names._in_use[int(key)] = chosen if chosen in read else heaviest
         return names
 
     def _count(self, object_id: int, votes: list[NameVote], view_weight: float) -> None:

@@ -8,14 +8,15 @@ large one, and every part belongs to one object by construction.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians, object_confidence
 from cgc_ros.segmentation.object_layer import GaussianIds
-from cgc_ros.segmentation.votes import MaskVotes
+from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
 
 MIN_SHARE = 0.05  # of what a view sees of an object: smaller masks are not looked at
 PART_SAMPLE = 2000  # Gaussians of an object that association looks at; all of them are labelled
@@ -78,11 +79,44 @@ class PartLayer:
         self.state = PartState(uids.copy(), ids, {record.id: record for record in records})
         return self.state
 
-    def restore(self, state: PartState, next_id: int) -> None:
-        """Go on from a saved state: its parts keep their ids."""
+    def adopt(self, state: PartState, next_id: int) -> None:
+        """Go on from parts that are known, whatever they were cut by: they keep their ids."""
         self.state = state
         members = {part_id: state.uids[state.ids == part_id] for part_id in state.records}
         self.registry = IdRegistry(next_id=next_id, members=members)
+
+    def saved(self, living: np.ndarray) -> SavedState:
+        """For a map file; `living` [N] sorted are the uids of the map's Gaussians."""
+        registry = self.registry.saved()
+        arrays = {"parts/uids": self.state.uids, "parts/ids": self.state.ids}
+        info = {
+            "parts": [asdict(record) for record in self.state.records.values()],
+            "next_part_id": registry.info["next_id"],
+            "missing_parts": registry.info["missing"],
+        }
+        members = SavedState(registry.arrays, {}).below("parts/")
+        votes = saved_votes(self.votes.values(), living).below("part_votes/")
+        return SavedState.joined([SavedState(arrays, info), members, votes])
+
+    def restore(self, state: SavedState, living: np.ndarray) -> None:
+        """Go on from what `saved` gave; without votes, or without any parts, where the file is older than they are
+        kept.
+
+        KeyError, TypeError or ValueError where it lacks or garbles something.
+        """
+        arrays, info = state
+        if "parts/uids" not in arrays:
+            return
+        uids, ids = arrays["parts/uids"], arrays["parts/ids"]
+        if uids.shape != ids.shape or uids.ndim != 1:
+            raise ValueError(f"parts have {uids.shape} Gaussians and {ids.shape} ids")
+        records = {int(entry["id"]): PartRecord(**entry) for entry in info["parts"]}
+        self.adopt(PartState(uids, ids, records), int(info.get("next_part_id", 1)))
+        if "part_votes/keyframes" not in info:
+            return
+        numbers = {"next_id": info["next_part_id"], "missing": info["missing_parts"]}
+        self.registry.restore(SavedState(state.within("parts/").arrays, numbers))
+        self.votes = restored_votes(state.within("part_votes/"), living)
 
     def _cut(self, object_id: int, uids: np.ndarray, votes: list[MaskVotes]) -> tuple[np.ndarray, list[PartRecord]]:
         """Parts of one object: of each of its Gaussians ([n], -1 none), and what is known of each."""

@@ -35,11 +35,12 @@ class SplatSet:
     @staticmethod
     @torch.no_grad()
     def of(snapshot: MapSnapshot, limit: int = MAX_SPLATS) -> SplatSet:
-        """The snapshot's Gaussians; of more than `limit`, those that matter most in the keyframes."""
+        """The snapshot's Gaussians; of more than `limit`, those that cover most: opacity times area."""
         model, unit = snapshot.model, max(snapshot.scene_depth, 1e-6) / 50
         rows = slice(None)
         if len(model) > limit:
-            rows = torch.topk(model.importance, limit).indices.sort().values
+            covering = model.opacities * model.sizes**2
+            rows = torch.topk(covering, limit).indices.sort().values
         axes = rotation_matrices(model.quats[rows]) * (model.scales[rows] / unit)[:, None, :]
         opacities = (model.opacities[rows] * 255).round().to(torch.uint8)[:, None]
         return SplatSet(

@@ -1,0 +1,84 @@
+"""How much every Gaussian shows of itself in the keyframes: what decides who leaves a map that is full."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.rendering import render_model
+from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+
+VIEW_WIDTH = 160  # pixels of the renders that are measured
+FIRST_VIEWS = 24  # keyframes, as different as can be, that are looked at before anything is said
+VIEWS_EACH_TIME = 4  # keyframes that are looked at again whenever values are asked for
+
+
+class MapContribution:
+    """Measures each Gaussian's largest contribution to a keyframe: the sum of its blending weights (alpha times
+    transmittance) over a view's pixels, as a share of the view.
+
+    The largest, not the sum: a place that few keyframes show counts as much as one that many show. Keyframes are looked
+    at in rounds, a few whenever values are asked for; what the last whole round and this one found holds. A Gaussian
+    counts as unseen only after a round in which all keyframes looked at it.
+    """
+
+    def __init__(self, model: GaussianModel, keyframes: KeyframeStore, backend: str):
+        self.model, self.keyframes, self.backend = model, keyframes, backend
+        self._uids = model.uids  # [M] Gaussians at the last look
+        self._last, self._found = (torch.zeros(len(model), device=model.device) for _ in range(2))  # [M] by round
+        self._begun = False
+        self._looked: set[int] = set()  # keyframes of this round
+        self._round_uid = 0  # Gaussians from here on came after this round had begun
+        self._judged_uid = 0  # those below were there through a whole round
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device."""
+        self.backend = backend
+        self._uids, self._last, self._found = (each.to(device) for each in (self._uids, self._last, self._found))
+
+    def measure(self) -> Tensor:
+        """Look again from some keyframes; share of a view [N], infinite for Gaussians of which nothing is known yet."""
+        if not self._begun:
+            self._begun = True
+            for keyframe in self.keyframes.spread(FIRST_VIEWS):
+                self.look(keyframe)
+        waiting = [keyframe for keyframe in self.keyframes if keyframe.id not in self._looked]
+        for keyframe in waiting[:VIEWS_EACH_TIME]:
+            self.look(keyframe)
+        if len(waiting) <= VIEWS_EACH_TIME:
+            self._end_round()
+        self._follow_rows()
+        value = torch.maximum(self._last, self._found)
+        return torch.where((value == 0) & (self.model.uids >= self._judged_uid), torch.inf, value)
+
+    def look(self, keyframe: Keyframe) -> Tensor:
+        """Contributions to one keyframe as the map is now, share of the view [N]."""
+        self._follow_rows()
+        if not self._looked:
+            self._round_uid = self.model.next_uid
+        camera = keyframe.camera(1.0, self.model.device)
+        camera = camera.scaled_to(VIEW_WIDTH, max(1, round(VIEW_WIDTH * camera.height / camera.width)))
+        sums = render_model(self.model, camera, self.backend, contribution=True).contribution
+        share = sums / (camera.width * camera.height)
+        self._found = torch.maximum(self._found, share)
+        self._looked.add(keyframe.id)
+        return share
+
+    def _end_round(self) -> None:
+        self._last, self._found = self._found, torch.zeros_like(self._found)
+        self._looked.clear()
+        self._judged_uid = self._round_uid
+
+    def _follow_rows(self) -> None:
+        """Bring what was found into the order of the model's rows."""
+        uids = self.model.uids
+        if len(uids) == len(self._uids) and torch.equal(uids, self._uids):
+            return
+        rows = self.model.rows_of(self._uids)
+        known = rows >= 0
+        for name in ("_last", "_found"):
+            aligned = torch.zeros(len(uids), device=self.model.device)
+            aligned[rows[known]] = getattr(self, name)[known]
+            setattr(self, name, aligned)
+        self._uids = uids

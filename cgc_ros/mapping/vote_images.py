@@ -1,0 +1,60 @@
+"""Keyframes' masks as they vote on the Gaussians."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.mapping.config import SegmentationConfig
+from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.masks import compact_masks
+from cgc_ros.rendering import Camera, mask_votes
+from cgc_ros.segmentation import MaskVotes, collect_votes
+
+MAX_STORED_ID = 65535  # of a mask in a map file
+
+
+@dataclass
+class VoteImage:
+    """A keyframe's masks as they vote."""
+
+    masks: np.ndarray  # [h, w] int32 at vote scale, 0..count
+    count: int
+    voted_step: int = -1
+
+    @staticmethod
+    def of(masks: np.ndarray, config: SegmentationConfig, voted_step: int = -1) -> VoteImage:
+        """Of masks [H, W] int32, 0 = no mask, without those that are too small."""
+        scale = config.vote_scale
+        compact, _ = compact_masks(masks, config.min_mask_pixels)
+        size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
+        small = cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST)
+        return VoteImage(*compact_masks(small), voted_step)
+
+    def camera(self, keyframe: Keyframe, device: torch.device) -> Camera:
+        """The keyframe's view at the masks' size."""
+        height, width = self.masks.shape
+        return keyframe.camera(1.0, device).scaled_to(width, height)
+
+
+def storable(masks: np.ndarray) -> np.ndarray:
+    """Masks as a map file can hold them, in 16 bits: a user's segmenter may number its own anyhow."""
+    in_range = masks.min(initial=0) >= 0 and masks.max(initial=0) <= MAX_STORED_ID
+    return masks if in_range else compact_masks(masks)[0]
+
+
+@torch.no_grad()
+def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str) -> MaskVotes:
+    """What a keyframe's masks say about the Gaussians as they are now."""
+    votes = mask_votes(
+        *model.geometry,
+        image.camera(keyframe, model.device),
+        torch.from_numpy(image.masks).to(model.device),
+        image.count + 1,
+        backend=backend,
+    )
+    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks)
