@@ -107,7 +107,7 @@ def load_mapper(mapper: Mapper, path: str | Path) -> None:
             name: info[name]
             for name in ("next_uid", "steps", "scene_depth", "stamp_ns", "next_keyframe_id", "next_object_id")
         }
-        names = ObjectNames.from_json(info)
+        names = ObjectNames.from_json(info, mapper.config.names)
         missing = {int(key): int(value) for key, value in info["missing"].items()}
         first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
     except (KeyError, TypeError, ValueError, FrameError, cv2.error) as error:

@@ -18,7 +18,6 @@ from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.rendering import blend_weights, mask_votes
 from cgc_ros.segmentation import (
-    AssociationConfig,
     MaskVotes,
     ObjectLayer,
     ObjectState,
@@ -28,9 +27,6 @@ from cgc_ros.segmentation import (
     spatial_similarity_loss,
 )
 
-FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
-FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
-CLUSTER_KEYFRAMES = 20  # with masks, up to which objects are updated every `cluster_every` steps
 MAX_STORED_ID = 65535  # of a mask in a map file
 
 
@@ -58,8 +54,10 @@ def storable(masks: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str) -> MaskVotes:
-    """What a keyframe's masks say about the Gaussians as they are now."""
+def keyframe_votes(
+    model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str, min_weight: float
+) -> MaskVotes:
+    """What a keyframe's masks say about the Gaussians as they are now; `min_weight` as for `collect_votes`."""
     height, width = image.masks.shape
     votes = mask_votes(
         model.means.detach(),
@@ -71,7 +69,7 @@ def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, b
         image.count + 1,
         backend=backend,
     )
-    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks)
+    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks, min_weight)
 
 
 class MapSegmenter:
@@ -80,9 +78,12 @@ class MapSegmenter:
     def __init__(self, model: GaussianModel, config: SegmentationConfig, backend: str, seed: int):
         self.model, self.config, self.backend = model, config, backend
         self.layer = ObjectLayer(
-            AssociationConfig(consensus=config.consensus, purity=config.purity),
+            config,
             min_views=config.min_views,
             min_gaussians=config.min_gaussians,
+            labelling=config.labelling,
+            strays=config.strays,
+            background=config.background,
         )
         self.optimizer = GaussianAdam(model)
         self.rng = np.random.default_rng(seed)
@@ -102,7 +103,7 @@ class MapSegmenter:
         image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
         if keyframe.id in self.layer.votes:
             self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
-            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend))
+            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight))
         else:
             self.waiting.append(keyframe.id)
 
@@ -146,10 +147,10 @@ class MapSegmenter:
         """
         ids = state.ids.copy()
         rows, labelled = np.flatnonzero(state.undecided & (ids < 0)), np.flatnonzero(ids >= 0)
-        if len(rows) == 0 or len(labelled) < FILL_NEIGHBOURS:
+        count, reach = self.config.fill_neighbours, self.config.fill_reach * scene_depth
+        if len(rows) == 0 or len(labelled) < count:
             return ids
-        reach = FILL_REACH * scene_depth
-        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=FILL_NEIGHBOURS, distance_upper_bound=reach)
+        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=count, distance_upper_bound=reach)
         near = np.isfinite(distances)
         candidates = ids[labelled[np.where(near, nearest, 0)]]  # [R, k]
         prototype_rows = torch.from_numpy(np.searchsorted(self.prototype_ids, candidates)).to(self.model.device)
@@ -170,7 +171,7 @@ class MapSegmenter:
 
     def _cluster_every(self) -> float:
         """Steps between two updates of the objects: what one takes grows with the masks held, its share of time not."""
-        return self.config.cluster_every * max(1.0, len(self.masks) / CLUSTER_KEYFRAMES)
+        return self.config.cluster_every * max(1.0, len(self.masks) / self.config.cluster_keyframes)
 
     def _vote_next(self, keyframes: KeyframeStore, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
@@ -185,7 +186,7 @@ class MapSegmenter:
         if entry is None or keyframe is None:
             return
         entry.voted_step = step
-        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend))
+        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend, self.config.min_vote_weight))
 
     def _train_features(self, keyframes: KeyframeStore, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial
