@@ -86,7 +86,7 @@ def test_the_generator_runs_and_gives_wholes_and_parts(options, image):
 def test_no_mask_at_all_is_an_empty_label_image(options, image):
     from cgc_ros.masks.sam import SamMaskSource
 
-    source = SamMaskSource(options(pred_iou_thresh=1e9), model=tiny_sam())
+    source = SamMaskSource(options(pred_iou_thresh=10.0), model=tiny_sam())
     assert not source.segment(image).any()
 
 

@@ -1,12 +1,13 @@
 """Parameters: one table, one file, refusals that say why."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cgc_ros.declared import SettingError
+from cgc_ros.declared import SettingError, walk
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.ros.parameters import NodeParameters, declarations, markdown_text, parameters_from, yaml_text
 
@@ -46,6 +47,13 @@ def test_every_parameter_has_a_text_and_every_number_a_range():
         if isinstance(each.default, int | float) and not isinstance(each.default, bool):
             assert each.setting.limits, each.name
         assert not each.refusal(each.default), each.name
+
+
+def test_every_setting_of_the_mapper_is_read_somewhere():
+    package = ROOT / "cgc_ros"
+    sources = [path for path in package.rglob("*.py") if path.name != "config.py"]
+    read = set(re.findall(r"\.(\w+)", "\n".join(path.read_text() for path in sources)))
+    assert {name for name, _, _ in walk(MapperConfig()) if name.rpartition(".")[2] not in read} == set()
 
 
 def test_values_become_the_dataclass_and_the_mappers_config():

@@ -14,6 +14,7 @@ from cgc_ros.segmentation.config import (
     BackgroundConfig,
     FloaterConfig,
     LabellingConfig,
+    NamesConfig,
     PartConfig,
     StrayConfig,
 )
@@ -189,6 +190,9 @@ class SegmentationConfig(AssociationConfig):
     )
     votes_per_step: int = number(2, "keyframes with new masks that vote in one step", 1, 1000)
     vote_scale: float = number(0.5, "of the input, at which masks vote", 0.01, 1)
+    min_vote_weight: float = number(
+        0.05, "summed alpha * T of a Gaussian in a view that votes on it: with less it is not seen", 0, 1000, "px"
+    )
     min_mask_pixels: int = number(100, "of the input's own size: smaller masks are left out, as in the paper", 1, _MANY)
     cluster_every: int = number(
         40, "after which all masks are associated anew, while few keyframes have masks", 1, _MANY, "steps"
@@ -319,5 +323,6 @@ class MapperConfig(Settings):
     training: TrainingConfig = group(TrainingConfig)
     density: DensityConfig = group(DensityConfig)
     segmentation: SegmentationConfig = group(SegmentationConfig)
+    names: NamesConfig = group(NamesConfig)
     snapshot: SnapshotConfig = group(SnapshotConfig)
     paper: PaperConfig = group(PaperConfig)

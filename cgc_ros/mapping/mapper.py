@@ -31,10 +31,6 @@ from cgc_ros.mapping.vote_images import storable
 from cgc_ros.rendering import Camera, choose_backend, device_of
 from cgc_ros.segmentation.object_names import ObjectNames
 
-LOOK_WIDTH = 160  # pixels: width of the quick render that tells what a new frame adds
-LEAST_RATE = 0.05  # of the learning rates, however old a keyframe is: light and things change
-STANDING_STILL = 0.25  # of the keyframe thresholds: nearer to a keyframe than this, a frame shows nothing new
-EMPTY_ALPHA = 0.3  # opacity below which a pixel shows nothing that is mapped
 MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
 MIN_CAP = 1000
 MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
@@ -83,7 +79,7 @@ class Mapper:
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
         self.segmenter = MapSegmenter(self.model, self.keyframes, config.segmentation, self.backend, config.seed)
         self.parts = PartSegmenter(self.model, self.keyframes, config.segmentation, self.backend)
-        self.depth_source = DepthSource(self.device)
+        self.depth_source = DepthSource(self.device, config.depth, config.stereo, config.filling)
         self.contribution = MapContribution(self.model, self.keyframes, self.backend)
         self.growth = MapGrowth(
             self.model, config.seeding, config.density, self.contribution, self.backend, config.seed
@@ -97,7 +93,7 @@ class Mapper:
         self.train_psnr = float("nan")
         self.stamp_ns = 0
         self.version = 0
-        self.names = ObjectNames()
+        self.names = ObjectNames(config.names)
         self.segmenter.layer.names = lambda: self.names
         self.resting = False  # after a load nothing changes until something new comes in
 
@@ -114,7 +110,7 @@ class Mapper:
         return outcome
 
     def _take(self, frame: Frame) -> FrameOutcome:
-        if self.keyframes.novelty(frame, self.scene_depth) < STANDING_STILL:
+        if self.keyframes.novelty(frame, self.scene_depth) < self.config.keyframes.standing_still:
             return FrameOutcome("tracked")
         look = self._look(frame)
         median_depth = self._median_depth(frame, look)
@@ -205,6 +201,7 @@ class Mapper:
             self.parts.part_ids(),
             self.parts.layer.state.records,
             ExposureTrack.of(self.keyframes),
+            self.config.snapshot,
         )
 
     def relieve_memory(self) -> str:
@@ -271,7 +268,7 @@ class Mapper:
         self.depth_source.restore(state, self.keyframes)
         self.segmenter.restore(state)
         self.parts.restore(state)
-        self.names = ObjectNames.from_json(state.info)
+        self.names = ObjectNames.from_json(state.info, self.config.names)
         self.steps, self.stamp_ns = int(state.info["steps"]), int(state.info["stamp_ns"])
         self.scene_depth = float(state.info["scene_depth"])
         self.resting = True
@@ -296,17 +293,18 @@ class Mapper:
         """
         training = self.config.training
         age = (self.steps - keyframe.born_step) / training.settle_steps
-        return max(LEAST_RATE, training.settled_rate**age)
+        return max(training.least_rate, training.settled_rate**age)
 
     def _look(self, frame: Frame) -> _Look:
         """Quick small render of the map from the frame's pose."""
         if len(self.model) == 0:
             return _Look(1.0, 0.0)
-        scale = LOOK_WIDTH / frame.intrinsics.width
+        width = self.config.keyframes.look_width
+        scale = width / frame.intrinsics.width
         camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, self.device)
-        camera = camera.scaled_to(LOOK_WIDTH, max(1, round(camera.height * scale)))
+        camera = camera.scaled_to(width, max(1, round(camera.height * scale)))
         render = render_model(self.model, camera, self.backend, depth=True)
-        covered = render.alpha > EMPTY_ALPHA
+        covered = render.alpha > self.config.keyframes.empty_alpha
         depths = render.depth[covered]
         return _Look(1.0 - float(covered.float().mean()), float(depths.median()) if len(depths) else 0.0)
 

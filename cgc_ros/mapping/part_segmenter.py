@@ -13,10 +13,8 @@ from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.vote_images import VoteImage, keyframe_votes
-from cgc_ros.segmentation import AssociationConfig, ObjectState
+from cgc_ros.segmentation import ObjectState
 from cgc_ros.segmentation.parts import PartLayer
-
-VOTE_EVERY = 4  # steps: objects are what a robot waits for, not their parts
 
 
 class PartSegmenter:
@@ -27,9 +25,11 @@ class PartSegmenter:
     def __init__(self, model: GaussianModel, keyframes: KeyframeStore, config: SegmentationConfig, backend: str):
         self.model, self.keyframes, self.config, self.backend = model, keyframes, config, backend
         self.layer = PartLayer(
-            AssociationConfig(consensus=config.consensus, purity=config.purity),
+            config,
             min_views=config.min_views,
             min_gaussians=config.min_gaussians,
+            parts=config.parts,
+            labelling=config.labelling,
         )
         self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose finer masks have not voted yet
@@ -81,7 +81,7 @@ class PartSegmenter:
         """Do what is due at this training step."""
         if not self.masks or len(self.model) == 0:
             return
-        if self.waiting and step % VOTE_EVERY == 0:
+        if self.waiting and step % self.config.part_votes_every == 0:
             self._vote(self.waiting.popleft())
         if not self.unheard and step - self.updated_step >= self.config.parts_every:
             self.update(step, objects)
@@ -111,5 +111,5 @@ class PartSegmenter:
         image, keyframe = self.masks.get(keyframe_id), self.keyframes.keyframes.get(keyframe_id)
         self.unheard.discard(keyframe_id)
         if image is not None and keyframe is not None:
-            votes = keyframe_votes(self.model, keyframe, image, self.backend)
+            votes = keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight)
             self.layer.votes[keyframe_id] = votes

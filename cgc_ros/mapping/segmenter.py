@@ -19,16 +19,11 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.vote_images import VoteImage, keyframe_votes
 from cgc_ros.rendering import blend_weights
 from cgc_ros.segmentation import (
-    AssociationConfig,
     ObjectLayer,
     ObjectState,
     contrastive_clustering_loss,
     spatial_similarity_loss,
 )
-
-FILL_NEIGHBOURS = 6  # labelled Gaussians whose objects an undecided one may take
-FILL_REACH = 0.05  # of the scene's typical distance: within which they must lie
-CLUSTER_KEYFRAMES = 20  # with masks, up to which objects are updated every `cluster_every` steps
 
 
 class MapSegmenter:
@@ -39,9 +34,12 @@ class MapSegmenter:
     ):
         self.model, self.keyframes, self.config, self.backend = model, keyframes, config, backend
         self.layer = ObjectLayer(
-            AssociationConfig(consensus=config.consensus, purity=config.purity),
+            config,
             min_views=config.min_views,
             min_gaussians=config.min_gaussians,
+            labelling=config.labelling,
+            strays=config.strays,
+            background=config.background,
         )
         self.optimizer = GaussianAdam(model)
         self.rng = np.random.default_rng(seed)
@@ -62,7 +60,7 @@ class MapSegmenter:
         image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
         if keyframe.id in self.layer.votes:
             self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
-            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend))
+            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight))
         else:
             self.waiting.append(keyframe.id)
 
@@ -150,10 +148,10 @@ class MapSegmenter:
         """
         ids = state.ids.copy()
         rows, labelled = np.flatnonzero(state.undecided & (ids < 0)), np.flatnonzero(ids >= 0)
-        if len(rows) == 0 or len(labelled) < FILL_NEIGHBOURS:
+        count, reach = self.config.fill_neighbours, self.config.fill_reach * scene_depth
+        if len(rows) == 0 or len(labelled) < count:
             return ids
-        reach = FILL_REACH * scene_depth
-        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=FILL_NEIGHBOURS, distance_upper_bound=reach)
+        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=count, distance_upper_bound=reach)
         near = np.isfinite(distances)
         candidates = ids[labelled[np.where(near, nearest, 0)]]  # [R, k]
         prototype_rows = torch.from_numpy(np.searchsorted(self.prototype_ids, candidates)).to(self.model.device)
@@ -174,7 +172,7 @@ class MapSegmenter:
 
     def _cluster_every(self) -> float:
         """Steps between two updates of the objects: what one takes grows with the masks held, its share of time not."""
-        return self.config.cluster_every * max(1.0, len(self.masks) / CLUSTER_KEYFRAMES)
+        return self.config.cluster_every * max(1.0, len(self.masks) / self.config.cluster_keyframes)
 
     def _vote_next(self, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
@@ -190,7 +188,7 @@ class MapSegmenter:
         if entry is None or keyframe is None:
             return
         entry.voted_step = step
-        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend))
+        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend, self.config.min_vote_weight))
 
     def train_features(self, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial

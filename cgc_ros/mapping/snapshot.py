@@ -13,18 +13,12 @@ from cgc_ros.frame import UNLABELLED
 from cgc_ros.gaussians.model import FrozenGaussians
 from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.gaussians.surface import plain_colors, surface_points
+from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.rendering import Camera, label_image
 from cgc_ros.segmentation.object_layer import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
 from cgc_ros.segmentation.parts import PartRecord
-
-SOLID_OPACITY = 0.5  # Gaussians below it do not count as an object's surface
-KNOWN_ALPHA = 0.5  # a pixel with less opacity is unknown: no depth, no label
-MIN_OBJECT_GAUSSIANS = 5
-POINT_SPACING = 0.004  # of the scene's typical distance: between an object's points
-MAX_POINTS = 20_000  # per object
-MIN_LABEL_SHARE = 0.3  # of a pixel's weight that the winning object must hold
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,7 @@ class MapSnapshot:
     part_ids: Tensor  # [N] int32, -1 = none
     part_records: dict[int, PartRecord]
     exposures: ExposureTrack
+    config: SnapshotConfig
 
     @property
     def num_gaussians(self) -> int:
@@ -58,7 +53,7 @@ class MapSnapshot:
     def render(self, camera: Camera, stamp_ns: int | None = None) -> ViewRender:
         """Colour, depth and opacity of any view; with a stamp, as bright as the camera took pictures at that time."""
         out = render_model(self.model, camera.to(self.model.device), self.backend, color=True, depth=True)
-        depth = torch.where(out.alpha >= KNOWN_ALPHA, out.depth, torch.nan)
+        depth = torch.where(out.alpha >= self.config.known_alpha, out.depth, torch.nan)
         color = out.color
         if stamp_ns is not None:
             gain, offset = (torch.from_numpy(each).to(color) for each in self.exposures.at(stamp_ns))
@@ -79,7 +74,7 @@ class MapSnapshot:
         labels, confidence, _ = label_image(
             *self.model.geometry, camera.to(self.model.device), ids, backend=self.backend
         )
-        known = (labels >= 0) & (confidence >= MIN_LABEL_SHARE)
+        known = (labels >= 0) & (confidence >= self.config.min_label_share)
         return torch.where(known, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
     @cached_property
@@ -104,7 +99,7 @@ class MapSnapshot:
 
     def _solid_rows(self, ids: Tensor, records: dict) -> list[tuple[int, np.ndarray]]:
         """The solid Gaussians of each recorded id, ids rising."""
-        solid = torch.where(self.model.opacities >= SOLID_OPACITY, ids, -1).cpu().numpy()
+        solid = torch.where(self.model.opacities >= self.config.solid_opacity, ids, -1).cpu().numpy()
         order = np.argsort(solid, kind="stable")
         known = np.array(sorted(records), dtype=solid.dtype)
         begins = np.searchsorted(solid[order], known)
@@ -121,16 +116,16 @@ class MapSnapshot:
         parent_id: int = 0,
     ) -> MapObject | None:
         """One object or part from its solid Gaussians; None where they are too few to have a shape."""
-        rows = rows[without_floaters(self.model.means[rows].cpu().numpy())]
-        if len(rows) < MIN_OBJECT_GAUSSIANS:
+        rows = rows[without_floaters(self.model.means[rows].cpu().numpy(), self.config.floaters)]
+        if len(rows) < self.config.min_object_gaussians:
             return None
         index = torch.from_numpy(rows).to(self.model.device)
         points, source = surface_points(
             self.model.means[index],
             self.model.quats[index],
             self.model.scales[index],
-            POINT_SPACING * self.scene_depth,
-            MAX_POINTS,
+            self.config.point_spacing * self.scene_depth,
+            self.config.max_points,
         )
         colors = plain_colors(self.model.sh[index])[source]
         box = oriented_box(points.cpu().numpy(), self.up)

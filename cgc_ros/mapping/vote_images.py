@@ -48,8 +48,10 @@ def storable(masks: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str) -> MaskVotes:
-    """What a keyframe's masks say about the Gaussians as they are now."""
+def keyframe_votes(
+    model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str, min_weight: float
+) -> MaskVotes:
+    """What a keyframe's masks say about the Gaussians as they are now; `min_weight` as for `collect_votes`."""
     votes = mask_votes(
         *model.geometry,
         image.camera(keyframe, model.device),
@@ -57,4 +59,4 @@ def keyframe_votes(model: GaussianModel, keyframe: Keyframe, image: VoteImage, b
         image.count + 1,
         backend=backend,
     )
-    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks)
+    return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks, min_weight)

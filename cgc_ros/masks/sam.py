@@ -38,7 +38,9 @@ class SamOptions(Settings):
     half_precision: bool = flag(True, "float16 on a GPU; a CPU always computes in float32")
     points_per_side: int = number(32, "point prompts along each side of a grid", 1, 256)
     points_per_batch: int = number(64, "prompts decoded at once: less needs less memory", 1, 65_536)
-    pred_iou_thresh: float = number(0.88, "masks that the model itself rates lower are left out", 0, 1)
+    pred_iou_thresh: float = number(
+        0.88, "masks whose IoU the model itself guesses lower are left out; it may exceed 1", 0, 10
+    )
     stability_score_thresh: float = number(0.95, "masks that change more with the cut-off are left out", 0, 1)
     box_nms_thresh: float = number(0.7, "of two masks whose boxes overlap more (IoU), the worse leaves", 0, 1)
     duplicate_iou: float = number(0.85, "of two masks that overlap more (IoU), the worse leaves", 0, 1)

@@ -19,18 +19,18 @@ STEREO_WINDOW = 12  # keyframes before and after one that stereo may match it wi
 
 
 def initial_gaussians(
-    keyframes: list[Keyframe], config: PaperConfig, device: torch.device, rng: np.random.Generator
+    keyframes: list[Keyframe], config: PaperConfig, stereo: DepthSource, rng: np.random.Generator
 ) -> GaussianSeeds:
     """About `initial_points` round Gaussians at random pixels with depth, each keyframe giving the same number.
 
-    Depth is the cameras' own where any keyframe has some, else stereo's (`device` runs it). Empty without either.
+    Depth is the cameras' own where any keyframe has some, else what `stereo` finds. Empty without either.
     """
     measured = [keyframe for keyframe in keyframes if keyframe.depth is not None and (keyframe.depth > 0).any()]
     if measured:
         sources = ((keyframe, keyframe.depth.astype(np.float32)) for keyframe in measured)
         count = len(measured)
     else:
-        sources = stereo_depths(keyframes, config.stereo_views, device)
+        sources = stereo_depths(keyframes, config.stereo_views, stereo)
         count = len(sources)
     clouds = [_draw(*source, math.ceil(config.initial_points / count), rng) for source in sources]
     points = np.concatenate([points for points, _ in clouds] or [np.zeros((0, 3), np.float32)])
@@ -56,7 +56,7 @@ def neighbour_distances(points: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum((distances**2).mean(axis=1), 1e-7)).astype(np.float32)
 
 
-def stereo_depths(keyframes: list[Keyframe], count: int, device: torch.device) -> list[tuple[Keyframe, np.ndarray]]:
+def stereo_depths(keyframes: list[Keyframe], count: int, stereo: DepthSource) -> list[tuple[Keyframe, np.ndarray]]:
     """Stereo depth ([H, W] float32, metres, 0 = none) of up to `count` keyframes, spread evenly over the recording."""
     found = []
     for place in np.unique(np.linspace(0, len(keyframes) - 1, min(count, len(keyframes))).round().astype(int)):
@@ -65,7 +65,7 @@ def stereo_depths(keyframes: list[Keyframe], count: int, device: torch.device) -
         window.keyframes = {
             other.id: other for other in keyframes[max(0, place - STEREO_WINDOW) : place + STEREO_WINDOW + 1]
         }
-        depth = DepthSource(device).match(reference, window)
+        depth = stereo.match(reference, window)
         if depth is not None:
             found.append((reference, depth))
     return found

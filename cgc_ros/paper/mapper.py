@@ -20,7 +20,7 @@ from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper, OnDevice
-from cgc_ros.mapping.snapshot import KNOWN_ALPHA, MapSnapshot
+from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.paper.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
 from cgc_ros.paper.initial_points import initial_gaussians
@@ -45,7 +45,8 @@ class PaperSnapshot(MapSnapshot):
     def segment(self, camera: Camera) -> np.ndarray:
         """Object ids of any view by the nearest centroid to each pixel's feature, [H, W] uint16, 65535 unlabelled."""
         view = render_model(self.model, camera.to(self.model.device), self.backend, features=True)
-        labels = label_features(view.features, view.alpha, self.centroids, self.centroid_ids, KNOWN_ALPHA)
+        known = self.config.known_alpha
+        labels = label_features(view.features, view.alpha, self.centroids, self.centroid_ids, known)
         return torch.where(labels >= 0, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
 
@@ -184,7 +185,7 @@ class PaperMapper(Mapper):
         """All frames are here: place the first Gaussians and start the schedule."""
         keyframes = list(self.keyframes)
         positions = torch.from_numpy(np.stack([keyframe.world_from_camera[:3, 3] for keyframe in keyframes]))
-        seeds = initial_gaussians(keyframes, self.config.paper, self.device, self.rng)
+        seeds = initial_gaussians(keyframes, self.config.paper, self.depth_source, self.rng)
         cap = self.config.density.max_gaussians
         if len(seeds) > cap:
             seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), cap, replace=False))))
@@ -255,7 +256,8 @@ class PaperMapper(Mapper):
             camera = keyframe.camera(1.0, self.device)
             camera = camera.scaled_to(SURVEY_WIDTH, max(1, round(SURVEY_WIDTH * camera.height / camera.width)))
             view = render_model(self.model, camera, self.backend, features=True)
-            labels = label_features(view.features, view.alpha, centroids, ids, KNOWN_ALPHA).cpu().numpy()
+            known = self.config.snapshot.known_alpha
+            labels = label_features(view.features, view.alpha, centroids, ids, known).cpu().numpy()
             rim = set(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
             for object_id, count in zip(*np.unique(labels[labels >= 0], return_counts=True), strict=True):
                 if count >= MIN_SEEN_SHARE * labels.size:
@@ -265,10 +267,11 @@ class PaperMapper(Mapper):
         for object_id, seen in sightings.items():
             stamps, cut, share = (np.array(column) for column in zip(*seen, strict=True))
             confidence, length = objects[object_id]
-            known = self.segmenter.layer.state.records.get(object_id)
+            layer = self.segmenter.layer
+            known = layer.state.records.get(object_id)
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(length, cut, share, known.background if known else None),
+                background=is_background(length, cut, share, known.background if known else None, layer.background),
                 confidence=confidence,
                 num_views=len(seen),
                 first_seen_ns=int(stamps.min()),

@@ -51,7 +51,7 @@ class NamingWorker:
         self._views: OrderedDict[int, View] = OrderedDict()  # by stamp, without their pixels
         self._waiting: deque[_Waiting] = deque()
         self._classes: dict[str, str] = {}  # class_id -> name, for detectors that send numbers
-        self._weights = ViewWeights()
+        self._weights = ViewWeights(parameters().mapper.names)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._worker = Worker("naming", self._run, wake=self._wake.set)
@@ -141,7 +141,7 @@ class NamingWorker:
         scale = min(1.0, _LABEL_WIDTH / view.camera.width)
         camera = view.camera.scaled_to(round(view.camera.width * scale), max(1, round(view.camera.height * scale)))
         labels = render_labels(snapshot, camera, view.map_from_camera)
-        votes = match_boxes(labels, [_scaled(box, scale) for box in detections.boxes])
+        votes = match_boxes(labels, [_scaled(box, scale) for box in detections.boxes], names.config)
         names.add_view(votes, self._weights.weight(view.map_from_camera, snapshot.scene_depth))
         self.counts["used"] += 1
         self._faults.clear("detections_unmatched", "naming_failed")

@@ -81,6 +81,22 @@ class PartConfig(Settings):
 
 
 @dataclass(frozen=True)
+class NamesConfig(Settings):
+    """How a 2D detector's boxes name objects, voted over views (`segmentation.object_names`)."""
+
+    min_iou: float = number(0.5, "of an object's box in the label image with the detection's", 0, 1)
+    min_fill: float = number(0.2, "of the labelled pixels in a detection's box that must be the object's", 0, 1)
+    min_pixels: int = number(12, "of an object in the label image: fewer say little about its box", 1, 1_000_000, "px")
+    trim: float = number(0.005, "of an object's pixels that may be stray on each side of its box", 0, 0.4)
+    memory: float = number(0.98, "of a vote's weight that is left after one more view of the object", 0, 1)
+    prior: float = number(0.5, "weight of a doubt that no view confirms: one view alone is never sure", 0, 100)
+    hysteresis: float = number(1.2, "factor by which a new name must outweigh the one in use", 1, 100)
+    min_confidence: float = number(0.15, "below which an object has no name", 0, 1)
+    same_translation: float = number(0.02, "within which a view is no new one, in scene depths", 0, 10)
+    same_rotation_deg: float = number(2.0, "within which a view is no new one", 0, 180, "deg")
+
+
+@dataclass(frozen=True)
 class FloaterConfig(Settings):
     """Which Gaussians float beside the body of their object (`segmentation.objects`)."""
 

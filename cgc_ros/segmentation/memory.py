@@ -11,8 +11,6 @@ import numpy as np
 from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.votes import MaskVotes
 
-MAX_STANDING = 10.0  # keyframes the memory speaks for at most: what is seen now must be able to overrule it
-
 
 @dataclass
 class VoteMemory:
@@ -49,8 +47,10 @@ class VoteMemory:
             self.views[object_id] = self.views.get(object_id, 0) + 1
         self.stamp_ns = max(self.stamp_ns, votes.stamp_ns)
 
-    def as_view(self, living: np.ndarray) -> MaskVotes | None:
-        """The memory as one view's votes; Gaussians that are not among `living` uids ([N], sorted) are forgotten."""
+    def as_view(self, living: np.ndarray, max_standing: float) -> MaskVotes | None:
+        """The memory as one view's votes, which speak for `max_standing` keyframes at most; Gaussians that are not
+        among `living` uids ([N], sorted) are forgotten.
+        """
         alive = np.isin(self.uids, living, assume_unique=True)
         self.uids, self.objects, self.weights = self.uids[alive], self.objects[alive], self.weights[alive]
         if len(self.uids) == 0:
@@ -67,7 +67,7 @@ class VoteMemory:
             count,
             np.zeros(count + 1, dtype=bool),
             np.zeros(count + 1, dtype=np.float32),
-            standing=min(MAX_STANDING, float(np.median(list(self.views.values())))),
+            standing=min(max_standing, float(np.median(list(self.views.values())))),
         )
 
     def saved(self) -> SavedState:

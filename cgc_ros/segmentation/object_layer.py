@@ -10,16 +10,14 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from cgc_ros.gaussians.storage import SavedState
-from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
+from cgc_ros.segmentation.association import MaskTable, associate
 from cgc_ros.segmentation.background import is_background, object_length
+from cgc_ros.segmentation.config import AssociationConfig, BackgroundConfig, LabellingConfig, StrayConfig
 from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians, object_confidence
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
-
-MIN_SUPPORT = 0.15  # of the keyframes that see an object must have it as a mask
-ASSOCIATION_SAMPLE = 20_000  # Gaussians that the mask graph looks at; all of them are labelled
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,9 @@ class ObjectLayer:
     association: AssociationConfig = field(default_factory=AssociationConfig)
     min_views: int = 2
     min_gaussians: int = 20
+    labelling: LabellingConfig = field(default_factory=LabellingConfig)
+    strays: StrayConfig = field(default_factory=StrayConfig)
+    background: BackgroundConfig = field(default_factory=BackgroundConfig)
     votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
     registry: IdRegistry = field(default_factory=IdRegistry)
     state: ObjectState = field(default_factory=_empty_state)
@@ -138,19 +139,19 @@ class ObjectLayer:
         distance of what keyframes see, in one unit. Gaussians that no keyframe has voted on yet (young ones) take the
         object of their nearest neighbour.
         """
-        remembered = self.memory.as_view(uids)
+        remembered = self.memory.as_view(uids, self.labelling.max_standing)
         if len(uids) == 0 or not (self.votes or remembered):
             return self.state
         views = list(self.votes.values()) + ([remembered] if remembered else [])
         table = MaskTable.of(views)
         mask_clusters = associate(table, self._sample(uids), self.association, self._last(uids))
         mask_clusters = self._supported(table, mask_clusters)
-        labelling = label_gaussians(table, mask_clusters, uids)
+        labelling = label_gaussians(table, mask_clusters, uids, self.labelling)
         mask_clusters, clusters = _renumber(
             mask_clusters, labelling.clusters, self._lasting(table, mask_clusters, labelling)
         )
         clusters = _inherited(clusters, labelling.seen, means)
-        clusters[strays(clusters, means)] = -1
+        clusters[strays(clusters, means, self.strays)] = -1
         names = self.names()
         lasting = self.registry.assign(clusters, uids, {*self.memory.views, *names.resolved()})
         names.forget(self.registry.reused)
@@ -185,14 +186,16 @@ class ObjectLayer:
         """Clusters that are large enough, and seen as one by enough of the views that see their Gaussians, [C] bool."""
         count = int(mask_clusters.max(initial=-1)) + 1
         sizes = np.bincount(labelling.clusters[labelling.clusters >= 0], minlength=count)
-        return (sizes >= self.min_gaussians) & (self._views(table, mask_clusters) >= MIN_SUPPORT * labelling.observers)
+        needed = self.labelling.min_support * labelling.observers
+        return (sizes >= self.min_gaussians) & (self._views(table, mask_clusters) >= needed)
 
     def _sample(self, uids: np.ndarray) -> np.ndarray:
         """A fixed pseudo-random sample of Gaussians, the same ones at every update."""
-        if len(uids) <= ASSOCIATION_SAMPLE:
+        size = self.association.association_sample
+        if len(uids) <= size:
             return uids
         scattered = (uids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-        return uids[np.sort(np.argpartition(scattered, ASSOCIATION_SAMPLE)[:ASSOCIATION_SAMPLE])]
+        return uids[np.sort(np.argpartition(scattered, size)[:size])]
 
     def _supported(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
         """Clusters that enough keyframes support; with few keyframes so far, as many as there are."""
@@ -240,7 +243,7 @@ class ObjectLayer:
             before = known.background if known is not None else None
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(length, border[masks], area[masks], before),
+                background=is_background(length, border[masks], area[masks], before, self.background),
                 confidence=object_confidence(confidence[ids == object_id], int(views[cluster])),
                 num_views=int(views[cluster]),
                 first_seen_ns=first,

@@ -11,18 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cgc_ros.frame import UNLABELLED
+from cgc_ros.segmentation.config import NamesConfig
 
-MIN_IOU = 0.5  # of an object's box in the label image with the detection's
-MIN_FILL = 0.2  # of the labelled pixels inside the detection's box that must be the object's
-TRIM = 0.005  # share of an object's pixels on each side of its box that may be stray
-MIN_PIXELS = 12  # of an object in the label image; fewer say little about its box
-MEMORY = 0.98  # of a vote's weight that is left after one more view of the object
-PRIOR = 0.5  # weight of a doubt that no view confirms: one view alone is never sure
-HYSTERESIS = 1.2  # a new name must outweigh the one in use by this factor
-MIN_CONFIDENCE = 0.15  # below it an object has no name
 MAX_NAMES = 16  # candidates kept per object
 MAX_NAME_LENGTH = 80  # characters
-SAME_PLACE = (0.02, np.deg2rad(2.0))  # translation in scene depths and rotation within which a view is no new one
 
 
 @dataclass(frozen=True)
@@ -47,24 +39,27 @@ class NameVote:
     weight: float  # 0..1: the score, times how well the box fits, times how clearly it is this object's
 
 
-def match_boxes(labels: np.ndarray, boxes: Sequence[NamedBox]) -> list[NameVote]:
+def match_boxes(labels: np.ndarray, boxes: Sequence[NamedBox], config: NamesConfig | None = None) -> list[NameVote]:
     """Votes of the boxes for the objects of a label image ([H, W] uint16, 65535 unlabelled), of the same view and size.
 
     A box is the object's whose own box in the image has the best intersection over union with it, weighed with the
     share of the box that the object fills. A box around several objects therefore is nobody's, one around a bowl of
     fruit the bowl's. Where two objects fit alike, the vote is worth little.
     """
+    config = config or NamesConfig()
     ids, rows, columns = _labelled_pixels(labels)
     known, begins, counts = np.unique(ids, return_index=True, return_counts=True)
-    seen = counts >= MIN_PIXELS
+    seen = counts >= config.min_pixels
     known, begins, counts = known[seen], begins[seen], counts[seen]
     if not len(known) or not boxes:
         return []
     parts = [slice(begin, begin + count) for begin, count in zip(begins, counts, strict=True)]
-    extents = np.array([[*_extent(columns[part]), *_extent(rows[part])] for part in parts])  # left, right, top, bottom
+    extents = np.array(
+        [[*_extent(columns[part], config.trim), *_extent(rows[part], config.trim)] for part in parts]
+    )  # left, right, top, bottom
     best: dict[tuple[int, str], NameVote] = {}
     for box in boxes:
-        vote = _vote(box, labels, known, extents)
+        vote = _vote(box, labels, known, extents, config)
         if vote is not None:
             key = (vote.object_id, vote.name)
             if key not in best or best[key].weight < vote.weight:
@@ -80,12 +75,14 @@ def _labelled_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     return ids[order], rows[order], columns[order]
 
 
-def _extent(positions: np.ndarray) -> tuple[float, float]:
-    """First and last edge of an object's pixels along one axis, a few strays left out."""
-    return float(np.quantile(positions, TRIM)), float(np.quantile(positions, 1 - TRIM)) + 1.0
+def _extent(positions: np.ndarray, trim: float) -> tuple[float, float]:
+    """First and last edge of an object's pixels along one axis, a share of `trim` left out at each."""
+    return float(np.quantile(positions, trim)), float(np.quantile(positions, 1 - trim)) + 1.0
 
 
-def _vote(box: NamedBox, labels: np.ndarray, known: np.ndarray, extents: np.ndarray) -> NameVote | None:
+def _vote(
+    box: NamedBox, labels: np.ndarray, known: np.ndarray, extents: np.ndarray, config: NamesConfig
+) -> NameVote | None:
     height, width = labels.shape
     left, right = np.clip([box.left, box.right], 0, width)
     top, bottom = np.clip([box.top, box.bottom], 0, height)
@@ -105,7 +102,7 @@ def _vote(box: NamedBox, labels: np.ndarray, known: np.ndarray, extents: np.ndar
     fit = iou * fill
     order = np.argsort(fit)
     winner = order[-1]
-    if iou[winner] < MIN_IOU or fill[winner] < MIN_FILL:
+    if iou[winner] < config.min_iou or fill[winner] < config.min_fill:
         return None
     runner_up = fit[order[-2]] if len(order) > 1 else 0.0
     weight = float(box.score * iou[winner] * (1.0 - runner_up / fit[winner]))
@@ -118,6 +115,7 @@ class ViewWeights:
     not outvote all other places.
     """
 
+    config: NamesConfig = field(default_factory=NamesConfig)
     _place: np.ndarray | None = None  # [4, 4] pose of the first view from here
     _count: int = 0
 
@@ -131,7 +129,10 @@ class ViewWeights:
     def _is_same(self, pose: np.ndarray, scene_depth: float) -> bool:
         moved = np.linalg.norm(pose[:3, 3] - self._place[:3, 3])
         cosine = (np.trace(pose[:3, :3].T @ self._place[:3, :3]) - 1) / 2
-        return bool(moved < SAME_PLACE[0] * scene_depth and np.arccos(np.clip(cosine, -1, 1)) < SAME_PLACE[1])
+        turned = np.arccos(np.clip(cosine, -1, 1))
+        return bool(
+            moved < self.config.same_translation * scene_depth and turned < np.deg2rad(self.config.same_rotation_deg)
+        )
 
 
 @dataclass
@@ -150,6 +151,7 @@ class _Tally:
 class ObjectNames:
     """The names of a map's objects: those given by hand, which hold, and those that views voted for. Thread-safe."""
 
+    config: NamesConfig = field(default_factory=NamesConfig)
     _given: dict[int, str] = field(default_factory=dict)
     _tallies: dict[int, dict[str, _Tally]] = field(default_factory=dict)
     _in_use: dict[int, str] = field(default_factory=dict)  # the voted name of each object, for hysteresis
@@ -183,7 +185,7 @@ class ObjectNames:
         """Name and confidence (0..1; 1 where given by hand) of every object that has one."""
         with self._lock:
             voted = {object_id: self._voted(object_id, name) for object_id, name in self._in_use.items()}
-            voted = {object_id: found for object_id, found in voted.items() if found[1] >= MIN_CONFIDENCE}
+            voted = {object_id: found for object_id, found in voted.items() if found[1] >= self.config.min_confidence}
             return voted | {object_id: (name, 1.0) for object_id, name in self._given.items()}
 
     def to_json(self) -> dict:
@@ -197,10 +199,10 @@ class ObjectNames:
             return {"names": given, "name_votes": votes, "names_in_use": dict(self._in_use)}
 
     @staticmethod
-    def from_json(info: dict) -> ObjectNames:
+    def from_json(info: dict, config: NamesConfig | None = None) -> ObjectNames:
         """From a map file's; ValueError, TypeError or KeyError where it is garbled. Votes may be missing."""
         in_use = {int(key): str(name) for key, name in info.get("names_in_use", {}).items()}
-        names = ObjectNames({int(key): str(name) for key, (name, _) in info["names"].items()})
+        names = ObjectNames(config or NamesConfig(), {int(key): str(name) for key, (name, _) in info["names"].items()})
         for key, tallies in info.get("name_votes", {}).items():
             read = {str(name): _Tally(float(weight), float(scores)) for name, (weight, scores) in tallies.items()}
             if not all(np.isfinite([tally.weight, tally.scores]).all() for tally in read.values()):
@@ -215,8 +217,8 @@ class ObjectNames:
     def _count(self, object_id: int, votes: list[NameVote], view_weight: float) -> None:
         tallies = self._tallies.setdefault(object_id, {})
         for tally in tallies.values():
-            tally.weight *= MEMORY**view_weight
-            tally.scores *= MEMORY**view_weight
+            tally.weight *= self.config.memory**view_weight
+            tally.scores *= self.config.memory**view_weight
         for vote in votes:
             tally = tallies.setdefault(vote.name, _Tally())
             tally.weight += view_weight * vote.weight
@@ -225,13 +227,13 @@ class ObjectNames:
             del tallies[name]
         best = max(tallies, key=lambda name: tallies[name].weight)
         incumbent = tallies.get(self._in_use.get(object_id, ""), _Tally())
-        if tallies[best].weight > HYSTERESIS * incumbent.weight:
+        if tallies[best].weight > self.config.hysteresis * incumbent.weight:
             self._in_use[object_id] = best
 
     def _voted(self, object_id: int, name: str) -> tuple[str, float]:
         """A name and how sure it is: its share of all weight (with some doubt) times the detector's mean score."""
         tallies = self._tallies[object_id]
-        share = tallies[name].weight / (PRIOR + sum(tally.weight for tally in tallies.values()))
+        share = tallies[name].weight / (self.config.prior + sum(tally.weight for tally in tallies.values()))
         return name, float(np.clip(share * tallies[name].mean_score, 0.0, 1.0))
 
 

@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from cgc_ros.gaussians.storage import SavedState
-from cgc_ros.segmentation.association import AssociationConfig, MaskTable, associate
+from cgc_ros.segmentation.association import MaskTable, associate
+from cgc_ros.segmentation.config import AssociationConfig, LabellingConfig, PartConfig
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians, object_confidence
 from cgc_ros.segmentation.object_layer import GaussianIds
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
-
-MIN_SHARE = 0.05  # of what a view sees of an object: smaller masks are not looked at
-PART_SAMPLE = 2000  # Gaussians of an object that association looks at; all of them are labelled
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,8 @@ class PartLayer:
     association: AssociationConfig = field(default_factory=AssociationConfig)
     min_views: int = 2
     min_gaussians: int = 20
+    parts: PartConfig = field(default_factory=PartConfig)
+    labelling: LabellingConfig = field(default_factory=LabellingConfig)
     votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
     registry: IdRegistry = field(default_factory=IdRegistry)
     state: PartState = field(default_factory=no_parts)
@@ -68,7 +68,7 @@ class PartLayer:
         entries = _Entries.of(list(self.votes.values()), uids, object_ids)
         for object_id in np.unique(object_ids[object_ids >= 0]).tolist():
             rows = np.flatnonzero(object_ids == object_id)
-            cut, records = self._cut(object_id, uids[rows], entries.votes_on(object_id))
+            cut, records = self._cut(object_id, uids[rows], entries.votes_on(object_id, self.parts.min_share))
             if len(records) > 1:
                 parts[rows] = np.where(cut >= 0, cut + len(found), -1)
                 found += records
@@ -123,9 +123,10 @@ class PartLayer:
         if not votes:
             return np.full(len(uids), -1, dtype=np.int64), []
         table = MaskTable.of(votes)
-        sample = uids if len(uids) <= PART_SAMPLE else uids[:: -(-len(uids) // PART_SAMPLE)]
+        size = self.parts.sample
+        sample = uids if len(uids) <= size else uids[:: -(-len(uids) // size)]
         clusters = associate(table, sample, self.association)
-        labelling = label_gaussians(table, clusters, uids)
+        labelling = label_gaussians(table, clusters, uids, self.labelling)
         records, cut = [], np.full(len(uids), -1, dtype=np.int64)
         for cluster in range(int(clusters.max(initial=-1)) + 1):
             frames = np.unique(table.frame_of[clusters == cluster])
@@ -164,9 +165,9 @@ class _Entries:
         joined = (np.concatenate([getattr(each, name) for each in votes]) for name in ("uids", "masks", "weights"))
         return _Entries(votes, objects[order], frames[order], *(values[order] for values in joined))
 
-    def votes_on(self, object_id: int) -> list[MaskVotes]:
+    def votes_on(self, object_id: int, min_share: float) -> list[MaskVotes]:
         """Each keyframe's votes on one object's Gaussians, its masks renumbered; keyframes that do not see it are left
-        out.
+        out, and masks with less than `min_share` of what a keyframe sees of it.
         """
         begin, end = np.searchsorted(self.objects, [object_id, object_id + 1])
         frames = self.frames[begin:end]
@@ -175,7 +176,7 @@ class _Entries:
             low, high = begin + np.searchsorted(frames, [frame, frame + 1])
             masks, numbers = np.unique(self.masks[low:high], return_inverse=True)
             weights = np.bincount(numbers, weights=self.weights[low:high])
-            kept = (masks > 0) & (weights >= MIN_SHARE * weights.sum())
+            kept = (masks > 0) & (weights >= min_share * weights.sum())
             numbers = (np.cumsum(kept) * kept)[numbers]  # 1.., 0 = no mask
             count = int(kept.sum())
             whole = self.votes[frame]

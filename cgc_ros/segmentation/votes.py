@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cgc_ros.gaussians.storage import SavedState
 
-MIN_WEIGHT = 0.05  # pixels: a Gaussian with less summed alpha * T than this is not seen in the view
-
 
 @dataclass(frozen=True)
 class MaskVotes:
@@ -39,9 +37,10 @@ def collect_votes(
     uids: Tensor,  # [N] int64
     votes: Tensor,  # [N, M + 1] float32 from rendering.mask_votes; column 0 = no mask
     masks: np.ndarray,  # [H, W] int32 in 0..M, as voted with
+    min_weight: float,  # pixels: a Gaussian with less summed alpha * T is not seen in the view
 ) -> MaskVotes:
     """Reduce dense votes to each visible Gaussian's mask."""
-    visible = votes.sum(dim=1) > MIN_WEIGHT
+    visible = votes.sum(dim=1) > min_weight
     weights, best = votes[visible].max(dim=1)
     num_masks = votes.shape[1] - 1
     border = np.zeros(num_masks + 1, dtype=bool)
