@@ -57,6 +57,12 @@ class FakeSnapshot:
         )
 
 
+class Taken(list):
+    """A ViewSink, a FrameSink and a FailureSink that keeps what it was handed."""
+
+    on_view = submit = failed = list.append
+
+
 class FakeMapper:
     """Saves a word instead of a map."""
 

@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig
 from cgc_ros.mapping.mapper import MAX_MEMORY_FAILURES
+from cgc_ros.ros import view_rendering
 from cgc_ros.ros.faults import FAULTS
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.session_factory import create_session
@@ -143,9 +144,9 @@ def test_memory_that_runs_out_in_a_snapshot_does_not_end_mapping(rig, monkeypatc
 
 def test_memory_that_runs_out_for_label_images_makes_the_map_smaller(rig, monkeypatch):
     rig.node._faults.clear("out_of_memory")
-    render, failing = rig.node._labels._render, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    render, failing = view_rendering.render_labels, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
     monkeypatch.setattr(
-        rig.node._labels, "_render", lambda view: render(view) if not failing else raising(failing.pop())
+        view_rendering, "render_labels", lambda *seen: render(*seen) if not failing else raising(failing.pop())
     )
     rig.session._last_relief = 0.0
     failures = rig.session.mapper.memory_failures
