@@ -98,6 +98,7 @@ class FakeSession:
 
     def stop(self, timeout=5.0):
         self.running = False
+        return True
 
     def pause(self, paused=True):
         self.paused = paused

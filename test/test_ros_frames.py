@@ -18,7 +18,8 @@ from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import time_message
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.view_grid import ViewGrid
 

@@ -39,7 +39,8 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import time_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.parameters import START, declarations
 from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
 from cgc_ros.transform_buffer import TransformError

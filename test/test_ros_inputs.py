@@ -10,7 +10,8 @@ from std_msgs.msg import Header
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.inputs import Inputs
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.parameters import NodeParameters
 
 

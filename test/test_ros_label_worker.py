@@ -12,9 +12,9 @@ from ros_fakes import Taken
 from std_msgs.msg import Header
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.view import View
 
 CAMERA = Intrinsics(4, 3, 4.0, 4.0, 1.5, 1.0)
 

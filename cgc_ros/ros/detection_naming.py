@@ -13,8 +13,8 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.ros.conversions.objects import stamp_of
 from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.roles import CurrentParameters
+from cgc_ros.ros.view import View
 from cgc_ros.ros.view_rendering import render_labels
 from cgc_ros.segmentation.object_names import NamedBox, ViewWeights, clean_name, match_boxes
 from cgc_ros.worker import Worker

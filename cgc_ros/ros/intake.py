@@ -21,11 +21,12 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
 from cgc_ros.ros.conversions.objects import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
-from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
-from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.frame_guard import FrameGuard
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.roles import FrameSink, PoseSource, ViewSink
 from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
+from cgc_ros.ros.view import View
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.undistortion import undistorter_for
 
@@ -43,52 +44,6 @@ _TRANSFORM_FAULTS = {
     "extrapolation_past": "old_transform",
     "loop": "transform_loop",
 }
-
-
-@dataclass(frozen=True)
-class View:
-    """An input image whose camera and pose are known: what a label image is made for."""
-
-    header: object  # std_msgs/Header of the input image, untouched
-    stamp_ns: int
-    image: np.ndarray  # [H, W, 3] uint8 RGB, as it came (distorted where the lens is)
-    camera: Intrinsics  # of `image`
-    map_from_camera: np.ndarray  # [4, 4]
-    arrived_ns: int  # monotonic
-
-
-@dataclass(frozen=True)
-class IntakeSettings:
-    """What of the node's parameters the intake needs; see parameters.py for their texts."""
-
-    camera_frame: str = ""
-    rectified: bool = False
-    depth_unit: float = 0.001
-    sync_tolerance: float = 0.02
-    sync_wait: float = 0.1
-    masks_wait: float = 1.0
-    use_masks: bool = False
-    mapping_rate: float = 0.0
-    transform_timeout: float = 0.3
-    clock_jump: float = 1.0
-    guard: GuardSettings = GuardSettings()
-
-    @staticmethod
-    def from_parameters(p: NodeParameters, image_topic: str) -> IntakeSettings:
-        """What the node's parameters say about images that come on this topic."""
-        return IntakeSettings(
-            camera_frame=p.camera_frame,
-            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in image_topic),
-            depth_unit=p.depth_unit,
-            sync_tolerance=p.sync_tolerance,
-            sync_wait=p.sync_wait,
-            masks_wait=p.masks_wait,
-            use_masks=p.mask_source == "topic",
-            mapping_rate=p.mapping_rate,
-            transform_timeout=p.transform_timeout,
-            clock_jump=p.clock_jump,
-            guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
-        )
 
 
 @dataclass(frozen=True)

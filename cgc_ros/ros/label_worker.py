@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cgc_ros.mapping.failures import Failure
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.roles import CurrentParameters, FailureSink, LabelRenderer, LabelSink
+from cgc_ros.ros.view import View
 from cgc_ros.worker import Worker
 
 

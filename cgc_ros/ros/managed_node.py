@@ -13,7 +13,8 @@ from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.fault_log import FaultLog
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.inputs import Inputs
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.label_output import LabelOutput, LatencyMeter
 from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.map_storage import MapDirectory
@@ -237,7 +238,8 @@ class CgcNode(LifecycleNode):
         if self._viewer is not None:
             self._viewer.stop()
         if self._session is not None:
-            self._session.stop(_SESSION_STOP_S)
+            if not self._session.stop(_SESSION_STOP_S):
+                self.get_logger().warn("mapping or its mask source did not stop in time; it ends with the process")
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
         self._transforms = self._viewer = self._naming = None
 

@@ -24,7 +24,8 @@ def main(args: list[str] | None = None) -> int:
     """
     stop = threading.Event()
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: stop.set())
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     return _run(args, stop)
 

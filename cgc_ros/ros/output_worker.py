@@ -16,11 +16,11 @@ from cgc_ros.ros.conversions.objects import (
     object_cloud,
     shown_name,
 )
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.roles import CurrentParameters, FailureSink, SnapshotSource
+from cgc_ros.ros.view import View
 from cgc_ros.ros.view_rendering import render_appearance
 from cgc_ros.worker import Worker
 

@@ -20,8 +20,8 @@ from cgc_ros.ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import Failure, MapSnapshot
-    from cgc_ros.ros.intake import View
     from cgc_ros.ros.label_worker import LabelledView
+    from cgc_ros.ros.view import View
 
 
 class CurrentParameters(Protocol):

@@ -14,7 +14,7 @@ from cgc_ros.view_grid import grid_for
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot
-    from cgc_ros.ros.intake import View
+    from cgc_ros.ros.view import View
 
 
 @dataclass(frozen=True)
