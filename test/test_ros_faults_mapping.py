@@ -126,7 +126,7 @@ def test_a_mask_source_that_hangs_is_named_2_s_after_it_should_have_been_done(ri
 
 
 def test_memory_that_runs_out_in_training_makes_the_map_smaller(rig, monkeypatch):
-    step, failing = rig.session.mapper.step, [torch.OutOfMemoryError("CUDA out of memory")]
+    step, failing = rig.session.mapper.step, [torch.cuda.OutOfMemoryError("CUDA out of memory")]
     gaussians = rig.session.status().gaussians
     monkeypatch.setattr(rig.session.mapper, "step", lambda: step() if not failing else raising(failing.pop()))
     assert "the map was cut to" in named(rig, "out_of_memory")
