@@ -57,6 +57,12 @@ class FakeSnapshot:
         )
 
 
+class Taken(list):
+    """A ViewSink, a FrameSink and a FailureSink that keeps what it was handed."""
+
+    on_view = submit = failed = list.append
+
+
 class FakeMapper:
     """Saves a word instead of a map."""
 
@@ -92,6 +98,7 @@ class FakeSession:
 
     def stop(self, timeout=5.0):
         self.running = False
+        return True
 
     def pause(self, paused=True):
         self.paused = paused

@@ -1,5 +1,6 @@
 """Map files: whole or refused."""
 
+import fcntl
 import os
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from cgc_ros.gaussians.storage import MapFileError, read_map, write_map
+from cgc_ros.gaussians.storage import MapFileError, read_map, remove_unfinished, write_map
 
 ARRAYS = {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.array([1, 2, 3], dtype=np.int64)}
 
@@ -69,3 +70,21 @@ def test_an_unwritable_place_is_named_and_leaves_the_old_file(tmp_path):
     with pytest.raises(MapFileError, match="cannot write"):
         write_map(blocker / "map.cgc", ARRAYS, {})
     assert read_map(path)[1] == {"steps": 1}
+
+
+def test_what_a_killed_write_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    left, written = tmp_path / ".kitchen.cgc.abc.part", tmp_path / ".garden.cgc.def.part"
+    left.write_bytes(b"half a map")
+    (tmp_path / "kitchen.cgc").write_bytes(b"a map")
+    with written.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # as write_map holds it
+        assert remove_unfinished(tmp_path) == [left]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".garden.cgc.def.part", "kitchen.cgc"]
+    assert remove_unfinished(tmp_path / "nowhere") == []
+
+
+def test_a_file_is_locked_while_it_is_written(tmp_path, monkeypatch):
+    removed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: removed.extend(remove_unfinished(tmp_path)))
+    write_map(tmp_path / "map.cgc", {"a": np.zeros(3)}, {})
+    assert removed == [] and read_map(tmp_path / "map.cgc")[0]["a"].shape == (3,)

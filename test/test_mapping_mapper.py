@@ -246,3 +246,12 @@ def test_a_map_of_fewer_harmonics_looks_the_same_and_can_be_trained_on(tmp_path,
     for _ in range(3):
         assert other.step() is not None
     assert (other.model.sh[:, 1:] != 0).any()
+
+
+def test_the_map_has_the_stamp_of_the_newest_frame_taken_in_also_after_the_clock_went_back(
+    sequence,
+):
+    mapper = Mapper(CONFIG)
+    for stamp_ns in (9_000, 4_000):
+        mapper.add_frame(replace(sequence[0], stamp_ns=stamp_ns))
+        assert mapper.snapshot().stamp_ns == stamp_ns

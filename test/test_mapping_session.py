@@ -209,7 +209,7 @@ def test_an_unexpected_error_is_named_and_mapping_goes_on(session, monkeypatch):
     session.submit(SEQUENCE[0])
     wait_until(lambda: session.status().steps > 1)
     step = session.mapper.step
-    failures = iter([RuntimeError("cosmic ray"), torch.OutOfMemoryError("CUDA out of memory")])
+    failures = iter([RuntimeError("cosmic ray"), torch.cuda.OutOfMemoryError("CUDA out of memory")])
 
     def failing_step():
         error = next(failures, None)

@@ -26,9 +26,10 @@ def test_images_and_queries_have_a_thread_each_and_a_long_render_holds_up_neithe
     monkeypatch.setattr(queries.Answerer, "query_objects", named_answer)
     with Rig() as rig:
         submit = rig.session.submit
-        rig.node._intake._on_frame = lambda frame: (
-            threads.update(image=threading.current_thread().name),
-            submit(frame),
+        monkeypatch.setattr(
+            rig.session,
+            "submit",
+            lambda frame: (threads.update(image=threading.current_thread().name), submit(frame)),
         )
         rig.connect()
         rig.wait(lambda: rig.session.snapshot, do=rig.send, every=0.05)

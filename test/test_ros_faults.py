@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from ros_rig import CAMERA, Rig, shifted_transform
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from cgc_ros.ros import view_rendering
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.geometry import pose_from_matrix
 from cgc_ros.ros.conversions.images import encode_image
@@ -236,14 +238,14 @@ def test_a_label_worker_that_raises_is_named_and_goes_on():
         rig.wait(lambda: len(labels) > count, do=rig.send, every=0.05)
 
 
-def test_a_label_image_that_takes_too_long_is_named_and_replaced_by_the_newest():
+def test_a_label_image_that_takes_too_long_is_named_and_replaced_by_the_newest(monkeypatch):
     with Rig() as rig:
         rig.connect()
         labels = rig.listen(Image, "cgc/segmentation/image")
         rig.wait(lambda: labels, do=rig.send, every=0.05)
         released = threading.Event()
-        slow = rig.node._labels._render
-        rig.node._labels._render = lambda view: (released.wait(5.0), slow(view))[1]
+        slow = view_rendering.render_labels
+        monkeypatch.setattr(view_rendering, "render_labels", lambda *seen: (released.wait(5.0), slow(*seen))[1])
         rig.wait(lambda: "late_labels" in rig.faults(), 2.5, do=rig.send, every=0.05)
         newest = rig.send()
         time.sleep(0.1)
@@ -288,3 +290,35 @@ def test_every_fault_is_documented():
         assert f"| `{name}` | {kind.level} | {kind.remedy} |" in document, (
             "run: python -m cgc_ros.ros.faults, and put it into docs/ros_interface.md"
         )
+
+
+def test_a_fault_is_one_line_in_the_log_with_its_remedy_and_one_when_it_is_over(tmp_path, capfd):
+    heard = []
+
+    def said(text):
+        heard.extend(capfd.readouterr().err.splitlines())
+        return [line for line in heard if text in line]
+
+    with Rig(map_directory=str(tmp_path)) as rig:
+        rig.connect()
+        rig.wait(lambda: said("no_images: "), 10.0)
+        rig.wait(lambda: said("no_images is over"), do=rig.send, every=0.1)
+        (appeared,) = said("no_images: ")
+        assert "[ERROR]" in appeared and FAULTS["no_images"].remedy[1:] in appeared
+        assert rig.call(SaveMap, "cgc/save_map", name="m").success
+        assert rig.call(LoadMap, "cgc/load_map", name="m").success
+        assert rig.call(Trigger, "cgc/reset").success
+        path = tmp_path / "m.cgc"
+        for line in (f"map saved to {path}", f"map loaded from {path}: ", "map reset: "):
+            assert len(said(line)) == 1
+
+
+def test_two_nodes_of_one_name_are_a_fault_in_both():
+    with Rig() as first:
+        first.wait(lambda: first.received["cgc/status"])
+        assert "name_taken" not in first.faults()
+        with Rig(domain=first.domain) as second:
+            for rig in (first, second):
+                rig.wait(lambda rig=rig: "name_taken" in rig.faults(), 5.0)
+                assert "2 nodes have the name /cgc" in rig.diagnosis("name_taken")
+        first.wait(lambda: "name_taken" not in first.faults(), 5.0)

@@ -19,6 +19,7 @@ from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig
 from cgc_ros.mapping.mapper import MAX_MEMORY_FAILURES
 from cgc_ros.masks import MaskSource
+from cgc_ros.ros import view_rendering
 from cgc_ros.ros.faults import FAULTS
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.session_factory import create_session
@@ -126,7 +127,7 @@ def test_a_mask_source_that_hangs_is_named_2_s_after_it_should_have_been_done(ri
 
 
 def test_memory_that_runs_out_in_training_makes_the_map_smaller(rig, monkeypatch):
-    step, failing = rig.session.mapper.step, [torch.OutOfMemoryError("CUDA out of memory")]
+    step, failing = rig.session.mapper.step, [torch.cuda.OutOfMemoryError("CUDA out of memory")]
     gaussians = rig.session.status().gaussians
     monkeypatch.setattr(rig.session.mapper, "step", lambda: step() if not failing else raising(failing.pop()))
     assert "the map was cut to" in named(rig, "out_of_memory")
@@ -144,9 +145,9 @@ def test_memory_that_runs_out_in_a_snapshot_does_not_end_mapping(rig, monkeypatc
 
 def test_memory_that_runs_out_for_label_images_makes_the_map_smaller(rig, monkeypatch):
     rig.node._faults.clear("out_of_memory")
-    render, failing = rig.node._labels._render, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    render, failing = view_rendering.render_labels, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
     monkeypatch.setattr(
-        rig.node._labels, "_render", lambda view: render(view) if not failing else raising(failing.pop())
+        view_rendering, "render_labels", lambda *seen: render(*seen) if not failing else raising(failing.pop())
     )
     rig.session._last_relief = 0.0
     failures = rig.session.mapper.memory_failures

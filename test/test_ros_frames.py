@@ -7,6 +7,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
+from ros_fakes import Taken
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -16,7 +18,8 @@ from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.view_grid import ViewGrid
 
@@ -41,20 +44,20 @@ class Rig:
     """An intake whose transforms are what the test says."""
 
     def __init__(self, **settings):
-        self.views, self.frames, self.pose = [], [], posed()
+        self.views, self.frames, self.pose = Taken(), Taken(), posed()
         self.faults = FaultBoard(time.monotonic_ns)
         self.clock_ns = T0
         self.intake = Intake(
             IntakeSettings(**settings),
-            self.lookup,
+            self,
             self.faults,
-            self.views.append,
-            self.frames.append,
+            [self.views],
+            self.frames,
             lambda: self.clock_ns,
         )
         self.info()
 
-    def lookup(self, frame_id, stamp_ns):
+    def map_from(self, frame_id, stamp_ns):
         if isinstance(self.pose, str):
             raise TransformError(self.pose, f"no transform of {frame_id!r}: {self.pose}")
         return self.pose
@@ -141,6 +144,8 @@ def test_lost_depth_is_named():
 )
 def test_each_way_of_having_no_pose_has_its_name(error, fault):
     rig = Rig(transform_timeout=0.0)
+    rig.image(T0 - 1)  # some transform was there
+    rig.views.clear()
     rig.pose = error
     rig.image()
     assert rig.names() == [fault] and rig.intake.counts().dropped == {fault: 1} and not rig.views
@@ -159,10 +164,10 @@ def test_camera_info_that_never_comes_or_does_not_fit_is_named():
     silent = Rig(sync_wait=0.0)
     silent.intake = Intake(
         IntakeSettings(sync_wait=0.0),
-        silent.lookup,
+        silent,
         silent.faults,
-        silent.views.append,
-        silent.frames.append,
+        [silent.views],
+        silent.frames,
         lambda: T0,
     )
     silent.image()
@@ -337,19 +342,57 @@ def test_a_pinhole_view_passes_through():
     assert grid.to_image(view, 1) is view and grid.intrinsics == CAMERA
 
 
-def test_the_board_forgets_what_did_not_happen_again_and_tells_of_changes():
-    now, changes = [0], []
-    board = FaultBoard(lambda: now[0], lambda: changes.append(now[0]))
+class Heard:
+    """A FaultListener."""
+
+    def __init__(self):
+        self.lines = []
+
+    def fault_appeared(self, fault):
+        self.lines.append(f"+{fault.name}")
+
+    def fault_gone(self, fault):
+        self.lines.append(f"-{fault.name} {fault.count}")
+
+
+def test_the_board_forgets_what_did_not_happen_again_and_tells_of_what_appears_and_goes():
+    now, heard = [0], Heard()
+    board = FaultBoard(lambda: now[0])
+    board.listeners.append(heard)
     board.report("bad_image", "first")
     board.report("bad_image", "second")
-    assert [(fault.name, fault.message, fault.count) for fault in board.active()] == [
-        ("bad_image", "second", 2)
-    ] and len(changes) == 1
+    assert [(fault.name, fault.message, fault.count) for fault in board.active()] == [("bad_image", "second", 2)]
+    assert heard.lines == ["+bad_image"]
     now[0] = 6 * SECOND
-    assert board.active() == []
+    assert board.active() == [] and heard.lines[1:] == ["-bad_image 2"]
     board.report("bad_image", "again")
     board.clear("bad_image", "no_images")
-    assert board.active() == [] and len(changes) == 3
+    assert board.active() == [] and heard.lines[2:] == ["+bad_image", "-bad_image 1"]
+
+
+def negative(seconds):
+    """What a driver sends that subtracts more than there is."""
+    return Header(stamp=Time(sec=-seconds, nanosec=0), frame_id="camera")
+
+
+def test_a_negative_stamp_is_named_and_the_first_image_is_no_jump_of_the_clock():
+    rig = Rig()
+    rig.intake.on_image(encode_image(picture(), "rgb8", negative(5)))
+    assert rig.names() == ["negative_stamp"] and rig.intake.counts().dropped == {"negative_stamp": 1}
+    rig.image(1)
+    assert len(rig.frames) == 1 and "clock_jump_back" not in rig.names()
+
+
+def test_images_older_than_the_first_transform_are_said_to_be_so_and_later_ones_to_be_too_old():
+    rig = Rig()
+    rig.pose = "extrapolation_past"
+    rig.image()
+    assert rig.names() == ["before_transforms"] and rig.intake.counts().dropped == {"before_transforms": 1}
+    rig.pose = posed()
+    rig.image(T0 + 1)
+    rig.pose = "extrapolation_past"
+    rig.image(T0 + 2)
+    assert "old_transform" in rig.names() and rig.intake.counts().dropped["old_transform"] == 1
 
 
 def test_camera_info_messages_are_kept_small():

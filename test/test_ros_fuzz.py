@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
+from ros_fakes import Taken
 from ros_rig import Rig
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
@@ -38,7 +39,8 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard
-from cgc_ros.ros.intake import Intake, IntakeSettings
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.parameters import START, declarations
 from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
 from cgc_ros.transform_buffer import TransformError
@@ -137,14 +139,15 @@ MESSAGES = st.lists(
 @inputs(300)
 @given(messages=MESSAGES, pose=st.sampled_from(["unknown_frame", "extrapolation_future", np.eye(4)]))
 def test_any_stream_of_messages_is_mapped_or_counted_by_reason(messages, pose):
-    def lookup(frame_id, stamp_ns):
-        if isinstance(pose, str):
-            raise TransformError(pose, "as the test says")
-        return pose
+    class Poses:
+        def map_from(self, frame_id, stamp_ns):
+            if isinstance(pose, str):
+                raise TransformError(pose, "as the test says")
+            return pose
 
-    views, frames, faults = [], [], FaultBoard(time.monotonic_ns)
+    views, frames, faults = Taken(), Taken(), FaultBoard(time.monotonic_ns)
     patience = IntakeSettings(sync_wait=0.0, masks_wait=0.0, transform_timeout=0.0, use_masks=True)
-    intake = Intake(patience, lookup, faults, views.append, frames.append, lambda: 2 * 10**9)
+    intake = Intake(patience, Poses(), faults, [views], frames, lambda: 2 * 10**9)
     info = CameraInfo(width=16, height=12, k=CAMERA.matrix().ravel().tolist())
     for name, message in [("camera_info", info), *messages]:
         getattr(intake, f"on_{name}")(message)

@@ -189,7 +189,8 @@ def test_no_query_waits_while_objects_are_made():
     making_s = 1.0  # so long that no busy machine's hiccup is taken for it
     with Rig(FakeSession(making_s=making_s)) as rig:
         rig.connect()
-        rig.wait(lambda: rig.node._objects._newest, do=rig.send, every=0.05)
+        rig.wait(lambda: rig.session.snapshot, do=rig.send, every=0.05)
+        assert rig.call(QueryObjects, "cgc/query_objects").success  # made once
         client, taken = rig.user.create_client(QueryObjects, "cgc/query_objects"), []
         assert client.wait_for_service(5.0)
         for _ in range(25):  # over more than one making

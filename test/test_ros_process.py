@@ -245,3 +245,62 @@ def test_a_parameter_file_that_cannot_be_taken_ends_the_process_with_the_reason(
         timeout=60,
     )
     assert run.returncode == 2 and "image_transport must be one of auto, raw, compressed" in run.stdout + run.stderr
+
+
+def started(log, *parameters):
+    """The node's process; what it says goes into the file `log`."""
+    command = [sys.executable, "-m", "cgc_ros.ros.node", "--ros-args", "--params-file", str(ROOT / "config/cgc.yaml")]
+    arguments = [part for each in parameters for part in ("-p", each)]
+    with log.open("w") as stream:
+        return subprocess.Popen([*command, *arguments], stdout=stream, stderr=subprocess.STDOUT)
+
+
+def wait_for(condition, seconds=90.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_active(log):
+    return "active: waiting for images" in log.read_text()
+
+
+def test_a_terminal_that_closes_saves_the_map(tmp_path):
+    log = tmp_path / "node.log"
+    process = started(log, "mask_source:=topic", f"map_directory:={tmp_path}", "save_on_shutdown:=last")
+    wait_for(lambda: is_active(log))
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60.0) == 0 and (tmp_path / "last.cgc").is_file(), log.read_text()
+    assert f"map saved to {tmp_path / 'last.cgc'}" in log.read_text()
+
+
+def test_a_map_that_could_not_be_saved_at_shutdown_is_told_by_the_exit_code_and_the_log(tmp_path):
+    log, folder = tmp_path / "node.log", tmp_path / "no_folder"
+    folder.write_text("in the way")
+    process = started(log, "mask_source:=topic", f"map_directory:={folder}", "save_on_shutdown:=last")
+    wait_for(lambda: is_active(log))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60.0) == 1, log.read_text()
+    assert "save_failed: the map was not saved at shutdown" in log.read_text()
+
+
+@pytest.mark.parametrize("when", ["imports", "configures"])
+def test_ctrl_c_in_the_first_seconds_is_a_clean_end(tmp_path, when):
+    log = tmp_path / "node.log"
+    process = started(log, f"map_directory:={tmp_path}")
+    if when == "imports":
+        # Python itself has started once the process handles SIGINT as the node does.
+        wait_for(lambda: signal.SIGHUP in caught(process.pid))
+    else:
+        wait_for(lambda: log.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(90.0) == 0, log.read_text()
+    assert "Traceback" not in log.read_text() and "Error" not in log.read_text()
+
+
+def caught(pid):
+    """The signals that a process has handlers for."""
+    (line,) = (each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("SigCgt"))
+    mask = int(line.split()[1], 16)
+    return {number for number in signal.Signals if mask >> (number - 1) & 1}

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from std_msgs.msg import Header
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.ros.conversions.clouds import points_from_message
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.queries import Answerer, RequestError
+from cgc_ros.ros.view import View
 from cgc_ros.transform_buffer import TransformError
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
@@ -32,20 +33,26 @@ THINGS = (
 )
 
 
-def lookup(target, source):
+class Transforms:
     """base stands one metre along x in the map."""
-    if source != "base":
-        raise TransformError("unknown_frame", f"frame {source!r} was never published")
-    matrix = np.eye(4)
-    matrix[0, 3] = 1.0
-    return matrix
+
+    def lookup(self, target, source):
+        if source != "base":
+            raise TransformError("unknown_frame", f"frame {source!r} was never published")
+        matrix = np.eye(4)
+        matrix[0, 3] = 1.0
+        return matrix
 
 
-def labelled():
-    labels = np.full((48, 64), 65535, np.uint16)
-    labels[10:20, 30:40] = 2
-    view = View(Header(), 5, np.zeros((48, 64, 3), np.uint8), CAMERA, np.eye(4), 0)
-    return LabelledView(view, labels)
+class Labels:
+    """Object 2, and in one corner the background, object 3."""
+
+    def current(self):
+        labels = np.full((48, 64), 65535, np.uint16)
+        labels[10:20, 30:40] = 2
+        labels[40:, :] = 3
+        view = View(Header(), 5, np.zeros((48, 64, 3), np.uint8), CAMERA, np.eye(4), 0)
+        return LabelledView(view, labels)
 
 
 LID_AND_BODY = (
@@ -55,8 +62,13 @@ LID_AND_BODY = (
 
 
 def answerer(**parameters):
-    snapshot = FakeSnapshot(1, 77, THINGS, parts=LID_AND_BODY)
-    return Answerer(snapshot, ObjectCache(lambda: snapshot), NodeParameters(**parameters), lookup, labelled)
+    return answerer_of(FakeSnapshot(1, 77, THINGS, parts=LID_AND_BODY), **parameters)
+
+
+def answerer_of(snapshot, now_ns=10**9, **parameters):
+    maps, current = SimpleNamespace(snapshot=snapshot), SimpleNamespace(current=NodeParameters(**parameters))
+    cache = ObjectCache(maps, lambda: now_ns)
+    return Answerer(maps, cache, current, Transforms(), Labels(), lambda: now_ns)
 
 
 def query(**fields):
@@ -136,16 +148,16 @@ def test_clouds_are_capped_per_object_and_per_reply():
 
 
 def test_objects_are_made_once_for_queries_that_follow_each_other():
-    snapshots = [FakeSnapshot(1, 1, THINGS[:1])]
-    cache = ObjectCache(lambda: snapshots[-1])
+    maps, now_ns = SimpleNamespace(snapshot=FakeSnapshot(1, 1, THINGS[:1])), [10]
+    cache = ObjectCache(maps, lambda: now_ns[0])
     assert cache.get(10.0).objects == THINGS[:1]
-    snapshots.append(FakeSnapshot(2, 2, THINGS[:2]))
+    maps.snapshot = FakeSnapshot(2, 2, THINGS[:2])
     assert cache.get(10.0).objects == THINGS[:1]  # young enough
     assert cache.get(0.0).objects == THINGS[:2] and cache.get(10.0).snapshot.version == 2
-    snapshots.append(FakeSnapshot(3, 3, ()))
+    maps.snapshot = FakeSnapshot(3, 3, ())
     cache.clear()
     assert cache.get(10.0).objects == ()
-    snapshots.append(None)
+    maps.snapshot = None
     assert cache.get(10.0) is None
 
 
@@ -171,9 +183,33 @@ def test_nonsense_is_refused_with_a_reason(fields):
 
 def test_without_a_map_the_reply_says_so():
     with pytest.raises(RequestError, match="no map yet"):
-        Answerer(None, ObjectCache(lambda: None), NodeParameters(), lookup, labelled).query_objects(
-            QueryObjects.Request(), QueryObjects.Response()
-        )
+        answerer_of(None).query_objects(QueryObjects.Request(), QueryObjects.Response())
+
+
+def test_nothing_is_stamped_ahead_of_the_node_s_clock():
+    maps, now_ns = SimpleNamespace(snapshot=FakeSnapshot(1, 5_000, THINGS)), [7_000]
+    cache = ObjectCache(maps, lambda: now_ns[0])
+    assert cache.get(10.0).stamp_ns == 5_000  # of the newest frame
+    now_ns[0] = 3_000  # the clock went back, and no frame has come since
+    assert cache.get(10.0).stamp_ns == 3_000
+    old_map = answerer_of(FakeSnapshot(1, 2 * 10**18, THINGS), now_ns=40 * 10**9)  # wall time, in a simulation
+    request = QueryObjects.Request(frame_id="base")
+    assert old_map.query_objects(request, QueryObjects.Response()).header.stamp.sec == 40
+    view = old_map.render_view(RenderView.Request(pose=at()), RenderView.Response())
+    assert view.color.header.stamp.sec == 40
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pixel_v": 45}, "object 3 is there, background: set include_background"),
+        ({}, "nothing is known at this pixel"),
+        ({"pixel_u": 35, "pixel_v": 15, "label": "Mug"}, "object 2 is there, the query's other filters leave it out"),
+        ({"pixel_u": 35, "pixel_v": 15}, "1 of 4 objects"),
+    ],
+)
+def test_a_query_for_a_pixel_says_what_is_there(fields, message):
+    assert query(use_pixel=True, **fields).message == message
 
 
 def render(**fields):
@@ -248,7 +284,7 @@ def test_a_query_by_text_returns_the_best_fit_first():
         asked.append((text, [each.id for each in objects]))
         return {1: 0.3, 2: 0.9}  # no view shows object 9
 
-    made = replace(answerer(), relevance=relevance)
+    made = replace(answerer(), texts=SimpleNamespace(relevance=relevance))
     response = made.query_objects(QueryObjects.Request(text="the red mug"), QueryObjects.Response())
     assert asked == [("the red mug", [1, 2, 9])]
     assert ids(response) == [2, 1] and np.allclose(response.relevance, [0.9, 0.3])

@@ -174,3 +174,15 @@ def test_the_queue_is_bounded_and_drops_the_oldest(source):
     for index in range(5):
         waiting.queue.add(index, "camera", SECOND, now_ns=0)
     assert waiting.lost == [(0, "queue_full"), (1, "queue_full")] and len(waiting.queue) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_negative_stamps_are_named_alike_by_both_buffers(kind):
+    refused = []
+    source = TransformSource(create_buffer(kind), on_refused=lambda reason, message: refused.append((reason, message)))
+    message = transform("map", "base", 0, pose())
+    message.header.stamp.sec = -3
+    source.on_tf(TFMessage(transforms=[message]))
+    assert refused == [("negative_stamp", "transform 'map' -> 'base' has the negative stamp -3.000 s")]
+    assert source.counts == {"negative_stamp": 1}
+    assert reason(source, "map", "base", -SECOND) == "negative_stamp"

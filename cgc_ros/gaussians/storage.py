@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from safetensors.numpy import save
 
 FORMAT = "cgc-map"
 VERSION = 1
+PART_SUFFIX = ".part"  # of a map that is being written
 
 
 class MapFileError(ValueError):
@@ -57,9 +59,10 @@ def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> No
     metadata = {"format": FORMAT, "version": str(VERSION), "sha256": _digest(arrays), "info": json.dumps(info)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART_SUFFIX)
         try:
             with os.fdopen(handle, "wb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed: it is being written (`remove_unfinished`)
                 stream.write(save(arrays, metadata=metadata))
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -72,6 +75,20 @@ def write_map(path: str | Path, arrays: dict[str, np.ndarray], info: dict) -> No
         raise MapFileError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
         ) from error
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Delete the temporary files of writes that were killed; those deleted. What is being written is left alone."""
+    removed = []
+    for path in sorted(folder.glob(f".*{PART_SUFFIX}")):
+        try:
+            with path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        except OSError:  # written at this moment, or not ours to delete
+            continue
+        removed.append(path)
+    return removed
 
 
 def read_map(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -13,7 +13,8 @@ from cgc_ros.mapping.config import (
 )
 from cgc_ros.mapping.failures import Failure, FailureLog, is_gpu_lost, is_out_of_memory
 from cgc_ros.mapping.mapper import FrameOutcome, Mapper
-from cgc_ros.mapping.session import MappingSession, SessionStatus
+from cgc_ros.mapping.session import MappingSession
+from cgc_ros.mapping.session_record import SessionStatus
 from cgc_ros.mapping.snapshot import MapSnapshot, ViewRender
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
 

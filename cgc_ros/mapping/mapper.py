@@ -104,7 +104,7 @@ class Mapper:
         """
         frame.check()
         self.resting = False
-        self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
+        self.stamp_ns = frame.stamp_ns  # the clock may have gone back, or the map be of another time
         outcome = self._take(frame)
         self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
         return outcome

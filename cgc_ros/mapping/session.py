@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from cgc_ros.frame import Frame, FrameError
 from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.mapper import Mapper
 from cgc_ros.mapping.mask_worker import MaskWorker
+from cgc_ros.mapping.session_record import SessionRecord, SessionStatus
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.masks import MaskSource
 from cgc_ros.thread_priority import MASKS_NICENESS
@@ -24,32 +25,10 @@ from cgc_ros.worker import Worker
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
-RATE_WINDOW = 100  # steps over which steps per second are measured
 MASK_QUEUE = 8  # keyframes that may wait for their masks
 IDLE_WAIT = 0.05  # seconds
-FAULT_LIFETIME = 5.0  # seconds for which a fault stays active after it last happened
-LASTING_FAULTS = {"mask_source_failed", "mask_source_hung"}  # active until the source works again
 FAILURE_PAUSE = 0.2  # seconds of rest after a step that failed
 RELIEF_PAUSE = 2.0  # seconds between two cuts of the map that readers of snapshots ask for
-
-
-@dataclass(frozen=True)
-class SessionStatus:
-    """Counters since the start or the last reset."""
-
-    state: str  # waiting | mapping | paused | stopped
-    frames_received: int
-    frames_used: int  # reached the mapper and were tracked or became keyframes
-    dropped: dict[str, int]  # by reason
-    keyframes: int
-    gaussians: int
-    objects: int
-    steps: int
-    steps_per_second: float
-    train_psnr: float  # dB, running mean; NaN before the first step
-    backend: str
-    mask_source: str
-    faults: dict[str, str] = field(default_factory=dict)  # active faults: name -> what happened and what to do
 
 
 @dataclass(frozen=True)
@@ -86,35 +65,28 @@ class MappingSession:
         self.mapper, self.mask_source = mapper, mask_source
         self._last_relief = -RELIEF_PAUSE
         self._relief_wanted = threading.Event()
-        self._gpu_lost = ""  # what it said when it failed for good; nothing can be trained from then on
+        self._record = SessionRecord()
         self._failures = FailureLog(log)
         self.snapshot_period, self.max_steps_per_second = snapshot_period, max_steps_per_second
         self.snapshot: MapSnapshot | None = None
         self._frames: deque[Frame] = deque()
         self._queue_size = queue_size
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards the queue's bound, the counters and the faults
+        self._lock = threading.Lock()  # guards the queue's bound
         self._wake = threading.Event()
         self._paused = threading.Event()
         self._worker = Worker("mapper", self._work, niceness, self._wake.set)
-        self._clear_counters()
         self._last_snapshot = 0.0
         self._masks = None
         if mask_source is not None:
             self._masks = MaskWorker(
                 mask_source,
                 self._newest,
-                self,
+                self._record,
                 queue_size=mask_queue_size,
                 timeout=mask_timeout,
                 niceness=niceness + MASKS_NICENESS,
             )
-
-    def _clear_counters(self) -> None:
-        self._received = self._used = 0
-        self._dropped: Counter[str] = Counter()
-        self._faults: dict[str, tuple[str, float]] = {}  # name -> message and when it last happened
-        self._step_times: deque[float] = deque(maxlen=RATE_WINDOW)
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
@@ -132,14 +104,14 @@ class MappingSession:
         """Hand a frame over. The queue is bounded: the oldest waiting frame gives way and is counted as
         `queue_full`.
         """
+        self._record.receive()
+        if self._paused.is_set():
+            self._record.count("paused")
+            return
         with self._lock:
-            self._received += 1
-            if self._paused.is_set():
-                self._dropped["paused"] += 1
-                return
             if len(self._frames) >= self._queue_size:
                 self._frames.popleft()
-                self._dropped["queue_full"] += 1
+                self._record.count("queue_full")
             self._frames.append(frame)
         self._wake.set()
 
@@ -188,7 +160,7 @@ class MappingSession:
             mapper.reset()
             with self._lock:
                 self._frames.clear()
-                self._clear_counters()
+            self._record.clear()
             if self._masks is not None:
                 self._masks.forget()
 
@@ -204,26 +176,22 @@ class MappingSession:
     def status(self) -> SessionStatus:
         if self._masks is not None:
             self._masks.watch()
-        mapper, times = self.mapper, list(self._step_times)
-        rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
-        if times and time.monotonic() - times[-1] > 2.0:
-            rate = 0.0
-        with self._lock:
-            return SessionStatus(
-                state=self._state(),
-                frames_received=self._received,
-                frames_used=self._used,
-                dropped=dict(self._dropped),
-                keyframes=len(mapper.keyframes),
-                gaussians=len(mapper.model),
-                objects=len(mapper.segmenter.layer.state.records),
-                steps=mapper.steps,
-                steps_per_second=rate,
-                train_psnr=mapper.train_psnr,
-                backend=mapper.backend,
-                mask_source="given" if self.mask_source is None else self.mask_source.name,
-                faults=self._active_faults(),
-            )
+        mapper, counts = self.mapper, self._record.counts()
+        return SessionStatus(
+            state=self._state(),
+            frames_received=counts.received,
+            frames_used=counts.used,
+            dropped=counts.dropped,
+            keyframes=len(mapper.keyframes),
+            gaussians=len(mapper.model),
+            objects=len(mapper.segmenter.layer.state.records),
+            steps=mapper.steps,
+            steps_per_second=self._record.steps_per_second,
+            train_psnr=mapper.train_psnr,
+            backend=mapper.backend,
+            mask_source="given" if self.mask_source is None else self.mask_source.name,
+            faults=self._record.faults(),
+        )
 
     def _state(self) -> str:
         if not self._worker.is_started:
@@ -254,10 +222,10 @@ class MappingSession:
             worked = self._take_frame()
             self._take_masks()
             if (
-                not self._gpu_lost and self.waiting_frames <= self._queue_size // 2
+                not self._record.is_gpu_lost and self.waiting_frames <= self._queue_size // 2
             ):  # a frame lost is worse than a step postponed
                 worked = self._train() or worked
-        if worked and not self._gpu_lost and time.monotonic() - self._last_snapshot >= self.snapshot_period:
+        if worked and not self._record.is_gpu_lost and time.monotonic() - self._last_snapshot >= self.snapshot_period:
             self._publish()
         if not worked:
             self._wake.wait(IDLE_WAIT)
@@ -281,26 +249,25 @@ class MappingSession:
             frame = self._frames.popleft() if self._frames else None
         if frame is None:
             return False
-        if self._gpu_lost:
-            self.count("gpu_lost")
+        if self._record.is_gpu_lost:
+            self._record.count("gpu_lost")
             return True
         failure = None
         try:
             outcome = self.mapper.add_frame(frame)
         except FrameError as error:
-            self.count(error.reason)
-            self.fault(error.reason, str(error))
+            self._record.count(error.reason)
+            self._record.fault(error.reason, str(error))
             return True
         except Exception as error:  # whatever it is, the map and the frames to come must not be lost
             failure = Failure.of(error)
         if failure is not None:
-            self.count("mapping_failed")
+            self._record.count("mapping_failed")
             self._survive(failure)
             return True
-        with self._lock:
-            self._used += 1
+        self._record.use()
         for name, message in self.mapper.faults().items():
-            self.fault(name, message)
+            self._record.fault(name, message)
         if self._masks is not None and outcome.kind == "keyframe":
             if outcome.evicted_id is not None:
                 self._masks.forget(outcome.evicted_id)
@@ -324,8 +291,7 @@ class MappingSession:
         return self.snapshot, self.mapper.steps
 
     def _train(self) -> bool:
-        times = self._step_times
-        if self.max_steps_per_second > 0 and times and time.monotonic() - times[-1] < 1 / self.max_steps_per_second:
+        if self.max_steps_per_second > 0 and self._record.since_step < 1 / self.max_steps_per_second:
             return False
         failure = None
         try:
@@ -337,7 +303,7 @@ class MappingSession:
             self._survive(failure)
             time.sleep(FAILURE_PAUSE)
             return True
-        times.append(time.monotonic())
+        self._record.step()
         return True
 
     def _survive(self, failure: Failure) -> None:
@@ -349,43 +315,23 @@ class MappingSession:
             return
         self._failures.write("mapping failed", failure)
         if failure.kind == "gpu_lost":
-            self._gpu_lost = f"{failure.message.splitlines()[0]}; mapping has stopped"
+            self._record.lose_gpu(f"{failure.message.splitlines()[0]}; mapping has stopped")
             return
-        self.fault("mapping_failed", f"{failure.message}; mapping goes on with the next frame")
+        self._record.fault("mapping_failed", f"{failure.message}; mapping goes on with the next frame")
 
     def _relieve(self) -> None:
         done: list[str] = []
         failure = _failure_of(lambda: done.append(self.mapper.relieve_memory()))
         if failure is None:
-            self.fault("out_of_memory", done[0])
+            self._record.fault("out_of_memory", done[0])
             return
         # So little is left that cutting the map fails, too.
         self._failures.write("making the map smaller failed", failure)
-        self.fault("out_of_memory", f"making the map smaller failed, too: {failure.message}")
+        self._record.fault("out_of_memory", f"making the map smaller failed, too: {failure.message}")
 
     def _publish(self) -> None:
         self._last_snapshot = time.monotonic()
         self.snapshot = self.mapper.snapshot()
-
-    def _active_faults(self) -> dict[str, str]:
-        """Faults that last, and those that happened a moment ago; the lock is held."""
-        recent = time.monotonic() - FAULT_LIFETIME
-        active = {name: text for name, (text, at) in self._faults.items() if at > recent or name in LASTING_FAULTS}
-        return active | ({"gpu_lost": self._gpu_lost} if self._gpu_lost else {})
-
-    def count(self, reason: str) -> None:
-        """Count one more drop."""
-        with self._lock:
-            self._dropped[reason] += 1
-
-    def fault(self, name: str, message: str) -> None:
-        """A fault has happened; it stays in `status` for a while."""
-        with self._lock:
-            self._faults[name] = (message, time.monotonic())
-
-    def clear_fault(self, name: str) -> None:
-        with self._lock:
-            self._faults.pop(name, None)
 
 
 def _failure_of(work: Callable[[], object]) -> Failure | None:

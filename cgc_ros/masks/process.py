@@ -130,6 +130,7 @@ def _start(kind: str, options: dict, niceness: int) -> _Child:
         pass_fds=[theirs.fileno()],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        start_new_session=True,  # Ctrl-C and a terminal that closes reach all of its processes; the parent decides
     )
     theirs.close()
     ours.send((kind, options, niceness))

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.intake import View
-from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.roles import CurrentParameters
+from cgc_ros.ros.view import View
 from cgc_ros.ros.view_rendering import render_labels
 from cgc_ros.segmentation.object_names import NamedBox, ViewWeights, clean_name, match_boxes
 from cgc_ros.worker import Worker
@@ -45,7 +44,7 @@ class NamingWorker:
     `counts` holds what became of the arrays: used, dropped (too many at once), unmatched (no image of that stamp).
     """
 
-    def __init__(self, session: MappingSession, parameters: Callable[[], NodeParameters], faults: FaultBoard):
+    def __init__(self, session: MappingSession, parameters: CurrentParameters, faults: FaultBoard):
         self._session, self._parameters, self._faults = session, parameters, faults
         self.counts: Counter[str] = Counter()
         self._views: OrderedDict[int, View] = OrderedDict()  # by stamp, without their pixels
@@ -70,7 +69,7 @@ class NamingWorker:
 
     def on_detections(self, message: Detection2DArray) -> None:
         """Boxes in pixels of the input image that has this header's stamp."""
-        least, names = self._parameters().min_detection_score, self._classes
+        least, names = self._parameters.current.min_detection_score, self._classes
         boxes = [box for each in message.detections for box in _boxes(each, names) if box.score >= least]
         if not boxes:
             return
@@ -131,7 +130,7 @@ class NamingWorker:
         if stamp_ns in self._views or not self._views:
             return self._views.get(stamp_ns)
         nearest = min(self._views, key=lambda known: abs(known - stamp_ns))
-        is_near = abs(nearest - stamp_ns) <= self._parameters().sync_tolerance * 1e9
+        is_near = abs(nearest - stamp_ns) <= self._parameters.current.sync_tolerance * 1e9
         return self._views[nearest] if is_near else None
 
     def _vote(self, detections: _Waiting, view: View) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 WARN, ERROR = "warn", "error"
 
@@ -98,6 +99,11 @@ FAULTS: dict[str, FaultKind] = {
     "old_transform": FaultKind(
         WARN, "images are older than the transforms kept: check that clocks agree, raise transform_history"
     ),
+    "before_transforms": FaultKind(
+        WARN,
+        "nothing to do where it passes: images from before the first transform have no pose; if it lasts, the camera's "
+        "clock is behind that of the transforms",
+    ),
     "bad_pose": FaultKind(ERROR, "the localisation sends poses that are not finite or not normalised: check it"),
     "transform_loop": FaultKind(ERROR, "two nodes publish the same chain in opposite directions: stop one of them"),
     "pose_jump": FaultKind(
@@ -107,6 +113,7 @@ FAULTS: dict[str, FaultKind] = {
         WARN, "a recording started again or a clock was set: buffers were cleared, mapping goes on", 10.0
     ),
     "zero_stamp": FaultKind(ERROR, "stamp the images in the driver"),
+    "negative_stamp": FaultKind(ERROR, "stamps begin at zero (1970, or the simulation's start): check who makes them"),
     "foreign_clock": FaultKind(
         WARN, "image stamps are far from the node's clock: set use_sim_time for a recording, or synchronise the clocks"
     ),
@@ -154,6 +161,11 @@ FAULTS: dict[str, FaultKind] = {
     "configure_failed": FaultKind(
         ERROR, "correct the parameter that the message names, then configure the node again", 1e9
     ),
+    "name_taken": FaultKind(
+        ERROR,
+        "stop one of the two, or give each a namespace or a name of its own: nobody can tell whose topics and services "
+        "these are",
+    ),
     "viewer_failed": FaultKind(
         WARN, "everything else goes on; choose another viewer_port, or install viser (pip install viser)", 1e9
     ),
@@ -182,12 +194,19 @@ class ActiveFault:
     last_ns: int
 
 
-class FaultBoard:
-    """Which faults are active. Thread-safe. `on_change` is called, outside the lock, when a fault appears or goes."""
+class FaultListener(Protocol):
+    """Who is told when a fault appears and when it is over, in the thread that noticed."""
 
-    def __init__(self, now_ns: Callable[[], int], on_change: Callable[[], None] = lambda: None):
+    def fault_appeared(self, fault: ActiveFault) -> None: ...
+    def fault_gone(self, fault: ActiveFault) -> None: ...
+
+
+class FaultBoard:
+    """Which faults are active. Thread-safe; `listeners` are called outside the lock."""
+
+    def __init__(self, now_ns: Callable[[], int]):
         self._now_ns = now_ns
-        self.on_change = on_change
+        self.listeners: list[FaultListener] = []
         self._active: dict[str, ActiveFault] = {}
         self._lock = threading.Lock()
 
@@ -197,25 +216,33 @@ class FaultBoard:
         with self._lock:
             known = self._active.get(name)
             first_ns, count = (known.first_ns, known.count) if known else (now, 0)
-            self._active[name] = ActiveFault(name, kind.level, message, kind.remedy, count + 1, first_ns, now)
+            fault = ActiveFault(name, kind.level, message, kind.remedy, count + 1, first_ns, now)
+            self._active[name] = fault
         if known is None:
-            self.on_change()
+            for each in self.listeners:
+                each.fault_appeared(fault)
 
     def clear(self, *names: str) -> None:
         """These faults are over, as far as they were active."""
         with self._lock:
-            gone = [self._active.pop(name, None) for name in names]
-        if any(gone):
-            self.on_change()
+            gone = [self._active.pop(name) for name in names if name in self._active]
+        self._tell_gone(gone)
 
     def active(self) -> list[ActiveFault]:
         """The faults active now, oldest first; those that did not happen again in time have gone."""
         now = self._now_ns()
         with self._lock:
-            expired = [name for name, fault in self._active.items() if now - fault.last_ns > FAULTS[name].lasts_s * 1e9]
-            for name in expired:
-                del self._active[name]
-            return sorted(self._active.values(), key=lambda fault: fault.first_ns)
+            expired = [each for each in self._active.values() if now - each.last_ns > FAULTS[each.name].lasts_s * 1e9]
+            for fault in expired:
+                del self._active[fault.name]
+            active = sorted(self._active.values(), key=lambda fault: fault.first_ns)
+        self._tell_gone(expired)
+        return active
+
+    def _tell_gone(self, faults: list[ActiveFault]) -> None:
+        for fault in faults:
+            for each in self.listeners:
+                each.fault_gone(fault)
 
 
 def markdown_text() -> str:

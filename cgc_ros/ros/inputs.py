@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -115,34 +116,51 @@ class Inputs:
         self._node, self._intake, self._faults = node, intake, faults
         self._lock = threading.Lock()  # inputs end in another thread than messages arrive in
         self._is_open = True
+        # Messages come from the first subscription on: what their callbacks use is made before.
+        self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer.cancel()
+        self._images: list[ImageInput] = []
+        self._subscriptions: list[Subscription] = []
+        try:
+            self._subscribe_all(parameters, transforms, naming, group)
+        except BaseException:
+            self.destroy()
+            raise
+
+    @property
+    def image(self) -> ImageInput:
+        """The camera's."""
+        return self._images[0]
+
+    def _subscribe_all(
+        self,
+        parameters: NodeParameters,
+        transforms: TransformSource,
+        naming: NamingWorker | None,
+        group: CallbackGroup,
+    ) -> None:
+        node, intake = self._node, self._intake
         qos = sensor_qos(parameters.image_reliability)
-        self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
-        self._images = [self.image]
+        self._images.append(
+            ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
+        )
         if parameters.use_depth:
             self._images.append(
                 ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group)
             )
         if parameters.mask_source == "topic":
             self._images.append(ImageInput(node, "masks", "auto", qos, self._then_poll(intake.on_masks), group))
-        self._subscriptions = [
-            self._subscribe(
-                CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group
-            ),
-            self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group),
-            self._subscribe(
-                TFMessage,
-                "/tf_static",
-                transforms.on_tf_static,
-                QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-                group,
-            ),
-        ]
+        self._subscribe(
+            CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group
+        )
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
+        self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group)
+        self._subscribe(
+            TFMessage, "/tf_static", transforms.on_tf_static, QoSProfile(depth=100, durability=latched), group
+        )
         if naming is not None:
-            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            self._subscriptions += [
-                self._subscribe(Detection2DArray, "detections_2d", naming.on_detections, sensor_qos(depth=10), group),
-                self._subscribe(LabelInfo, "label_info", naming.on_classes, latched, group),
-            ]
+            self._subscribe(Detection2DArray, "detections_2d", naming.on_detections, sensor_qos(depth=10), group)
+            self._subscribe(LabelInfo, "label_info", naming.on_classes, QoSProfile(depth=1, durability=latched), group)
         if parameters.pose_source != "tf":
 
             def on_pose(message) -> None:
@@ -150,11 +168,7 @@ class Inputs:
                 if camera_frame:  # known from the first image on
                     transforms.on_pose(message, camera_frame, parameters.map_frame)
 
-            self._subscriptions.append(
-                self._subscribe(POSE_TYPES[parameters.pose_source], "pose", on_pose, sensor_qos(depth=50), group)
-            )
-        self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
-        self._timer.cancel()
+            self._subscribe(POSE_TYPES[parameters.pose_source], "pose", on_pose, sensor_qos(depth=50), group)
 
     def destroy(self) -> None:
         """End all subscriptions; a callback that runs is waited for, and none runs afterwards."""
@@ -167,14 +181,18 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._images, self._subscriptions = [], []
 
-    def _subscribe(self, message_type: type, name: str, callback: Callable, qos: QoSProfile, group: CallbackGroup):
-        return self._node.create_subscription(
-            message_type,
-            name,
-            self._then_poll(callback),
-            qos,
-            callback_group=group,
-            event_callbacks=_stream_events(qos),
+    def _subscribe(
+        self, message_type: type, name: str, callback: Callable, qos: QoSProfile, group: CallbackGroup
+    ) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(
+                message_type,
+                name,
+                self._then_poll(callback),
+                qos,
+                callback_group=group,
+                event_callbacks=_stream_events(qos),
+            )
         )
 
     def _then_poll(self, callback: Callable) -> Callable:

@@ -3,7 +3,7 @@
 Messages go in by `on_image` and its like; `poll` hands on what has become complete.
 
     image + camera_info ──> pose at the image's stamp ──> on_view (label image: never waits for depth or masks)
-                                                     └──> + depth + masks ──> checks ──> on_frame (the mapper)
+                                                     └──> + depth + masks ──> checks ──> submit (the mapper)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +21,12 @@ from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
 from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
-from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
-from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.frame_guard import FrameGuard
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.pose_queue import PoseQueue
+from cgc_ros.ros.roles import FrameSink, PoseSource, ViewSink
 from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
+from cgc_ros.ros.view import View
 from cgc_ros.transform_buffer import TransformError
 from cgc_ros.undistortion import undistorter_for
 
@@ -42,52 +44,6 @@ _TRANSFORM_FAULTS = {
     "extrapolation_past": "old_transform",
     "loop": "transform_loop",
 }
-
-
-@dataclass(frozen=True)
-class View:
-    """An input image whose camera and pose are known: what a label image is made for."""
-
-    header: object  # std_msgs/Header of the input image, untouched
-    stamp_ns: int
-    image: np.ndarray  # [H, W, 3] uint8 RGB, as it came (distorted where the lens is)
-    camera: Intrinsics  # of `image`
-    map_from_camera: np.ndarray  # [4, 4]
-    arrived_ns: int  # monotonic
-
-
-@dataclass(frozen=True)
-class IntakeSettings:
-    """What of the node's parameters the intake needs; see parameters.py for their texts."""
-
-    camera_frame: str = ""
-    rectified: bool = False
-    depth_unit: float = 0.001
-    sync_tolerance: float = 0.02
-    sync_wait: float = 0.1
-    masks_wait: float = 1.0
-    use_masks: bool = False
-    mapping_rate: float = 0.0
-    transform_timeout: float = 0.3
-    clock_jump: float = 1.0
-    guard: GuardSettings = GuardSettings()
-
-    @staticmethod
-    def from_parameters(p: NodeParameters, image_topic: str) -> IntakeSettings:
-        """What the node's parameters say about images that come on this topic."""
-        return IntakeSettings(
-            camera_frame=p.camera_frame,
-            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in image_topic),
-            depth_unit=p.depth_unit,
-            sync_tolerance=p.sync_tolerance,
-            sync_wait=p.sync_wait,
-            masks_wait=p.masks_wait,
-            use_masks=p.mask_source == "topic",
-            mapping_rate=p.mapping_rate,
-            transform_timeout=p.transform_timeout,
-            clock_jump=p.clock_jump,
-            guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
-        )
 
 
 @dataclass(frozen=True)
@@ -110,26 +66,27 @@ class IntakeCounts:
 class Intake:
     """Thread-safe.
 
-    `lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's.
+    Images whose pose is known go to `views`, frames to be mapped to `frames`. `clock_ns` is the node's.
     """
 
     def __init__(
         self,
         settings: IntakeSettings,
-        lookup: Callable[[str, int], np.ndarray],
+        poses: PoseSource,
         faults: FaultBoard,
-        on_view: Callable[[View], None],
-        on_frame: Callable[[Frame], None],
+        views: Sequence[ViewSink],
+        frames: FrameSink,
         clock_ns: Callable[[], int],
     ):
-        self._faults, self._on_view, self._on_frame, self._clock_ns = faults, on_view, on_frame, clock_ns
+        self._faults, self._views, self._frames, self._clock_ns = faults, tuple(views), frames, clock_ns
         self._received = 0
         self._dropped: Counter[str] = Counter()
         self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
         self.image_frame = ""  # frame_id of the newest image
-        self._poses = PoseQueue(lookup, self._posed, self._pose_lost, max_wait_ns=0)
+        self._poses = PoseQueue(poses.map_from, self._posed, self._pose_lost, max_wait_ns=0)
         self._guard = FrameGuard(settings.guard)
-        self._newest_stamp = 0
+        self._newest_stamp: int | None = None
+        self._has_poses = False  # whether an image got its pose since the start, or since the clock jumped
         self._mapped_until_ns = 0
         self._format: tuple[str, tuple[int, ...]] | None = None
         self._reported_lost: dict[str, int] = {}
@@ -247,12 +204,15 @@ class Intake:
     def _check_clock(self, stamp_ns: int) -> None:
         if stamp_ns == 0:
             raise FrameError("zero_stamp", "the image's stamp is zero")
-        back_ns = self._newest_stamp - stamp_ns
+        if stamp_ns < 0:
+            raise FrameError("negative_stamp", f"the image's stamp is {stamp_ns * 1e-9:.3f} s")
+        newest = stamp_ns if self._newest_stamp is None else self._newest_stamp
+        back_ns = newest - stamp_ns
         if back_ns > self._settings.clock_jump * 1e9:
             self._faults.report("clock_jump_back", f"image stamps jumped back by {back_ns * 1e-9:.1f} s")
             self._clear()
-            self._newest_stamp = stamp_ns
-        self._newest_stamp = max(self._newest_stamp, stamp_ns)
+            newest, self._has_poses = stamp_ns, False
+        self._newest_stamp = max(newest, stamp_ns)
         offset_ns = stamp_ns - self._clock_ns()
         if abs(offset_ns) > FOREIGN_CLOCK_NS:
             self._faults.report("foreign_clock", f"image stamps are {offset_ns * 1e-9:+.0f} s from the node's clock")
@@ -287,7 +247,9 @@ class Intake:
 
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
         view = replace(view, map_from_camera=map_from_camera)
-        self._on_view(view)
+        self._has_poses = True
+        for each in self._views:
+            each.on_view(view)
         if not self._is_mapped(view.stamp_ns):
             self._dropped["mapping_rate"] += 1
             return
@@ -306,7 +268,12 @@ class Intake:
         return True
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
-        self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))
+        fault = _TRANSFORM_FAULTS.get(error.reason, "no_transform")
+        if fault == "old_transform" and not self._has_poses:
+            text = f"the image of {view.stamp_ns * 1e-9:.3f} s is older than the first transforms that were heard"
+            self._drop("before_transforms", text)
+            return
+        self._drop(fault, str(error))
 
     def _hand_on(self, view: View, depth_message, masks_message) -> None:
         self._report_lost_partners()
@@ -320,7 +287,7 @@ class Intake:
         except FrameError as error:
             self._drop(error.reason, str(error))
             return
-        self._on_frame(frame)
+        self._frames.submit(frame)
 
     def _decoded(self, name: str, message, decode: Callable[[], np.ndarray]) -> np.ndarray | None:
         """A partner's pixels; None where there is no message, or where it cannot be used (which is then reported)."""

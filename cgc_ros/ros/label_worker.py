@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cgc_ros.ros.intake import View
+from cgc_ros.mapping.failures import Failure
+from cgc_ros.ros.roles import CurrentParameters, FailureSink, LabelRenderer, LabelSink
+from cgc_ros.ros.view import View
 from cgc_ros.worker import Worker
-
-_LATENCIES_KEPT = 300
 
 
 @dataclass(frozen=True)
@@ -27,24 +25,21 @@ class LabelledView:
 class LabelWorker:
     """Newest wins: a view that comes while another is being labelled replaces the one that waits.
 
-    `render(view) -> labels [H, W] uint16`; `publish(LabelledView)`; `is_wanted()` tells whether anyone listens;
-    `shortest_period_s()` bounds the rate (0: none), `share()` the part of the time that is spent on labels: where they
-    are slow, mapping would starve beside a fast camera. `on_error(exception)` is told, and the thread goes on.
-    `niceness`: of the thread (`lower_thread_priority`).
+    The parameters bound the rate (`label_rate`) and the part of the time that is spent on labels (`label_share`): where
+    they are slow, mapping would starve beside a fast camera. A failure is told to `failures`, and the thread goes on.
     """
 
     def __init__(
         self,
-        render: Callable[[View], np.ndarray],
-        publish: Callable[[LabelledView], None],
-        is_wanted: Callable[[], bool],
-        shortest_period_s: Callable[[], float],
-        share: Callable[[], float],
-        on_error: Callable[[Exception], None],
+        renderer: LabelRenderer,
+        sink: LabelSink,
+        parameters: CurrentParameters,
+        failures: FailureSink,
         niceness: int = 0,
     ):
-        self._render, self._publish, self._is_wanted = render, publish, is_wanted
-        self._shortest_period_s, self._share, self._on_error = shortest_period_s, share, on_error
+        """`niceness`: of the thread (`lower_thread_priority`)."""
+        self._renderer, self._sink = renderer, sink
+        self._parameters, self._failures = parameters, failures
         self._condition = threading.Condition()
         self._waiting: View | None = None
         self._in_work: View | None = None
@@ -61,10 +56,10 @@ class LabelWorker:
         """Stop the thread; False where it did not end in time."""
         return self._worker.stop(timeout)
 
-    def submit(self, view: View) -> None:
+    def on_view(self, view: View) -> None:
         """Take the newest view; never blocks."""
         self.newest_view = view
-        if not self._is_wanted():
+        if not self._sink.is_wanted():
             return
         with self._condition:
             self.superseded += self._waiting is not None
@@ -76,9 +71,9 @@ class LabelWorker:
         view.
         """
         view, labelled = self.newest_view, self.newest
-        if view is None or (labelled is not None and (labelled.view is view or self._is_wanted())):
+        if view is None or (labelled is not None and (labelled.view is view or self._sink.is_wanted())):
             return labelled
-        labelled = LabelledView(view, self._render(view))
+        labelled = LabelledView(view, self._renderer.labels(view))
         self.newest = labelled
         return labelled
 
@@ -102,7 +97,7 @@ class LabelWorker:
             with self._condition:
                 while self._waiting is None and not stopping.is_set():
                     self._condition.wait()
-                pause = last + max(self._shortest_period_s(), cost_s / self._share()) - time.monotonic()
+                pause = last + self._period_s(cost_s) - time.monotonic()
                 if pause > 0 and not stopping.is_set():
                     self._condition.wait(pause)
                     continue
@@ -111,33 +106,23 @@ class LabelWorker:
                 view, self._waiting = self._waiting, None
             if view is None:
                 continue
-            self._in_work = view
+            self._in_work, failure = view, None
             last = time.monotonic()
             try:
-                labelled = LabelledView(view, self._render(view))
+                labelled = LabelledView(view, self._renderer.labels(view))
                 if stopping.is_set():
                     return
                 self.newest = labelled
-                self._publish(labelled)
+                self._sink.publish(labelled)
             except Exception as error:  # reported by name; the next view gets its chance
-                self._on_error(error)
+                failure = Failure.of(error)
             finally:
                 self._in_work, cost_s = None, time.monotonic() - last
+            if failure is not None:
+                self._failures.failed(failure)
 
-
-class LatencyMeter:
-    """Quantiles of the last 300 latencies. Thread-safe."""
-
-    def __init__(self):
-        self._seconds: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-        self._lock = threading.Lock()
-
-    def add(self, seconds: float) -> None:
-        """One measurement."""
-        with self._lock:
-            self._seconds.append(seconds)
-
-    def quantile_ms(self, quantile: float) -> float:
-        """In milliseconds; NaN while nothing was measured."""
-        with self._lock:
-            return float(np.quantile(self._seconds, quantile)) * 1e3 if self._seconds else float("nan")
+    def _period_s(self, cost_s: float) -> float:
+        """From the begin of one label image, which took `cost_s`, to that of the next."""
+        parameters = self._parameters.current
+        shortest_s = 1.0 / parameters.label_rate if parameters.label_rate > 0 else 0.0
+        return max(shortest_s, cost_s / parameters.label_share)

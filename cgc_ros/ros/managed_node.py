@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from cgc_ros.mapping import is_out_of_memory
-from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.detection_naming import NamingWorker
+from cgc_ros.ros.fault_log import FaultLog
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.inputs import Inputs
-from cgc_ros.ros.intake import FOREIGN_CLOCK_NS, Intake, IntakeSettings, View
-from cgc_ros.ros.label_worker import LabelledView, LabelWorker, LatencyMeter
+from cgc_ros.ros.intake import Intake
+from cgc_ros.ros.intake_settings import IntakeSettings
+from cgc_ros.ros.label_output import LabelOutput, LatencyMeter
+from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.map_storage import MapDirectory
 from cgc_ros.ros.node_parameters import ParameterServer
 from cgc_ros.ros.object_cache import ObjectCache
+from cgc_ros.ros.output_failures import OutputFailures
 from cgc_ros.ros.output_worker import OutputWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
@@ -26,12 +28,11 @@ from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
-from cgc_ros.ros.transform_source import TransformSource, create_buffer
-from cgc_ros.ros.view_rendering import render_labels
+from cgc_ros.ros.transform_source import CameraPoses, TransformSource, create_buffer
+from cgc_ros.ros.view_rendering import MapLabels
 
 if TYPE_CHECKING:
-    from cgc_ros.mapping import MappingSession, MapSnapshot
-    from cgc_ros.ros.text_query import TextQuery
+    from cgc_ros.mapping import MappingSession
     from cgc_ros.viewer import MapViewer
 
 _SESSION_STOP_S = 1.0  # for each of the session's threads to end; one that hangs ends with the process
@@ -42,6 +43,7 @@ _REFUSED_TRANSFORMS = {
     "bad_pose": "bad_pose",
     "bad_transform": "bad_pose",
     "loop": "transform_loop",
+    "negative_stamp": "negative_stamp",
     "clock_jump_back": "clock_jump_back",
     "bad_frame": "no_transform",
 }
@@ -60,14 +62,14 @@ class CgcNode(LifecycleNode):
         self._inputs: Inputs | None = None
         self._labels: LabelWorker | None = None
         self._outputs: OutputWorker | None = None
-        self._objects: ObjectCache | None = None
         self._transforms: TransformSource | None = None
         self._viewer: MapViewer | None = None
         self._naming: NamingWorker | None = None
-        self._text_query: TextQuery | None = None
         self._activated_ns: int | None = None
+        self.is_map_lost = False  # whether the map was to be saved at shutdown and could not be
         self._latency = LatencyMeter()
         self._faults = FaultBoard(time.monotonic_ns)
+        self._faults.listeners.append(FaultLog(self.get_logger()))
         self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
         self._input_group, self._query_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._reporter = Reporter(self, self._faults, self._watched)
@@ -106,14 +108,14 @@ class CgcNode(LifecycleNode):
         """Take images in."""
         try:
             self._intake.clear()
-            self._inputs = Inputs(
-                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group, self._naming
-            )
             self._labels.start()
             self._outputs.start()
             if self._naming is not None:
                 self._naming.start()
             self._session.pause(False)
+            self._inputs = Inputs(
+                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group, self._naming
+            )
         except Exception as error:  # as above: named, undone, inactive again
             self._fail("activate", error)
             self._stop_inputs()
@@ -152,51 +154,47 @@ class CgcNode(LifecycleNode):
             import torch
 
             torch.set_num_threads(parameters.threads)
+        directory = MapDirectory(parameters.map_directory)
+        for path in directory.remove_unfinished():
+            self.get_logger().info(f"removed {path}, left by a save that was killed")
         self._latency = LatencyMeter()
-        self._session = self._session_factory(parameters)
-        self._session.start()
-        self._session.pause(True)
+        session = self._session = self._session_factory(parameters)
+        session.start()
+        session.pause(True)
         buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
         buffer = create_buffer(buffer_kind, parameters.transform_history)
+        current, failures = self._parameter_server, OutputFailures(self.get_logger(), self._faults, session)
         self._transforms = TransformSource(buffer, round(parameters.clock_jump * 1e9), self._on_refused_transform)
         self._topics = Publishers(self)
         self._labels = LabelWorker(
-            self._render_labels,
-            self._publish_labels,
-            lambda: self._topics.listeners("labels", "overlay") > 0,
-            lambda: 1.0 / self.parameters.label_rate if self.parameters.label_rate > 0 else 0.0,
-            lambda: self.parameters.label_share,
-            self._on_output_error,
+            MapLabels(session),
+            LabelOutput(self._topics, self._latency, self._now_ns),
+            current,
+            failures,
             parameters.label_niceness,
         )
-        self._objects = ObjectCache(self._newest_snapshot)
+        objects = ObjectCache(session, self._now_ns)
         self._outputs = OutputWorker(
-            self._topics,
-            self._labels,
-            self._newest_snapshot,
-            self._objects,
-            lambda: self.parameters,
-            self._on_output_error,
-            parameters.label_niceness,
+            self._topics, self._labels, session, objects, current, failures, parameters.label_niceness
         )
         if parameters.use_detections:
-            self._naming = NamingWorker(self._session, lambda: self.parameters, self._faults)
-        self._text_query = create_text_query(self._session, parameters)
+            self._naming = NamingWorker(session, current, self._faults)
+        texts = create_text_query(session, parameters)
         self._intake = Intake(
             self._intake_settings(),
-            lambda frame_id, stamp_ns: self._transforms.lookup(self.parameters.map_frame, frame_id, stamp_ns),
+            CameraPoses(self._transforms, current),
             self._faults,
-            self._on_view,
-            self._session.submit,
-            lambda: self.get_clock().now().nanoseconds,
+            [each for each in (self._labels, self._naming) if each is not None],
+            session,
+            self._now_ns,
         )
         self._service_set = Services(
             self,
-            self._session,
-            MapDirectory(parameters.map_directory),
+            session,
+            directory,
             self._faults,
-            self._answerer,
-            self._forget_views,
+            Answerer(session, objects, current, self._transforms, self._labels, self._now_ns, texts),
+            [each for each in (objects, self._naming, texts, self._intake) if each is not None],
             self._query_group,
         )
         self._start_viewer(parameters)
@@ -213,8 +211,7 @@ class CgcNode(LifecycleNode):
         try:
             self._viewer = start_viewer(self._session, parameters.viewer_host, parameters.viewer_port)
         except ViewerUnavailableError as error:  # a page less is no reason not to map
-            self.get_logger().error(f"no viewer: {error}")
-            self._faults.report("viewer_failed", str(error))
+            self._faults.report("viewer_failed", f"no viewer: {error}")
         else:
             self.get_logger().info(f"watch the map grow: {self._viewer.url}")
 
@@ -225,7 +222,7 @@ class CgcNode(LifecycleNode):
             self._inputs = None
         for worker in (self._labels, self._outputs, self._naming):
             if worker is not None and not worker.stop():
-                self.get_logger().warn(f"{type(worker).__name__} did not stop in time; it ends with the process")
+                self.get_logger().warn(f"{type(worker).__name__} did not stop in time; a new start waits for it")
         if self._labels is not None:
             self._labels.clear()
         if self._session is not None:
@@ -241,19 +238,20 @@ class CgcNode(LifecycleNode):
         if self._viewer is not None:
             self._viewer.stop()
         if self._session is not None:
-            self._session.stop(_SESSION_STOP_S)
+            if not self._session.stop(_SESSION_STOP_S):
+                self.get_logger().warn("mapping or its mask source did not stop in time; it ends with the process")
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
-        self._transforms = self._objects = self._viewer = self._naming = self._text_query = None
+        self._transforms = self._viewer = self._naming = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown
         if not name or self._service_set is None:
             return
         try:
-            self.get_logger().info(f"map saved to {self._service_set.save(name)}")
+            self._service_set.save(name)
         except Exception as error:  # the last thing the node does: say what was lost, and end
-            self._faults.report("save_failed", str(error))
-            self.get_logger().error(f"the map was not saved: {error}")
+            self.is_map_lost = True
+            self._faults.report("save_failed", f"the map was not saved at shutdown: {error}")
 
     def _intake_settings(self) -> IntakeSettings:
         return IntakeSettings.from_parameters(self.parameters, self.resolve_topic_name("image"))
@@ -264,7 +262,7 @@ class CgcNode(LifecycleNode):
             self.lifecycle_state,
             self._session,
             self._intake,
-            self._inputs,
+            self._inputs.image if self._inputs is not None else None,
             self._labels,
             self._activated_ns,
             self._latency,
@@ -279,51 +277,8 @@ class CgcNode(LifecycleNode):
             self._session.snapshot_period = parameters.snapshot_period
             self._session.mask_timeout = parameters.mask_timeout
 
-    def _answerer(self) -> Answerer:
-        return Answerer(
-            self._newest_snapshot(),
-            self._objects,
-            self.parameters,
-            self._transforms.lookup,
-            self._labels.current,
-            self._text_query and self._text_query.relevance,
-        )
-
-    def _on_view(self, view: View) -> None:
-        self._labels.submit(view)
-        if self._naming is not None:
-            self._naming.on_view(view)
-
-    def _newest_snapshot(self) -> MapSnapshot | None:
-        return self._session.snapshot if self._session is not None else None
-
-    def _forget_views(self) -> None:
-        """The map was loaded or reset: nothing seen before belongs to it."""
-        self._objects.clear()
-        if self._naming is not None:
-            self._naming.clear()
-        if self._text_query is not None:
-            self._text_query.clear()
-        self._intake.clear()
-
-    def _render_labels(self, view: View):
-        return render_labels(self._newest_snapshot(), view.camera, view.map_from_camera)
-
-    def _publish_labels(self, labelled: LabelledView) -> None:
-        if self._topics.listeners("labels"):
-            self._topics.publish("labels", encode_image(labelled.labels, "mono16", labelled.view.header))
-        since_stamp_ns = self.get_clock().now().nanoseconds - labelled.view.stamp_ns
-        if not 0 <= since_stamp_ns < FOREIGN_CLOCK_NS:  # stamps of another clock: only the time since arrival is known
-            since_stamp_ns = time.monotonic_ns() - labelled.view.arrived_ns
-        self._latency.add(since_stamp_ns * 1e-9)
-
-    def _on_output_error(self, error: Exception) -> None:
-        self.get_logger().error(f"publishing failed: {type(error).__name__}: {error}", throttle_duration_sec=5.0)
-        if is_out_of_memory(error) and self._session is not None:
-            self._faults.report("out_of_memory", "rendering for topics ran out of memory: the map is cut")
-            self._session.relieve_memory()
-        else:
-            self._faults.report("label_failed", f"{type(error).__name__}: {error}")
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
 
     def _on_refused_transform(self, reason: str, message: str) -> None:
         fault = _REFUSED_TRANSFORMS.get(reason)
@@ -331,5 +286,4 @@ class CgcNode(LifecycleNode):
             self._faults.report(fault, message)
 
     def _fail(self, transition: str, error: Exception) -> None:
-        self.get_logger().error(f"cannot {transition}: {error}")
         self._faults.report("configure_failed", f"cannot {transition}: {error}")

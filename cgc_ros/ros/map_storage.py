@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cgc_ros.gaussians.storage import remove_unfinished
+
 SUFFIX = ".cgc"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "a map's name has letters, digits, '.', '_' and '-' only, at most 100, and begins with a letter or digit"
@@ -39,6 +41,10 @@ class MapDirectory:
                 f"there is no map {name!r} in {self.path}; there are: {', '.join(self.names()) or 'none'}"
             )
         return path
+
+    def remove_unfinished(self) -> list[Path]:
+        """Delete what saves left that were killed, and return it. Files that are being written are left alone."""
+        return remove_unfinished(self.path)
 
     def names(self) -> list[str]:
         """Maps that are there."""

@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from cgc_ros.msg import Object
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
 from cgc_ros.ros.conversions.stamps import time_message
+from cgc_ros.ros.roles import SnapshotSource
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
@@ -23,13 +24,14 @@ class MadeObjects:
     """A snapshot and its objects."""
 
     snapshot: MapSnapshot
+    stamp_ns: int  # of the newest frame taken in, never ahead of the node's clock
     objects: tuple[MapObject, ...]
     made_s: float  # monotonic time
     messages: dict[str, dict[int, Object]] = field(default_factory=dict)  # by map frame and id, without clouds
 
     def in_map(self, map_frame: str) -> ObjectsIn:
         """How they go into messages of the map's own frame."""
-        return ObjectsIn(Header(frame_id=map_frame, stamp=time_message(self.snapshot.stamp_ns)))
+        return ObjectsIn(Header(frame_id=map_frame, stamp=time_message(self.stamp_ns)))
 
     def plain_messages(self, map_frame: str) -> dict[int, Object]:
         """Each object's message in the map's own frame, without its cloud, by id; made once."""
@@ -39,11 +41,18 @@ class MadeObjects:
         return self.messages[map_frame]
 
 
-class ObjectCache:
-    """Thread-safe. `snapshot()` gives the newest there is, or None."""
+def past_stamp(snapshot: MapSnapshot, now_ns: int) -> int:
+    """The stamp of what is sent of a snapshot: its newest frame's, which is never ahead of the node's clock. A map from
+    a file, or from before the clock went back, can be of a later time: nobody could look up its transforms.
+    """
+    return min(snapshot.stamp_ns, now_ns)
 
-    def __init__(self, snapshot: Callable[[], MapSnapshot | None]):
-        self._snapshot = snapshot
+
+class ObjectCache:
+    """Thread-safe. `clock_ns` is the node's."""
+
+    def __init__(self, maps: SnapshotSource, clock_ns: Callable[[], int]):
+        self._maps, self._clock_ns = maps, clock_ns
         self._newest: MadeObjects | None = None
         self._making = threading.Lock()
 
@@ -56,11 +65,11 @@ class ObjectCache:
             found = self._fresh(max_age_s)  # another thread may have made them meanwhile
             if found is not None:
                 return found
-            snapshot = self._snapshot()
+            snapshot = self._maps.snapshot
             if snapshot is None:
                 return None
             objects = snapshot.objects
-            self._newest = MadeObjects(snapshot, objects, time.monotonic())
+            self._newest = MadeObjects(snapshot, past_stamp(snapshot, self._clock_ns()), objects, time.monotonic())
             return self._newest
 
     def clear(self) -> None:
@@ -70,7 +79,8 @@ class ObjectCache:
 
     def _fresh(self, max_age_s: float) -> MadeObjects | None:
         newest = self._newest
-        if newest is None or self._snapshot() is None:
+        snapshot = self._maps.snapshot
+        if newest is None or snapshot is None or newest.stamp_ns > self._clock_ns():  # the clock went back
             return None
-        is_newest = newest.snapshot is self._snapshot()
+        is_newest = newest.snapshot is snapshot
         return newest if is_newest or time.monotonic() - newest.made_s <= max_age_s else None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from cgc_ros.mapping.failures import Failure
 from cgc_ros.palette import overlay_picture
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import (
@@ -17,16 +16,13 @@ from cgc_ros.ros.conversions.objects import (
     object_cloud,
     shown_name,
 )
-from cgc_ros.ros.intake import View
 from cgc_ros.ros.label_worker import LabelledView, LabelWorker
 from cgc_ros.ros.object_cache import ObjectCache
-from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
+from cgc_ros.ros.roles import CurrentParameters, FailureSink, SnapshotSource
+from cgc_ros.ros.view import View
 from cgc_ros.ros.view_rendering import render_appearance
 from cgc_ros.worker import Worker
-
-if TYPE_CHECKING:
-    from cgc_ros.mapping import MapSnapshot
 
 _IDLE_S = 0.05  # how often it looks whether something is due
 _COST_FACTOR = 4  # a topic rests for this many times what it took
@@ -37,22 +33,21 @@ _OBJECT_TOPICS = ("objects", "detections", "cloud", "markers", "labels", "label_
 class OutputWorker:
     """Publishes what is due, to those who listen; a topic rests four times as long as it took, whatever its rate.
 
-    `snapshot()` gives the newest there is (or None), `parameters()` the current ones. `niceness`: of the
-    thread (`lower_thread_priority`).
+    `niceness`: of the thread (`lower_thread_priority`).
     """
 
     def __init__(
         self,
         publishers: Publishers,
         labels: LabelWorker,
-        snapshot: Callable[[], MapSnapshot | None],
+        maps: SnapshotSource,
         objects: ObjectCache,
-        parameters: Callable[[], NodeParameters],
-        on_error: Callable[[Exception], None],
+        parameters: CurrentParameters,
+        failures: FailureSink,
         niceness: int = 0,
     ):
-        self._publishers, self._labels, self._snapshot, self._objects = publishers, labels, snapshot, objects
-        self._parameters, self._on_error = parameters, on_error
+        self._publishers, self._labels, self._maps, self._objects = publishers, labels, maps, objects
+        self._parameters, self._failures = parameters, failures
         self._worker = Worker("outputs", self._run, niceness)
         self._due: dict[str, float] = {}  # monotonic time from which on a topic may be published again
         self._overlaid: LabelledView | None = None
@@ -79,7 +74,7 @@ class OutputWorker:
             for key, work in jobs.items():
                 if stopping.is_set():
                     return
-                start = time.monotonic()
+                start, failure = time.monotonic(), None
                 if start < self._due.get(key, 0.0):
                     continue
                 try:
@@ -87,12 +82,14 @@ class OutputWorker:
                         self._due[key] = start + self._rest_s(key, time.monotonic() - start)
                 except Exception as error:  # reported by name; the other topics go on
                     self._due[key] = start + 1.0
-                    self._on_error(error)
+                    failure = Failure.of(error)
+                if failure is not None:
+                    self._failures.failed(failure)
 
     def _rest_s(self, key: str, cost_s: float) -> float:
         if key == "queries":
             return max(_QUERY_PERIOD_S, _QUERY_COST_FACTOR * cost_s)
-        rate = getattr(self._parameters(), f"{key}_rate")
+        rate = getattr(self._parameters.current, f"{key}_rate")
         return max(1.0 / rate if rate > 0 else 0.0, _COST_FACTOR * cost_s)
 
     def _publish_overlay(self) -> bool:
@@ -105,7 +102,7 @@ class OutputWorker:
         return True
 
     def _publish_render(self) -> bool:
-        view, snapshot = self._labels.newest_view, self._snapshot()
+        view, snapshot = self._labels.newest_view, self._maps.snapshot
         is_new = view is not None and snapshot is not None and view is not self._rendered
         if not is_new or not self._publishers.listeners("render", "render_depth"):
             return False
@@ -121,15 +118,15 @@ class OutputWorker:
         """Have the objects ready before somebody asks: no reply waits while they are made."""
         made = self._objects.get(_QUERY_PERIOD_S)
         if made is not None:
-            made.plain_messages(self._parameters().map_frame)
+            made.plain_messages(self._parameters.current.map_frame)
         return made is not None
 
     def _publish_objects(self) -> bool:
         listeners = {key: self._publishers.listeners(key) for key in _OBJECT_TOPICS}
-        state = (self._snapshot(), tuple(listeners.values()))
+        state = (self._maps.snapshot, tuple(listeners.values()))
         if state[0] is None or not any(listeners.values()) or state == self._published:
             return False
-        made, parameters = self._objects.get(max_age_s=0.0), self._parameters()
+        made, parameters = self._objects.get(max_age_s=0.0), self._parameters.current
         if made is None:  # the map was reset meanwhile
             return False
         self._published = (made.snapshot, state[1])

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from geometry_msgs.msg import Pose, Quaternion
@@ -20,8 +20,9 @@ from cgc_ros.ros.conversions.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
 from cgc_ros.ros.conversions.stamps import time_message
-from cgc_ros.ros.object_cache import MadeObjects, ObjectCache
+from cgc_ros.ros.object_cache import MadeObjects, ObjectCache, past_stamp
 from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.roles import CurrentParameters, SnapshotSource
 from cgc_ros.ros.view_rendering import render_appearance, render_labels
 from cgc_ros.srv import QueryObjects, RenderView
 from cgc_ros.transform_buffer import TransformError
@@ -35,30 +36,53 @@ if TYPE_CHECKING:
 MAX_AGE_S = 10.0
 _MAX_TEXT = 500  # characters
 _NO_MAP = "there is no map yet: wait for the first images, or load one"
-_Lookup = Callable[[str, str], np.ndarray]  # (target, source) -> target_from_source [4, 4], newest; TransformError
 
 
 class RequestError(ValueError):
     """A request that cannot be answered; the message says why, for the reply."""
 
 
+class Transforms(Protocol):
+    """The newest transforms."""
+
+    def lookup(self, target: str, source: str) -> np.ndarray:
+        """target_from_source [4, 4]; raises TransformError."""
+        ...
+
+
+class Labels(Protocol):
+    """The newest view and its labels."""
+
+    def current(self) -> LabelledView | None: ...
+
+
+class Texts(Protocol):
+    """How well a text describes objects, 0..1 by id."""
+
+    def relevance(self, text: str, objects: Sequence[MapObject]) -> dict[int, float]: ...
+
+
 @dataclass(frozen=True)
 class Answerer:
     """Answers about objects at most `MAX_AGE_S` old, and with renders of the newest snapshot.
 
-    `lookup` gives newest transforms, `labelled` the newest view with its labels.
+    `clock_ns` is the node's.
     """
 
-    snapshot: MapSnapshot | None
+    maps: SnapshotSource
     objects: ObjectCache
-    parameters: NodeParameters
-    lookup: _Lookup
-    labelled: Callable[[], LabelledView | None]
-    relevance: Callable[[str, Sequence[MapObject]], dict[int, float]] | None = None  # None: there is no text encoder
+    node_parameters: CurrentParameters
+    transforms: Transforms
+    labels: Labels
+    clock_ns: Callable[[], int]
+    texts: Texts | None = None  # None: there is no text encoder
+
+    @property
+    def parameters(self) -> NodeParameters:
+        return self.node_parameters.current
 
     def query_objects(self, request: QueryObjects.Request, response: QueryObjects.Response) -> QueryObjects.Response:
         """Fill the response; raises RequestError."""
-        self._map()
         made = self.objects.get(MAX_AGE_S)
         if made is None:
             raise RequestError(_NO_MAP)
@@ -84,6 +108,8 @@ class Answerer:
             response.objects = object_messages(objects, frame, max_points)
         found = f"{len(objects)} of {len(made.objects)} objects"
         response.message = f"{len(objects)} parts and uncut objects" if in_parts else found
+        if request.use_pixel and not objects:
+            response.message = self._what_is_there(request, made)
         return response
 
     def render_view(self, request: RenderView.Request, response: RenderView.Response) -> RenderView.Response:
@@ -99,7 +125,7 @@ class Answerer:
         map_from_camera = self._map_from(frame_id) @ _matrix(request.pose, "pose")
         color, depth = render_appearance(snapshot, camera, map_from_camera)
         labels = render_labels(snapshot, camera, map_from_camera)
-        header = Header(frame_id=frame_id, stamp=time_message(snapshot.stamp_ns))
+        header = Header(frame_id=frame_id, stamp=time_message(past_stamp(snapshot, self.clock_ns())))
         response.color, response.depth = encode_image(color, "rgb8", header), encode_image(depth, "32FC1", header)
         response.labels = encode_image(labels, "mono16", header)
         response.success, response.message = (
@@ -109,9 +135,10 @@ class Answerer:
         return response
 
     def _map(self) -> MapSnapshot:
-        if self.snapshot is None:
+        snapshot = self.maps.snapshot
+        if snapshot is None:
             raise RequestError(_NO_MAP)
-        return self.snapshot
+        return snapshot
 
     def _matching(
         self, request: QueryObjects.Request, frame: ObjectsIn, made: tuple[MapObject, ...]
@@ -132,19 +159,19 @@ class Answerer:
 
     def _by_text(self, text: str, objects: list[MapObject]) -> tuple[list[MapObject], list[float]]:
         """Those whose pictures can be compared with a text, best first, and how well each fits."""
-        if self.relevance is None:
+        if self.texts is None:
             raise RequestError(
                 "a query by text needs a text encoder, and there is none: pip install open_clip_torch and set "
                 "text_encoder_checkpoint (a query by `label` finds names)"
             )
         if len(text) > _MAX_TEXT:
             raise RequestError(f"the text is {len(text)} characters long, more than {_MAX_TEXT}")
-        relevance = self.relevance(text, objects)
+        relevance = self.texts.relevance(text, objects)
         found = sorted((each for each in objects if each.id in relevance), key=lambda each: -relevance[each.id])
         return found, [relevance[each.id] for each in found]
 
     def _id_at(self, column: int, row: int) -> int | None:
-        labelled = self.labelled()
+        labelled = self.labels.current()
         if labelled is None:
             raise RequestError(
                 "there is no view yet whose pixel could be asked for: wait for the first image with a pose"
@@ -155,6 +182,18 @@ class Answerer:
         found = int(labelled.labels[row, column])
         return found if found <= MAX_OBJECT_ID else None
 
+    def _what_is_there(self, request: QueryObjects.Request, made: MadeObjects) -> str:
+        """Why a query for a pixel found nothing."""
+        found = self._id_at(request.pixel_u, request.pixel_v)
+        if found is None:
+            return "nothing is known at this pixel"
+        known = next((each for each in made.objects if each.id == found), None)
+        if known is None:
+            return f"object {found} is there, too little of it yet to have a shape"
+        if known.background and not request.include_background:
+            return f"object {found} is there, background: set include_background"
+        return f"object {found} is there, the query's other filters leave it out"
+
     def _points_per_object(self, request: QueryObjects.Request, count: int) -> int:
         if not request.include_clouds or count == 0:
             return 0
@@ -164,14 +203,14 @@ class Answerer:
     def _reply_frame(self, frame_id: str, made: MadeObjects) -> ObjectsIn:
         if frame_id in ("", self.parameters.map_frame):
             return made.in_map(self.parameters.map_frame)
-        header = Header(frame_id=frame_id, stamp=time_message(made.snapshot.stamp_ns))
+        header = Header(frame_id=frame_id, stamp=time_message(made.stamp_ns))
         return ObjectsIn(header, np.linalg.inv(self._map_from(frame_id)))
 
     def _map_from(self, frame_id: str) -> np.ndarray:
         if frame_id == self.parameters.map_frame:
             return np.eye(4)
         try:
-            return self.lookup(self.parameters.map_frame, frame_id)
+            return self.transforms.lookup(self.parameters.map_frame, frame_id)
         except TransformError as error:
             raise RequestError(
                 f"frame {frame_id[:80]!r} cannot be joined to {self.parameters.map_frame!r}: {error}"
@@ -179,7 +218,7 @@ class Answerer:
 
     def _requested_camera(self, request: RenderView.Request) -> Intrinsics:
         if request.camera_info.width == 0:
-            labelled = self.labelled()
+            labelled = self.labels.current()
             if labelled is None:
                 raise RequestError("there is no live camera yet: give camera_info with width, height and K")
             return labelled.view.camera

@@ -17,10 +17,11 @@ from std_msgs.msg import Header
 from cgc_ros.msg import MapStatus
 from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
-from cgc_ros.ros.faults import FAULTS, FaultBoard
-from cgc_ros.ros.inputs import Inputs
+from cgc_ros.ros.faults import FAULTS, ActiveFault, FaultBoard
+from cgc_ros.ros.inputs import ImageInput
 from cgc_ros.ros.intake import Intake, IntakeCounts
-from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
+from cgc_ros.ros.label_output import LatencyMeter
+from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
 
@@ -40,7 +41,7 @@ class Watched:
     lifecycle_state: str
     session: MappingSession | None
     intake: Intake | None
-    inputs: Inputs | None
+    image: ImageInput | None
     labels: LabelWorker | None
     activated_ns: int | None  # monotonic
     latency: LatencyMeter
@@ -57,9 +58,9 @@ class Reporter:
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM, event_callbacks=NO_EVENTS)
         self._writer = DiagnosticsWriter(node.get_fully_qualified_name())
         self._has_changed = False
-        self._last_report_ns = 0
+        self._last_report_ns = self._name_looked_ns = 0
         self._lock, self._is_open = threading.Lock(), True
-        faults.on_change = self._note_change
+        faults.listeners.append(self)
         # The steady clock: a recording that is paused must not silence the node.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(_WATCH_PERIOD_S, self._watch, MutuallyExclusiveCallbackGroup(), steady)
@@ -69,7 +70,12 @@ class Reporter:
         with self._lock:
             self._is_open = False
 
-    def _note_change(self) -> None:
+    def fault_appeared(self, fault: ActiveFault) -> None:
+        """Report soon."""
+        self._has_changed = True
+
+    def fault_gone(self, fault: ActiveFault) -> None:
+        """Report soon."""
         self._has_changed = True
 
     def _watch(self) -> None:
@@ -81,6 +87,7 @@ class Reporter:
         watched, now = self._watched(), time.monotonic_ns()
         self._watch_images(watched, now)
         self._watch_labels(watched, now)
+        self._watch_name(now)
         status = watched.session.status() if watched.session is not None else None
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
@@ -108,14 +115,30 @@ class Reporter:
         self._diagnostics.publish(self._writer.array(header, watched.lifecycle_state, faults, numbers, camera))
 
     def _watch_images(self, watched: Watched, now_ns: int) -> None:
-        intake, inputs = watched.intake, watched.inputs
-        if intake is None or inputs is None or watched.activated_ns is None:
+        intake, image = watched.intake, watched.image
+        if intake is None or image is None or watched.activated_ns is None:
             return
         silent_s = (now_ns - max(watched.activated_ns, intake.last_image_ns or 0)) * 1e-9
         if silent_s > watched.parameters.input_timeout:
-            count = inputs.image.count_publishers()
+            count = image.count_publishers()
             why = f"{count} publisher(s), so QoS or the network is the reason" if count else "it has no publisher"
-            self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")
+            self._faults.report("no_images", f"no image on {image.topic} for {silent_s:.1f} s; {why}")
+
+    def _watch_name(self, now_ns: int) -> None:
+        """Whether another node of this name publishes ~/status, too."""
+        if now_ns - self._name_looked_ns < _REPORT_PERIOD_S * 1e9:
+            return
+        self._name_looked_ns = now_ns
+        node, name = self._node, self._node.get_fully_qualified_name()
+        mine = (node.get_name(), node.get_namespace())
+        publishers = node.get_publishers_info_by_topic(self._status.topic_name)
+        count = sum((each.node_name, each.node_namespace) == mine for each in publishers)
+        if count > 1:
+            self._faults.report(
+                "name_taken", f"{count} nodes have the name {name} (one that was killed counts for some seconds more)"
+            )
+        else:
+            self._faults.clear("name_taken")
 
     def _watch_labels(self, watched: Watched, now_ns: int) -> None:
         waited_s = watched.labels.waited_s(now_ns) if watched.labels is not None else 0.0

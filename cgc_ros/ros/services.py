@@ -4,7 +4,7 @@ large view holds up a query.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from cgc_ros.mapping import is_gpu_lost, is_out_of_memory
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.queries import Answerer, RequestError
+from cgc_ros.ros.roles import MapFollower
 from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _CALL_TIMEOUT_S = 60.0
 
 
 class Services:
-    """`answerer()` gives the current one; `on_map_replaced()` is told after a load or a reset."""
+    """`followers` are cleared after a load or a reset. Saves, loads and resets leave a line each in the log."""
 
     def __init__(
         self,
@@ -34,12 +35,12 @@ class Services:
         session: MappingSession,
         directory: MapDirectory,
         faults: FaultBoard,
-        answerer: Callable[[], Answerer],
-        on_map_replaced: Callable[[], None],
+        answerer: Answerer,
+        followers: Sequence[MapFollower],
         queries: CallbackGroup,
     ):
         self._node, self._session, self._directory = node, session, directory
-        self._faults, self._answerer, self._on_map_replaced = faults, answerer, on_map_replaced
+        self._faults, self._answerer, self._followers = faults, answerer, followers
         views, changes = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._services = [
             node.create_service(service_type, name, callback, callback_group=group)
@@ -64,6 +65,7 @@ class Services:
         path = self._directory.to_save(name)
         self._session.ask(lambda mapper: mapper.save(path), _CALL_TIMEOUT_S)
         self._faults.clear("save_failed")
+        self._node.get_logger().info(f"map saved to {path}")
         return str(path)
 
     def load(self, name: str) -> None:
@@ -71,13 +73,20 @@ class Services:
         path = self._directory.to_load(name)
         self._session.change(lambda mapper: mapper.restore(path), _CALL_TIMEOUT_S)
         self._faults.clear("load_failed")
-        self._on_map_replaced()
+        self._forget()
+        status = self._session.status()
+        self._node.get_logger().info(f"map loaded from {path}: {status.gaussians} Gaussians, {status.objects} objects")
+
+    def _forget(self) -> None:
+        """Nothing seen before belongs to the map in memory."""
+        for each in self._followers:
+            each.clear()
 
     def _query_objects(self, request, response):
-        return self._answer(response, lambda: self._answerer().query_objects(request, response))
+        return self._answer(response, lambda: self._answerer.query_objects(request, response))
 
     def _render_view(self, request, response):
-        return self._answer(response, lambda: self._answerer().render_view(request, response))
+        return self._answer(response, lambda: self._answerer.render_view(request, response))
 
     def _save_map(self, request, response):
         def save():
@@ -103,7 +112,8 @@ class Services:
     def _reset(self, request, response):
         def reset():
             self._session.reset()
-            self._on_map_replaced()
+            self._forget()
+            self._node.get_logger().info("map reset: it is empty")
             response.success, response.message = True, "the map is empty"
             return response
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from tf2_msgs.msg import TFMessage
 from cgc_ros.frame import FrameError
 from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, transform_from_matrix
 from cgc_ros.ros.conversions.stamps import stamp_of, time_message
+from cgc_ros.ros.roles import CurrentParameters
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
 
 POSE_TYPES = {"pose": PoseStamped, "pose_with_covariance": PoseWithCovarianceStamped, "odometry": Odometry}
@@ -103,12 +105,19 @@ def has_tf2_ros() -> bool:
     return True
 
 
+def _check_stamp(stamp_ns: int, what: str) -> None:
+    """tf2 cannot hold a stamp before 1970."""
+    if stamp_ns < 0:
+        raise TransformError("negative_stamp", f"{what} has the negative stamp {stamp_ns * 1e-9:.3f} s")
+
+
 class TransformSource:
     """Feeds a buffer from transform and pose messages and answers lookups. The node subscribes and calls `on_*`.
 
     `clock_jump_ns`: a transform this much older than the newest of its edge means that the clock jumped back (a
     recording that starts again); dynamic transforms are then forgotten.
-    `counts`: refused messages by reason (bad_pose, bad_transform, bad_frame, loop, old_data) and `clock_jump`.
+    `counts`: refused messages by reason (bad_pose, bad_transform, bad_frame, loop, old_data, negative_stamp), and
+    `clock_jump`.
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class TransformSource:
 
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
         """target_from_source [4, 4] at a stamp (None: the newest). Never blocks; raises TransformError."""
+        _check_stamp(stamp_ns or 0, f"transform {target!r} <- {source!r}")
         return self._buffer.lookup(target, source, stamp_ns)
 
     def on_tf(self, message: TFMessage) -> None:
@@ -171,6 +181,7 @@ class TransformSource:
     def _store(self, read: Callable[[], np.ndarray], parent: str, child: str, stamp_ns: int, static: bool) -> None:
         try:
             matrix = read()
+            _check_stamp(stamp_ns, f"transform {parent!r} -> {child!r}")
             if not static:
                 self._watch_clock(child, stamp_ns)
             self._buffer.set_transform(parent, child, stamp_ns, matrix, static)
@@ -188,6 +199,18 @@ class TransformSource:
                 "clock_jump_back", f"transforms of {child!r} jumped back by {(newest - stamp_ns) * 1e-9:.1f} s"
             )
         self._newest[child] = max(stamp_ns, self._newest.get(child, stamp_ns))
+
+
+@dataclass(frozen=True)
+class CameraPoses:
+    """Where a camera was in the map, by the node's current map_frame."""
+
+    transforms: TransformSource
+    parameters: CurrentParameters
+
+    def map_from(self, frame_id: str, stamp_ns: int) -> np.ndarray:
+        """map_from_frame [4, 4]. Never blocks; raises TransformError."""
+        return self.transforms.lookup(self.parameters.current.map_frame, frame_id, stamp_ns)
 
 
 def create_buffer(kind: str = "auto", history_s: float = 10.0) -> Buffer:

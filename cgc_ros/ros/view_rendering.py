@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cgc_ros.frame import UNLABELLED, Intrinsics
 from cgc_ros.rendering import Camera, device_of
+from cgc_ros.ros.roles import SnapshotSource
 from cgc_ros.view_grid import grid_for
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapSnapshot
+    from cgc_ros.ros.view import View
+
+
+@dataclass(frozen=True)
+class MapLabels:
+    """Label images of the newest map."""
+
+    maps: SnapshotSource
+
+    def labels(self, view: View) -> np.ndarray:
+        """Object ids of a view, [H, W] uint16."""
+        return render_labels(self.maps.snapshot, view.camera, view.map_from_camera)
 
 
 def render_labels(snapshot: MapSnapshot | None, camera: Intrinsics, map_from_camera: np.ndarray) -> np.ndarray:
