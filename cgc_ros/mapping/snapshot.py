@@ -29,9 +29,11 @@ MIN_LABEL_SHARE = 0.3  # of a pixel's weight that the winning object must hold
 
 @dataclass(frozen=True)
 class ViewRender:
-    color: np.ndarray  # [H, W, 3] uint8
-    depth: np.ndarray  # [H, W] float32, metres, NaN unknown
-    alpha: np.ndarray  # [H, W] float32
+    """The map as a camera at some pose would see it, at that camera's size."""
+
+    color: np.ndarray  # [H, W, 3] uint8 RGB
+    depth: np.ndarray  # [H, W] float32, metres along the optical axis, NaN where opacity is below 0.5
+    alpha: np.ndarray  # [H, W] float32, opacity 0..1
 
 
 @dataclass(frozen=True)
