@@ -99,6 +99,17 @@ def test_what_only_an_old_keyframe_sees_stays_while_what_hides_behind_others_goe
     assert (model.rows_of(old) >= 0).all() and (model.rows_of(front) >= 0).all()
 
 
+def test_the_cap_holds_at_every_moment():
+    """Threads that report the map's size read it while a keyframe is seeded."""
+    model, store, sizes = GaussianModel(), store_of(0.0), []
+    added(model, patch(0.0, -3.0))
+    append, keep = model.append, model.keep
+    model.append = lambda *given: (append(*given), sizes.append(len(model)))
+    model.keep = lambda *given: (keep(*given), sizes.append(len(model)))
+    new_place(growing(model, store, cap=81), store)
+    assert sizes and max(sizes) <= 81
+
+
 def test_seeds_take_no_room_from_what_contributes_more():
     model, store = GaussianModel(), store_of(0.0)
     added(model, patch(0.0, 2.0, count=3, scale=0.4))  # each takes a good part of its view

@@ -69,8 +69,8 @@ def test_the_fused_step_moves_everything_as_torch_operators_do(count, degree, de
         pose_rate=1e-3, depth_weight=0.4, opacity_weight=0.1, coverage_weight=0.3, anisotropy_weight=0.3
     )
     before = model_of(count, degree)
-    model, keyframe, (loss, mse) = moved("_move_fused", count, degree, config, depth, scale)
-    truth, true_keyframe, (true_loss, true_mse) = moved("_move", count, degree, config, depth, scale)
+    model, keyframe, (loss, mse) = moved("move_by_kernels", count, degree, config, depth, scale)
+    truth, true_keyframe, (true_loss, true_mse) = moved("move_by_operators", count, degree, config, depth, scale)
     assert loss == pytest.approx(true_loss, rel=1e-5) and mse == pytest.approx(true_mse, rel=1e-5)
     for name in NAMES:  # the first moment holds a tenth of the gradient
         assert_close(model.moments[name][0], truth.moments[name][0], name)
@@ -101,7 +101,7 @@ def test_gaussians_out_of_view_keep_still_while_the_rest_follows_adam():
     moved_rows = (model.parameters["means"] != before["means"]).any(dim=1)
     assert moved_rows[20:].sum() > 50
     kept = BETA1 * 0.01 / (np.sqrt(BETA2 * 0.02) + EPSILON)  # what momentum alone would do, in rates
-    rates = trainer._rates(1.0)["means"] * model.sizes[moved_rows, None]
+    rates = trainer.rates(1.0)["means"] * model.sizes[moved_rows, None]
     moved_by = (model.parameters["means"] - before["means"])[moved_rows].abs()
     assert (moved_by / rates).mean() == pytest.approx(kept, rel=0.5)
 
@@ -114,7 +114,7 @@ def test_the_step_is_the_same_for_any_number_of_threads(instruction_set):
         found = []
         for count in (1, 3):
             torch.set_num_threads(count)
-            found.append(moved("_move_fused", 2500, 1, TrainingConfig(), True))
+            found.append(moved("move_by_kernels", 2500, 1, TrainingConfig(), True))
     finally:
         torch.set_num_threads(threads)
         kernels.use_instruction_set(best)
@@ -124,7 +124,7 @@ def test_the_step_is_the_same_for_any_number_of_threads(instruction_set):
 
 
 def test_without_gaussians_there_is_nothing_to_move():
-    model, _, (loss, _) = moved("_move_fused", 0, 1, TrainingConfig(), True)
+    model, _, (loss, _) = moved("move_by_kernels", 0, 1, TrainingConfig(), True)
     assert len(model) == 0 and 0.0 < loss < 2.0
 
 

@@ -11,6 +11,35 @@ from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 
 
+def adam_step(
+    first: Tensor,
+    second: Tensor,
+    gradient: Tensor,
+    betas: tuple[float, float],
+    epsilon: float,
+    *,
+    count: int = 0,
+    moves: Tensor | None = None,
+) -> Tensor:
+    """Take a gradient into Adam's two running means, in place; what to subtract from the parameter, in rates.
+
+    Algorithm 1 of Kingma and Ba, Adam (2015). All tensors are of one shape.
+
+    Args:
+        count: updates so far, this one included, by which the means are corrected for their start at zero; 0: they
+            are taken as they are.
+        moves: bool, broadcastable: where it is False, the means stay and the step is 0.
+    """
+    means = (torch.lerp(first, gradient, 1 - betas[0]), torch.lerp(second, gradient.square(), 1 - betas[1]))
+    if moves is not None:
+        means = tuple(torch.where(moves, new, old) for new, old in zip(means, (first, second), strict=True))
+    first.copy_(means[0]), second.copy_(means[1])
+    if count:
+        means = tuple(mean / (1 - beta**count) for mean, beta in zip(means, betas, strict=True))
+    step = means[0] / (means[1].sqrt() + epsilon)
+    return step if moves is None else torch.where(moves, step, 0.0)
+
+
 class GaussianAdam:
     """Adam (Kingma and Ba 2015) whose moments live in the model and so follow every change of its rows.
 
@@ -77,6 +106,4 @@ def _update_by_operators(
     moves = moves.reshape(-1, *[1] * (parameter.dim() - 1))
     if isinstance(rate, Tensor):
         rate = rate.reshape(moves.shape)
-    first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - BETA1), first))
-    second.copy_(torch.where(moves, BETA2 * second + (1 - BETA2) * gradient.square(), second))
-    parameter.sub_(torch.where(moves, rate * first / (second.sqrt() + EPSILON), 0.0))
+    parameter.sub_(rate * adam_step(first, second, gradient, (BETA1, BETA2), EPSILON, moves=moves))

@@ -17,7 +17,6 @@ def render_model(
     color: bool = False,
     features: bool = False,
     depth: bool = False,
-    contribution: bool = False,
 ) -> Render:
     """Render a map as it is, without gradients; what is not asked for costs nothing.
 
@@ -26,7 +25,6 @@ def render_model(
         color: with the model's background behind everything.
         features: [H, W, 16], blended and not normalised.
         depth: expected depth, metres.
-        contribution: sum of every Gaussian's blending weights, pixels.
     """
     return rasterize(
         *model.geometry,
@@ -36,6 +34,5 @@ def render_model(
         background=model.background if color else None,
         features=model.features.detach() if features else None,
         depth=depth,
-        contribution=contribution,
         backend=backend,
     )

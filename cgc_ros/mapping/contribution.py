@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cgc_ros.gaussians.model import GaussianModel
-from cgc_ros.gaussians.rendering import render_model
+from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.rendering import rasterize
 
 VIEW_WIDTH = 160  # pixels of the renders that are measured
 FIRST_VIEWS = 24  # keyframes, as different as can be, that are looked at before anything is said
@@ -52,16 +52,23 @@ class MapContribution:
         value = torch.maximum(self._last, self._found)
         return torch.where((value == 0) & (self.model.uids >= self._judged_uid), torch.inf, value)
 
-    def look(self, keyframe: Keyframe) -> Tensor:
-        """Contributions to one keyframe as the map is now, share of the view [N]."""
+    def look(self, keyframe: Keyframe, seeds: GaussianSeeds | None = None) -> Tensor:
+        """Contributions to one keyframe as the map is now, share of the view [N]; with M `seeds`, as if they had joined
+        it, [N + M].
+        """
         self._follow_rows()
         if not self._looked:
             self._round_uid = self.model.next_uid
         camera = keyframe.camera(1.0, self.model.device)
         camera = camera.scaled_to(VIEW_WIDTH, max(1, round(VIEW_WIDTH * camera.height / camera.width)))
-        sums = render_model(self.model, camera, self.backend, contribution=True).contribution
+        geometry = self.model.geometry
+        if seeds is not None:
+            new = (seeds.means, seeds.quats, seeds.scales, seeds.opacities)
+            geometry = tuple(torch.cat([old, more.to(old)]) for old, more in zip(geometry, new, strict=True))
+        with torch.no_grad():
+            sums = rasterize(*geometry, camera, contribution=True, backend=self.backend).contribution
         share = sums / (camera.width * camera.height)
-        self._found = torch.maximum(self._found, share)
+        self._found = torch.maximum(self._found, share[: len(self.model)])
         self._looked.add(keyframe.id)
         return share
 

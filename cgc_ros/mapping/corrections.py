@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cgc_ros.gaussians.optimizer import adam_step
 from cgc_ros.mapping.config import TrainingConfig
 from cgc_ros.rendering import Camera
 
@@ -67,11 +68,11 @@ class KeyframeCorrections:
 
 
 class _AdamStep:
-    """Adam (Kingma and Ba 2015) on one small tensor. Making torch.optim's loads torch's compiler, which takes seconds:
-    too long for the first frame of a stream.
+    """Adam on one small tensor. Making torch.optim's loads torch's compiler, which takes seconds: too long for the
+    first frame of a stream.
     """
 
-    BETAS = (0.9, 0.99)
+    BETAS, EPSILON = (0.9, 0.99), 1e-8
 
     def __init__(self, value: Tensor, rate: float):
         self.value, self.rate, self.count = value, rate, 0
@@ -84,12 +85,8 @@ class _AdamStep:
         if gradient is None:
             return
         self.count += 1
-        self.mean.lerp_(gradient, 1 - self.BETAS[0])
-        self.square.lerp_(gradient.square(), 1 - self.BETAS[1])
-        mean, square = (
-            moment / (1 - beta**self.count) for moment, beta in zip((self.mean, self.square), self.BETAS, strict=True)
-        )
-        self.value -= self.rate * mean / (square.sqrt() + 1e-8)
+        step = adam_step(self.mean, self.square, gradient, self.BETAS, self.EPSILON, count=self.count)
+        self.value -= self.rate * step
         self.value.grad = None
 
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import torch
 
-from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import DensityConfig, SeedingConfig
 from cgc_ros.mapping.contribution import MapContribution
-from cgc_ros.mapping.density import least_contributing, remove_rows
+from cgc_ros.mapping.density import least_contributing
 from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
@@ -109,28 +109,26 @@ class MapGrowth:
             keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
         )
         room = max(0, self.density.max_gaussians - len(self.model))
-        if spare and len(seeds) > room:
+        if len(seeds) > room and spare:
             seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
+        elif len(seeds) > room:
+            seeds = self._compete(keyframe, seeds, len(seeds) - room, step)
         self.model.append(seeds, step, self.generator)
-        return len(seeds) - self._make_room(keyframe, len(seeds), step)
+        return len(seeds)
 
-    def _make_room(self, keyframe: Keyframe, count: int, step: int) -> int:
-        """Bring the map back to its cap after `count` Gaussians joined for a keyframe; how many of these left again.
+    def _compete(self, keyframe: Keyframe, seeds: GaussianSeeds, surplus: int, step: int) -> GaussianSeeds:
+        """Let the `surplus` of a keyframe's seeds and the map's Gaussians that contribute least leave; the seeds that
+        stay.
 
-        New and old compete by what they contribute: a place that comes later takes from an earlier one what hardly
-        shows there, and no more.
+        A place that comes later takes from an earlier one what hardly shows there, and no more.
         """
-        model, density = self.model, self.density
-        surplus = len(model) - density.max_gaussians
-        if surplus <= 0:
-            return 0
-        first_new = len(model) - count
-        in_its_view = self.contribution.look(keyframe)
-        values = self.contribution.measure()
-        values[first_new:] = NEWCOMER_SHARE * in_its_view[first_new:]
-        old, new = torch.arange(len(model), device=model.device).tensor_split([first_new])
-        aged = old[model.born_step[:first_new] <= step - density.min_age]
+        model, density, count = self.model, self.density, len(self.model)
+        in_its_view = self.contribution.look(keyframe, seeds)
+        values = torch.cat([self.contribution.measure(), NEWCOMER_SHARE * in_its_view[count:]])
+        old, new = torch.arange(len(values), device=model.device).tensor_split([count])
+        aged = old[model.born_step <= step - density.min_age]
         giving = least_contributing(values, aged, int(density.make_room * density.max_gaussians))
-        leaving = least_contributing(values, torch.cat([giving, new]), surplus)
-        remove_rows(model, leaving)
-        return int((leaving >= first_new).sum())
+        stays = torch.ones(len(values), dtype=torch.bool, device=model.device)
+        stays[least_contributing(values, torch.cat([giving, new]), surplus)] = False
+        model.keep(stays[:count])
+        return seeds.select(stays[count:].cpu())

@@ -13,7 +13,6 @@ import torch
 
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
-from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.gaussians.storage import MapFileError, SavedState
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.contribution import MapContribution
@@ -22,13 +21,14 @@ from cgc_ros.mapping.depth_source import DepthSource, SeedDepth
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.look import Look, look_at
 from cgc_ros.mapping.map_file import load_map, save_map
 from cgc_ros.mapping.part_segmenter import PartSegmenter
 from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
-from cgc_ros.mapping.training import PhotometricTrainer, StepReport
+from cgc_ros.mapping.training import PhotometricTrainer, StepReport, rate_factor, step_scale
 from cgc_ros.mapping.vote_images import storable
-from cgc_ros.rendering import Camera, choose_backend, device_of
+from cgc_ros.rendering import choose_backend, device_of
 from cgc_ros.segmentation.object_names import ObjectNames
 
 MEMORY_RELIEF = 0.7  # of the Gaussians stay when memory ran out
@@ -41,9 +41,12 @@ BACKGROUND_KEYFRAMES = 50  # over which the background's colour is a running mea
 
 @dataclass(frozen=True)
 class FrameOutcome:
-    kind: str  # keyframe | tracked | rejected
-    reason: str = ""
-    keyframe_id: int | None = None
+    """What became of a frame that was taken in: a `keyframe` is held and trained on, a `tracked` one showed nothing new
+    and is let go.
+    """
+
+    kind: str  # keyframe | tracked
+    keyframe_id: int | None = None  # of a keyframe: what its masks are handed in under
     evicted_id: int | None = None  # keyframe that left to make room for it
 
 
@@ -112,7 +115,7 @@ class Mapper:
     def _take(self, frame: Frame) -> FrameOutcome:
         if self.keyframes.novelty(frame, self.scene_depth) < self.config.keyframes.standing_still:
             return FrameOutcome("tracked")
-        look = self._look(frame)
+        look = look_at(self.model, frame, self.config.keyframes, self.backend)
         median_depth = self._median_depth(frame, look)
         seen_before = self.keyframes.novelty(frame, median_depth) < 1.0
         if seen_before and look.unexplained < self.config.keyframes.min_unexplained:
@@ -153,7 +156,8 @@ class Mapper:
             return None
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
-        report = self.trainer.step(keyframe, self._scale(keyframe), self.scene_depth, self._rate_factor(keyframe))
+        scale, factor = step_scale(keyframe, training), rate_factor(keyframe, training, self.steps)
+        report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
         self.steps += 1
         self.train_psnr = (
             report.psnr
@@ -280,35 +284,7 @@ class Mapper:
         mapper.restore(path)
         return mapper
 
-    def _scale(self, keyframe: Keyframe) -> float:
-        """Coarse to fine: small images while a keyframe is new, then full ones in turn with small ones."""
-        training = self.config.training
-        fine = keyframe.steps - training.coarse_steps
-        full = fine >= 0 and training.full_scale_every > 0 and fine % training.full_scale_every == 0
-        return 1.0 if full else training.image_scale
-
-    def _rate_factor(self, keyframe: Keyframe) -> float:
-        """Learning rates are full for a new keyframe and fall as it ages: what is new is learnt fast, and places seen
-        long ago are not shaken while the camera is elsewhere.
-        """
-        training = self.config.training
-        age = (self.steps - keyframe.born_step) / training.settle_steps
-        return max(training.least_rate, training.settled_rate**age)
-
-    def _look(self, frame: Frame) -> _Look:
-        """Quick small render of the map from the frame's pose."""
-        if len(self.model) == 0:
-            return _Look(1.0, 0.0)
-        width = self.config.keyframes.look_width
-        scale = width / frame.intrinsics.width
-        camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, self.device)
-        camera = camera.scaled_to(width, max(1, round(camera.height * scale)))
-        render = render_model(self.model, camera, self.backend, depth=True)
-        covered = render.alpha > self.config.keyframes.empty_alpha
-        depths = render.depth[covered]
-        return _Look(1.0 - float(covered.float().mean()), float(depths.median()) if len(depths) else 0.0)
-
-    def _median_depth(self, frame: Frame, look: _Look) -> float:
+    def _median_depth(self, frame: Frame, look: Look) -> float:
         """Typical distance of what the frame sees, metres; 0 while nothing is known."""
         if frame.depth is not None and (frame.depth > 0).any():
             depth = float(np.median(frame.depth[frame.depth > 0]))
@@ -364,9 +340,3 @@ class Mapper:
         self.parts.drop_keyframe(evicted.id)
         self.depth_source.forget(evicted.id)
         return evicted.id
-
-
-@dataclass(frozen=True)
-class _Look:
-    unexplained: float  # share of the view that the map does not cover
-    median_depth: float  # metres, of what it covers; 0 where nothing is

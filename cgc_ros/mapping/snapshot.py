@@ -23,9 +23,11 @@ from cgc_ros.segmentation.parts import PartRecord
 
 @dataclass(frozen=True)
 class ViewRender:
-    color: np.ndarray  # [H, W, 3] uint8
-    depth: np.ndarray  # [H, W] float32, metres, NaN unknown
-    alpha: np.ndarray  # [H, W] float32
+    """The map as a camera at some pose would see it, at that camera's size."""
+
+    color: np.ndarray  # [H, W, 3] uint8 RGB
+    depth: np.ndarray  # [H, W] float32, metres along the optical axis, NaN where opacity is below 0.5
+    alpha: np.ndarray  # [H, W] float32, opacity 0..1
 
 
 @dataclass(frozen=True)

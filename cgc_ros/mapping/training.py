@@ -20,8 +20,10 @@ LOSS_MEMORY = 0.7  # of a keyframe's running loss
 
 @dataclass(frozen=True)
 class StepReport:
-    keyframe_id: int
-    loss: float
+    """What one training step found, before it moved anything."""
+
+    keyframe_id: int  # the keyframe that was rendered
+    loss: float  # photometric, (1 - w) L1 + w (1 - SSIM) of colours in 0..1
     psnr: float  # dB, of this step's render against its keyframe
 
 
@@ -43,16 +45,16 @@ class PhotometricTrainer:
         """
         corrections = keyframe.corrections
         camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
-        move = self._move_fused if self.backend == "cpu" else self._move
-        photometric, mse = move(keyframe, camera, self._rates(rate_factor))
+        move = self.move_by_kernels if self.backend == "cpu" else self.move_by_operators
+        photometric, mse = move(keyframe, camera, self.rates(rate_factor))
         corrections.step()
         keyframe.steps += 1
         known = not math.isnan(keyframe.loss)
         keyframe.loss = LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * photometric if known else photometric
         return StepReport(keyframe.id, photometric, -10 * math.log10(max(mse, 1e-10)))
 
-    def _move_fused(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
-        """`_move` by the CPU kernels in one go."""
+    def move_by_kernels(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
+        """`move_by_operators` by the CPU kernels in one go."""
         model, config, corrections = self.model, self.config, keyframe.corrections
         color, depth = keyframe.scaled_images(camera.width, camera.height)
         losses = StepLosses(
@@ -83,7 +85,7 @@ class PhotometricTrainer:
         corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
         return found.photometric, found.mse
 
-    def _move(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
+    def move_by_operators(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
         """Move the Gaussians and leave the gradients of the keyframe's corrections; photometric loss and mean squared
         error before that. On any backend, by torch operators.
         """
@@ -120,7 +122,8 @@ class PhotometricTrainer:
             mse = (exposed - color).square().mean()
         return float(photometric), float(mse)
 
-    def _rates(self, factor: float) -> dict[str, float]:
+    def rates(self, factor: float) -> dict[str, float]:
+        """Learning rates by parameter, all but the colours' times `factor`."""
         config = self.config
         return {
             "means": config.means_rate * factor,  # times each one's size
@@ -140,6 +143,23 @@ class PhotometricTrainer:
         ordered = log_scales.sort(dim=1).values
         needle = (ordered[:, 2] - ordered[:, 1] - math.log(config.max_anisotropy)).clamp_min(0)
         return config.opacity_weight * opacity + config.anisotropy_weight * (needle * visible).mean()
+
+
+def step_scale(keyframe: Keyframe, config: TrainingConfig) -> float:
+    """Of the image's size, for a keyframe's next step. Coarse to fine: small images while it is new, then full ones in
+    turn with small ones.
+    """
+    fine = keyframe.steps - config.coarse_steps
+    full = fine >= 0 and config.full_scale_every > 0 and fine % config.full_scale_every == 0
+    return 1.0 if full else config.image_scale
+
+
+def rate_factor(keyframe: Keyframe, config: TrainingConfig, step: int) -> float:
+    """Of all learning rates, at a step of the mapper: full for a new keyframe, falling as it ages. What is new is
+    learnt fast, and places seen long ago are not shaken while the camera is elsewhere.
+    """
+    age = (step - keyframe.born_step) / config.settle_steps
+    return max(config.least_rate, config.settled_rate**age)
 
 
 def relative_depth_loss(rendered: Tensor, alpha: Tensor, depth: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from cgc_ros.frame import UNLABELLED, Frame
 from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.look import look_at
 from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper, OnDevice
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import StepReport
@@ -96,7 +97,9 @@ class PaperMapper(Mapper):
         self._last_frame = self.clock()
         if len(self.keyframes) == 0:
             self._first_frame = self._last_frame
-        keyframe = self.keyframes.add(frame, self._median_depth(frame, self._look(frame)))
+        keyframe = self.keyframes.add(
+            frame, self._median_depth(frame, look_at(self.model, frame, self.config.keyframes, self.backend))
+        )
         return FrameOutcome("keyframe", keyframe_id=keyframe.id)
 
     def step(self) -> StepReport | None:

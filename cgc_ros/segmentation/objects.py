@@ -14,6 +14,8 @@ from cgc_ros.segmentation.config import FloaterConfig
 
 @dataclass(frozen=True)
 class OrientedBox:
+    """A box around an object, upright: its third axis is the map's vertical."""
+
     center: np.ndarray  # [3] map frame, metres
     rotation: np.ndarray  # [3, 3] map_from_box, right-handed
     size: np.ndarray  # [3] full size along the box's axes, metres
@@ -21,6 +23,10 @@ class OrientedBox:
 
 @dataclass(frozen=True)
 class MapObject:
+    """A lasting object of the map, or a part of one, at the moment of a snapshot; stamps are those of images, in
+    nanoseconds.
+    """
+
     id: int  # lasting, 1..65533
     label: str  # name, empty while unknown
     label_confidence: float  # 0..1
@@ -30,8 +36,8 @@ class MapObject:
     points: np.ndarray  # [P, 3] float32, map frame, metres
     colors: np.ndarray  # [P, 3] uint8
     num_views: int  # keyframes whose masks support it
-    first_seen_ns: int
-    last_seen_ns: int
+    first_seen_ns: int  # oldest and
+    last_seen_ns: int  # newest keyframe whose masks support it
     parent_id: int = 0  # of a part: the object that it belongs to; 0: a whole object
 
 
