@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
 
-from cgc_ros.masks import MaskError, create_mask_source
+from cgc_ros.masks import MaskError, MaskSource, create_mask_source
 from cgc_ros.thread_priority import MASKS_NICENESS
 
 _END_WAIT_S = 1.0  # for a process that was told to end
@@ -142,9 +142,14 @@ def _unpacked(answer: tuple):
     if is_made:
         return content[0]
     reason, message, trace = content
-    error = MaskError(reason, message)
-    error.add_note(trace)
-    raise error
+    raise MaskError(reason, message) from _RemoteTrace(trace)
+
+
+class _RemoteTrace(Exception):
+    """The other process's traceback, as text: the cause of an error that is handed over."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 def _end_text(name: str, status: int) -> str:
@@ -165,9 +170,9 @@ def _serve(connection: Connection) -> None:
     """Make masks until the other end is closed."""
     kind, options, niceness = connection.recv()
     os.nice(niceness)
-    made = []
+    made: list[MaskSource] = []
 
-    def create():
+    def create() -> tuple[str, bool]:
         source = create_mask_source(kind, **options)
         made.append(source)
         return source.name, source.uses_depth
