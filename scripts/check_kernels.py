@@ -80,11 +80,19 @@ def run_check(name: str, check: Check) -> bool:
     }
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")),
-        *(f"--rootdir={ROOT}", "--durations=3", *check.options, *(str(ROOT / "test" / test) for test in check.tests)),
+        *(
+            f"--rootdir={ROOT}",
+            "--durations=3",
+            "--capture=no",
+            *check.options,
+            *(str(ROOT / "test" / test) for test in check.tests),
+        ),
     ]
     # Without address space randomisation: ThreadSanitizer's shadow memory has fixed places.
     result = subprocess.run(["setarch", "-R", *command], cwd=package, env=environment)
-    print(f"check_kernels: {name}: {built - started:.0f} s to build, {time.monotonic() - built:.0f} s to test", flush=True)
+    print(
+        f"check_kernels: {name}: {built - started:.0f} s to build, {time.monotonic() - built:.0f} s to test", flush=True
+    )
     return result.returncode == 0
 
 

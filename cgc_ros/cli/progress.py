@@ -25,7 +25,11 @@ def progress_bar(description: str) -> Iterator[Update]:
         return
     with _bar(console) as progress:
         task = progress.add_task(description, total=None, detail="")
-        yield lambda done, total, detail="": progress.update(task, completed=done, total=total, detail=detail)
+
+        def show(done: float, total: float, detail: str = "") -> None:
+            progress.update(task, completed=done, total=total, detail=detail)
+
+        yield show
 
 
 def _bar(console):

@@ -174,6 +174,8 @@ def _serve(connection: Connection) -> None:
 
     def create() -> tuple[str, bool]:
         source = create_mask_source(kind, **options)
+        if source is None:
+            raise MaskError("unknown_kind", f"mask source {kind!r} makes no masks: it needs no process")
         made.append(source)
         return source.name, source.uses_depth
 
