@@ -39,7 +39,7 @@ def test_what_the_source_refuses_is_refused_with_its_reason_and_its_trace(masks)
     pid = masks.pid
     with pytest.raises(MaskError, match=r"\(120, 160, 1\)") as refused:
         masks.segment(IMAGE[:, :, :1])
-    assert refused.value.reason == "bad_image" and "check_input" in refused.value.__notes__[0]
+    assert refused.value.reason == "bad_image" and "check_input" in str(refused.value.__cause__)
     with pytest.raises(MaskError, match="AttributeError") as failed:
         masks.segment(None)
     assert failed.value.reason == "mask_source_failed"

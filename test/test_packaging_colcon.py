@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,14 +42,37 @@ def installed(tmp_path_factory) -> Path:
     shutil.rmtree(workspace)
 
 
-def run_installed(prefix: Path, *command: str) -> subprocess.CompletedProcess:
-    """A command in a shell that has sourced the workspace, away from the source tree."""
+def installed_command(prefix: Path, *command: str) -> dict:
+    """Arguments of subprocess for a command in a shell that has sourced the workspace, away from the source tree."""
     script = f'. "{prefix.parent}/local_setup.sh" && exec "$@"'
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
-    return subprocess.run(
-        ["sh", "-c", script, "sh", *command], cwd=prefix, env=environment, capture_output=True, text=True
-    )
+    environment.pop("PYTHONPATH", None)  # the source tree, where the tests' own process has it
+    return {"args": ["sh", "-c", script, "sh", *command], "cwd": prefix, "env": environment, "text": True}
+
+
+def modules_of(prefix: Path) -> Path:
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return prefix / "lib" / version / "site-packages" / "cgc_ros"
+
+
+def run_installed(prefix: Path, *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(**installed_command(prefix, *command), capture_output=True)
+
+
+def run_node(prefix: Path, until: str) -> tuple[int, str]:
+    """The installed program, ended by SIGTERM once its log holds `until`: exit status and log."""
+    command = [str(prefix / "lib" / "cgc_ros" / "cgc_node"), "--ros-args", "-p", "mask_source:=topic"]
+    process = subprocess.Popen(**installed_command(prefix, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = threading.Timer(240, process.kill)  # on a machine that does much else
+    deadline.start()
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if until in line:
+            process.send_signal(signal.SIGTERM)
+    deadline.cancel()
+    return process.wait(), "".join(lines)
 
 
 def test_programs_launch_files_and_parameters_are_where_ros_looks(installed):
@@ -67,14 +93,27 @@ def test_interfaces_and_modules_of_the_workspace_import_side_by_side(installed):
 
 
 def test_no_file_of_the_package_is_left_behind(installed):
-    modules = (
-        installed / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages" / "cgc_ros"
-    )
     for file in (ROOT / "cgc_ros").rglob("*.py"):
-        assert (modules / file.relative_to(ROOT / "cgc_ros")).exists(), file
+        assert (modules_of(installed) / file.relative_to(ROOT / "cgc_ros")).exists(), file
 
 
 def test_the_command_runs_from_the_workspace(installed):
     result = run_installed(installed, "cgc", "--version")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("cgc_ros ")
+
+
+def test_the_node_starts_without_kernels_and_says_what_is_missing(installed):
+    status, log = run_node(installed, until="CPU kernels cannot be loaded")
+    assert status == 0, log
+    assert "active: waiting for images" not in log
+
+
+def test_the_node_runs_from_the_workspace(installed):
+    kernels = importlib.util.find_spec("cgc_ros.rendering._kernels").origin
+    copy = shutil.copy(kernels, modules_of(installed) / "rendering")
+    try:
+        status, log = run_node(installed, until="active: waiting for images")
+    finally:
+        os.remove(copy)
+    assert status == 0 and "shutting down" in log, log

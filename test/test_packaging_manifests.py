@@ -124,3 +124,19 @@ def test_cmake_lists_every_interface():
     text = (ROOT / "CMakeLists.txt").read_text()
     interfaces = {str(file.relative_to(ROOT)) for kind in ("msg", "srv") for file in ROOT.glob(f"{kind}/*.{kind}")}
     assert set(re.findall(r"(?:msg|srv)/\w+\.(?:msg|srv)", text)) == interfaces
+
+
+def test_the_package_needs_no_later_python_than_the_promised_one(project):
+    vermin = pytest.importorskip("vermin")
+    promised = tuple(int(part) for part in project["requires-python"].removeprefix(">=").split("."))
+    later = {}
+    for file in PACKAGE.rglob("*.py"):
+        _, needed = vermin.visit(file.read_text()).minimum_versions()
+        if needed and needed > promised:
+            later[str(file.relative_to(ROOT))] = needed
+    assert later == {}
+
+
+def test_lower_bounds_are_releases_that_can_be_installed(project):
+    for requirement in project["dependencies"]:
+        assert re.fullmatch(r"[a-z0-9-]+>=[\d.]+", requirement), requirement

@@ -112,3 +112,50 @@ def test_an_unsupported_python_is_told_which_ones_work(version):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     assert "CPython 3.10 to 3.13" in result.stderr and "make setup PYTHON=" in result.stderr
+
+
+@pytest.fixture
+def torch_source(monkeypatch):
+    """On a PC without an NVIDIA driver whose pip nobody configured."""
+    monkeypatch.syspath_prepend(str(SETUP))
+    import torch_source
+
+    monkeypatch.setattr(torch_source, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(torch_source.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(torch_source.platform, "machine", lambda: "x86_64")
+    yield torch_source
+    del sys.modules["torch_source"]
+
+
+def pip_configured(*lines: str) -> list[str]:
+    return [sys.executable, "-c", f"print({chr(10).join(lines)!r})"]
+
+
+def test_without_a_driver_torch_comes_from_its_cpu_index(torch_source, monkeypatch, capsys):
+    monkeypatch.setattr(torch_source, "answers", lambda url: True)
+    options = torch_source.torch_options(pip_configured("global.cert='/etc/ssl/ca.crt'"), {})
+    assert options == ["--extra-index-url", torch_source.CPU_INDEX]
+    assert "no NVIDIA driver found: taking torch's CPU build" in capsys.readouterr().out
+
+
+def test_an_index_that_does_not_answer_is_said_and_left_out(torch_source, monkeypatch, capsys):
+    monkeypatch.setattr(torch_source, "CPU_INDEX", "http://127.0.0.1:9")  # discard: nobody listens
+    assert torch_source.torch_options(pip_configured(), {}) == []
+    assert "http://127.0.0.1:9 cannot be reached" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line", ["global.find-links='/wheels'", ":env:.index-url='https://mirror'", "user.no-index='1'"]
+)
+def test_sources_that_the_user_configured_are_left_alone(torch_source, monkeypatch, line):
+    monkeypatch.setattr(torch_source, "answers", lambda url: pytest.fail("asked the network"))
+    assert torch_source.torch_options(pip_configured(line), {}) == []
+
+
+def test_with_a_driver_or_where_pypi_has_no_cuda_build_nothing_is_added(torch_source, monkeypatch):
+    monkeypatch.setattr(torch_source, "answers", lambda url: True)
+    monkeypatch.setattr(torch_source.platform, "machine", lambda: "aarch64")
+    assert torch_source.torch_options(pip_configured(), {}) == []
+    monkeypatch.setattr(torch_source.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch_source, "has_nvidia_driver", lambda: True)
+    assert torch_source.torch_options(pip_configured(), {}) == []

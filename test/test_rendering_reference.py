@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from rendering_scenes import random_scene, relative_error
-from scipy.special import sph_harm_y
+from scipy.special import factorial, lpmv
 
 from cgc_ros.rendering import Camera, rasterize
 from cgc_ros.rendering.spherical_harmonics import basis
@@ -119,7 +119,10 @@ def test_basis_equals_the_real_spherical_harmonics_of_scipy():
     expected = []
     for degree in range(4):
         for order in range(-degree, degree + 1):
-            value = sph_harm_y(degree, abs(order), polar, azimuth)  # with the Condon-Shortley phase, which 3DGS keeps
+            m = abs(order)
+            norm = math.sqrt((2 * degree + 1) / (4 * math.pi) * factorial(degree - m) / factorial(degree + m))
+            legendre = lpmv(m, degree, np.cos(polar))  # with the Condon-Shortley phase, which 3DGS keeps
+            value = norm * legendre * np.exp(1j * m * azimuth)
             part = value.real if order >= 0 else value.imag
             expected.append(part * (math.sqrt(2) if order else 1.0))
     ours = basis(3, torch.tensor(directions)).numpy()

@@ -30,14 +30,15 @@ def test_the_cpu_backend_names_reason_and_remedy():
     code = """
 from cgc_ros.rendering import BackendError, available_backends, choose_backend
 assert "make setup" in available_backends()["cpu"] and available_backends()["reference"] == ""
-try:
-    choose_backend("auto", "cpu")
-except BackendError as error:
-    print(error)
+for device in ("cpu", None):
+    try:
+        choose_backend("auto", device)
+    except BackendError as error:
+        print(device, error)
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
-    assert "'cpu' cannot be used" in result.stdout and "make setup" in result.stdout
+    assert result.stdout.count("'cpu' cannot be used") == 2 and "make setup" in result.stdout
 
 
 def test_a_map_is_rendered_compared_and_moved_by_torch():

@@ -60,8 +60,8 @@ def _print_table(runs) -> None:
         table.add_row(f"[bold]{title}")
         for figure in figures:
             best = best_runs(figure, runs)
-            texts = (figure.text(run.metrics.get(figure.key)) for run in runs)
+            cells = [figure.text(run.metrics.get(figure.key)) for run in runs]
             table.add_row(
-                f"  {figure.title}", *(f"[bold green]{text}" if i in best else text for i, text in enumerate(texts))
+                f"  {figure.title}", *(f"[bold green]{text}" if i in best else text for i, text in enumerate(cells))
             )
     Console().print(table)

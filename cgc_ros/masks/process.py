@@ -143,9 +143,14 @@ def _unpacked(answer: tuple):
     if is_made:
         return content[0]
     reason, message, trace = content
-    error = MaskError(reason, message)
-    error.add_note(trace)
-    raise error
+    raise MaskError(reason, message) from _RemoteTrace(trace)
+
+
+class _RemoteTrace(Exception):
+    """The other process's traceback, as text: the cause of an error that is handed over."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 def _end_text(name: str, status: int) -> str:
@@ -166,10 +171,12 @@ def _serve(connection: Connection) -> None:
     """Make masks until the other end is closed."""
     kind, options, niceness = connection.recv()
     os.nice(niceness)
-    made = []
+    made: list[MaskSource] = []
 
-    def create():
+    def create() -> tuple[str, bool]:
         source = create_mask_source(kind, **options)
+        if source is None:
+            raise MaskError("unknown_kind", f"mask source {kind!r} makes no masks: it needs no process")
         made.append(source)
         return source.name, source.uses_depth
 

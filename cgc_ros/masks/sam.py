@@ -157,7 +157,7 @@ def _load_model(options: SamOptions) -> torch.nn.Module:
         )
     weights = _read_weights(path)
     width = weights["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in weights else None
-    model_type = options.model_type if options.model_type != "auto" else _MODEL_TYPES.get(width, "unknown")
+    model_type = options.model_type if options.model_type != "auto" else _MODEL_TYPES.get(width or 0, "unknown")
     if width is None or model_type not in sam_model_registry:
         raise MaskError(
             "bad_checkpoint",

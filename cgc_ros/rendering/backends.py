@@ -34,8 +34,9 @@ def choose_backend(backend: str = "auto", device: torch.device | str | None = No
     """
     if backend == "auto":
         if device is None:
-            return "cpu" if why_unavailable("gsplat") else "gsplat"
-        backend = "gsplat" if torch.device(device).type == "cuda" else "cpu"
+            backend = "cpu" if why_unavailable("gsplat") else "gsplat"
+        else:
+            backend = "gsplat" if torch.device(device).type == "cuda" else "cpu"
     if backend not in BACKENDS:
         raise BackendError(f"there is no rendering backend '{backend}'; choose auto, {', '.join(BACKENDS)}")
     reason = why_unavailable(backend)

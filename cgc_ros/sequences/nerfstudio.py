@@ -42,7 +42,9 @@ def read(path: Path, *, rate_hz: float = 5.0) -> Sequence:
     document = _read_document(file)
     entries = sorted(document["frames"], key=lambda entry: natural_order(str(entry.get("file_path", ""))))
     warnings: list[str] = []
-    frames, files, missing, without_depth, broken = [], [], [], [], []
+    frames: list[FrameInfo] = []
+    without_depth: list[str] = []
+    files, missing, broken = [], [], []
     for entry in entries:
         name = str(entry.get("file_path", ""))
         image = find_image(file.parent, name) if name else None

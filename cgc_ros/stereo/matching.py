@@ -150,7 +150,7 @@ class SupportWindow:
         for dy in offsets:
             for dx in offsets:
                 where = (slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
-                unlike = (colors[(slice(None), *where)] - color).square().sum(0).mul_(-0.5 / color_sigma**2)
+                unlike = (colors[:, where[0], where[1]] - color).square().sum(0).mul_(-0.5 / color_sigma**2)
                 samples.append((where, unlike.sub_((dy * dy + dx * dx) / spread).exp_(), greys[where]))
         total = sum(weight for _, weight, _ in samples)
         mean = sum(weight * grey for _, weight, grey in samples) / total

@@ -1,10 +1,10 @@
 """The steps of `make setup`, in order: docs/development.md explains them."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from prerequisites import ensure_prerequisites
@@ -21,6 +21,7 @@ from runner import (
     run_logged,
     venv_environment,
 )
+from torch_source import has_nvidia_driver, torch_options
 
 VENV_PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = ROOT / "requirements"
@@ -65,9 +66,9 @@ def requirement_files(*names: str) -> list[Path]:
     return [REQUIREMENTS / f"{name}.txt" for name in names] + [CONSTRAINTS]
 
 
-def pip_install(names: tuple[str, ...], log: Path) -> None:
+def pip_install(names: tuple[str, ...], log: Path, options: Sequence[str] = ()) -> None:
     # Byte-compiling 2 GB of modules takes longer than unpacking them, and most are never imported.
-    command = [str(VENV_PYTHON), "-m", "pip", "install", "--no-compile", "--no-input", "--progress-bar=off"]
+    command = [str(VENV_PYTHON), "-m", "pip", "install", "--no-compile", "--no-input", "--progress-bar=off", *options]
     for name in names:
         command += ["-r", str(REQUIREMENTS / f"{name}.txt")]
     if CONSTRAINTS.exists():
@@ -104,7 +105,7 @@ def install_ros(log: Path) -> None:
 
 
 def install_packages(log: Path) -> None:
-    pip_install(("core", "test"), log)
+    pip_install(("core", "test"), log, torch_options([str(VENV_PYTHON), "-m", "pip"], venv_environment()))
     options = ["--no-deps", "--no-compile", "--no-input", "--progress-bar=off"]
     files = [part for name in ("sam", "text", "gpu") for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
     run_logged([str(VENV_PYTHON), "-m", "pip", "install", *options, *files], log, venv_environment())
@@ -141,7 +142,7 @@ def check_imports(log: Path) -> None:
     run_logged([str(VENV_PYTHON), "-c", f"import {modules}"], log, venv_environment())
     cuda = "import torch; print(torch.version.cuda or '')"
     answer = subprocess.run([str(VENV_PYTHON), "-c", cuda], capture_output=True, text=True, env=venv_environment())
-    if answer.stdout.strip() and not shutil.which("nvidia-smi"):
+    if answer.stdout.strip() and not has_nvidia_driver():
         print("           note: this torch is the CUDA build, on a machine without an NVIDIA driver. It works, but")
         print("           PyTorch's CPU build is far smaller; docs/development.md says how to get it.")
 

@@ -57,10 +57,9 @@ struct PyRender {
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "CPU kernels of cgc_ros.rendering";
 
-  py::class_<PyView>(m, "View")
-      .def(py::init<int, int, double, double, double, double, double, const In<float>&>(), py::arg("width"),
-           py::arg("height"), py::arg("fx"), py::arg("fy"), py::arg("cx"), py::arg("cy"), py::arg("blur"),
-           py::arg("camera_from_world").noconvert());
+  py::class_<PyView>(m, "View").def(py::init<int, int, double, double, double, double, double, const In<float>&>(),
+                                    py::arg("width"), py::arg("height"), py::arg("fx"), py::arg("fy"), py::arg("cx"),
+                                    py::arg("cy"), py::arg("blur"), py::arg("camera_from_world").noconvert());
 
   py::class_<PyScene, std::shared_ptr<PyScene>>(m, "Scene")
       .def(py::init<const PyView&, In<float>, In<float>, In<float>, In<float>, Optional<float>, int, Optional<float>,
@@ -136,8 +135,7 @@ PYBIND11_MODULE(_kernels, m) {
         out.radii = write(radii, {n}, "radii");
         out.contribution = write(contribution, {n}, "contribution");
         py::gil_scoped_release release;
-        return std::make_unique<PyRender>(
-            PyRender{scene, std::make_unique<Render>(input, out, keep, threads)});
+        return std::make_unique<PyRender>(PyRender{scene, std::make_unique<Render>(input, out, keep, threads)});
       },
       py::arg("scene"), py::kw_only(), py::arg("color").noconvert(), py::arg("features").noconvert(),
       py::arg("depth").noconvert(), py::arg("alpha").noconvert(), py::arg("radii").noconvert(),
@@ -265,7 +263,10 @@ PYBIND11_MODULE(_kernels, m) {
                       write(parameter, {n, width}, "parameter"),
                       write(first, {n, width}, "first"),
                       write(second, {n, width}, "second"),
-                      rate, beta1, beta2, epsilon};
+                      rate,
+                      beta1,
+                      beta2,
+                      epsilon};
         py::gil_scoped_release release;
         const KernelTable& table = kernels();
         const int64_t chunk = 4096;

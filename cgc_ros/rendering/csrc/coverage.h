@@ -32,9 +32,13 @@ inline void cells_in_bands(const Splat& s, float x, float y, float top, float he
 inline uint32_t blocks_touched(const Splat& s, float x, float y) {
   vint first, last;
   cells_in_bands(s, x, y, 0.0f, kBlockHeight, kBlockWidth, kTile / kBlockWidth, first, last);
+  // Unsigned, since what lies beyond bit 31 is to be dropped. An empty row's first cell may be 4, its last -1: no numbers
+  // to shift by.
+  typedef uint32_t vuint __attribute__((vector_size(32)));
   const vint row = {0, 4, 8, 12, 16, 20, 24, 28};
-  vint end = row + (last & ~(last >> 31));  // an empty row's last cell is -1, no number to shift by
-  vint cells = select(first > last, splat(0), (splat(2) << end) - (splat(1) << (row + first)));
+  const vuint begin = (vuint)(row + (first & splat(3))), end = (vuint)(row + (last & splat(3)));
+  const vuint filled = ((vuint)splat(2) << end) - ((vuint)splat(1) << begin);
+  const vint cells = select(first > last, splat(0), (vint)filled);
   uint64_t halves[4];
   std::memcpy(halves, &cells, sizeof halves);
   const uint64_t all = halves[0] | halves[1] | halves[2] | halves[3];

@@ -14,7 +14,11 @@ namespace cgc {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
-constexpr size_t kSmallest = 64 << 10;    // below, malloc is quick enough
+#ifdef CGC_SANITIZED
+constexpr size_t kSmallest = SIZE_MAX;  // every array of its own and of the size asked for, to see what lies beyond
+#else
+constexpr size_t kSmallest = 64 << 10;  // below, malloc is quick enough
+#endif
 constexpr size_t kMostKept = 256u << 20;
 
 struct Kept {

@@ -18,8 +18,8 @@ struct Lens {
 
 inline Lens lens_of(const View& v) {
   const double margin_x = 0.3 * 0.5 * v.width / v.fx, margin_y = 0.3 * 0.5 * v.height / v.fy;
-  return {float(-(v.cx / v.fx + margin_x)), float((v.width - v.cx) / v.fx + margin_x),
-          float(-(v.cy / v.fy + margin_y)), float((v.height - v.cy) / v.fy + margin_y)};
+  return {float(-(v.cx / v.fx + margin_x)), float((v.width - v.cx) / v.fx + margin_x), float(-(v.cy / v.fy + margin_y)),
+          float((v.height - v.cy) / v.fy + margin_y)};
 }
 
 struct CameraPoints {

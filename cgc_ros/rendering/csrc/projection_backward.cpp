@@ -112,8 +112,7 @@ void project_backward(const Projection& job, const ProjectionGradients& out, int
     for (int j = 0; j < 3; ++j) {
       v_mean[j] = splat(r[j]) * v_cam[0] + splat(r[3 + j]) * v_cam[1] + splat(r[6 + j]) * v_cam[2];
       for (int k = 0; k < 3; ++k)
-        v_rotation[j][k] =
-            splat(r[j]) * v_axes[0][k] + splat(r[3 + j]) * v_axes[1][k] + splat(r[6 + j]) * v_axes[2][k];
+        v_rotation[j][k] = splat(r[j]) * v_axes[0][k] + splat(r[3 + j]) * v_axes[1][k] + splat(r[6 + j]) * v_axes[2][k];
     }
     const vfloat w = g.q[0], x = g.q[1], y = g.q[2], z = g.q[3];
     auto& v = v_rotation;

@@ -87,8 +87,14 @@ int64_t project(const Projection& job, int64_t begin, int64_t end, GrowingBuffer
     store(boxes[1], to_int(min(floor(floor(x + wide - half_pixel) * to_tiles), last_x)));
     store(boxes[2], to_int(max(floor(ceil(y - tall - half_pixel) * to_tiles), zero)));
     store(boxes[3], to_int(min(floor(floor(y + tall - half_pixel) * to_tiles), last_y)));
-    vfloat low[kLanes] = {from_bits(load(x_whole)), from_bits(load(y_whole)), load(x_fractions), load(y_fractions),
-                          a, b, c, log2_opacity};
+    vfloat low[kLanes] = {from_bits(load(x_whole)),
+                          from_bits(load(y_whole)),
+                          load(x_fractions),
+                          load(y_fractions),
+                          a,
+                          b,
+                          c,
+                          log2_opacity};
     vfloat high[kLanes] = {level, tip, inverse_a, error, load(colors[0]), load(colors[1]), load(colors[2]), g.z};
     transpose(low), transpose(high);
     for (int visible_bits = lane_bits(visible); visible_bits; visible_bits &= visible_bits - 1) {

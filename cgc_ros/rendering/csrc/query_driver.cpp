@@ -114,8 +114,7 @@ void mask_votes(const View& view, const Gaussians& gaussians, const int32_t* lab
 void label_image(const View& view, const Gaussians& gaussians, const int32_t* object_ids, int32_t* labels,
                  float* confidence, float* depth, int threads) {
   const ProjectedView projected(view, gaussians, nullptr, threads);
-  const LabelTiles job{view,       projected.splats(), projected.lists(), object_ids,
-                       labels,     confidence,         depth};
+  const LabelTiles job{view, projected.splats(), projected.lists(), object_ids, labels, confidence, depth};
   std::vector<GrowingBuffer> scratch(threads);
   const KernelTable& k = kernels();
   parallel_for(projected.num_tiles(), threads,
@@ -149,8 +148,15 @@ double photometric_loss(int width, int height, const float* rendered, const floa
   if (mask) pixels = pixels - std::count(mask, mask + pixels, uint8_t(0));
   const double values = std::max<double>(1.0, 3.0 * double(pixels));
   Array<float> derivatives(size_t(9) * width * height);
-  const SsimImages job{width,    height, rendered, target, mask, float(-ssim_weight / values),
-                       float((1.0f - ssim_weight) / values), derivatives.data(), gradient};
+  const SsimImages job{width,
+                       height,
+                       rendered,
+                       target,
+                       mask,
+                       float(-ssim_weight / values),
+                       float((1.0f - ssim_weight) / values),
+                       derivatives.data(),
+                       gradient};
   constexpr int kRows = 40;
   const int bands = (height + kRows - 1) / kRows;
   std::vector<GrowingBuffer> scratch(threads);

@@ -19,9 +19,8 @@ Harmonics harmonics_job(const RenderInput& input, const int32_t* radii) {
 
 template <class Body>
 void for_chunks(int64_t count, int threads, Body body) {
-  parallel_for((count + kChunk - 1) / kChunk, threads, [&](int64_t c, int) {
-    body(c, c * kChunk, std::min(count, (c + 1) * kChunk));
-  });
+  parallel_for((count + kChunk - 1) / kChunk, threads,
+               [&](int64_t c, int) { body(c, c * kChunk, std::min(count, (c + 1) * kChunk)); });
 }
 
 }  // namespace
@@ -48,8 +47,7 @@ Render::Render(const RenderInput& input, const RenderOutput& output, bool keep, 
   const int64_t n = input.gaussians.count;
   if (input.color.coefficients) {
     const Harmonics job = harmonics_job(input, view_.radii());
-    for_chunks(n, threads,
-               [&](int64_t, int64_t begin, int64_t end) { k.harmonics(job, begin, end, view_.splats()); });
+    for_chunks(n, threads, [&](int64_t, int64_t begin, int64_t end) { k.harmonics(job, begin, end, view_.splats()); });
   }
   const int tiles = view_.num_tiles();
   if (keep) transmittance_.reset(size_t(tiles) * kTilePixels), stop_.reset(size_t(tiles) * kTilePixels);
@@ -154,8 +152,6 @@ void Render::write_transmittance(float* out) const {
     out[pixel] = transmittance_[tile_order(view, pixel)];
 }
 
-size_t Render::bytes() const {
-  return view_.bytes() + transmittance_.bytes() + stop_.bytes();
-}
+size_t Render::bytes() const { return view_.bytes() + transmittance_.bytes() + stop_.bytes(); }
 
 }  // namespace cgc

@@ -12,9 +12,8 @@ constexpr int64_t kPixelChunk = 4096;
 
 template <class Body>
 void for_chunks(int64_t count, int64_t size, int threads, Body body) {
-  parallel_for((count + size - 1) / size, threads, [&](int64_t c, int worker) {
-    body(c, c * size, std::min(count, (c + 1) * size), worker);
-  });
+  parallel_for((count + size - 1) / size, threads,
+               [&](int64_t c, int worker) { body(c, c * size, std::min(count, (c + 1) * size), worker); });
 }
 
 // Gradients of the rendered colour and depth, into the target's arrays.
@@ -135,8 +134,9 @@ TrainingResult train(const TrainingStep& step, int threads) {
   for (int64_t i = 0; i < n; ++i) result.visible += render.view().radii()[i] > 0;
   Array<float> exposed(3 * count), target(3 * count), color_gradient(3 * count),
       depth_gradient(input.depth ? count : 0);
-  TargetPixels pixels{count, color.data(), output.depth, alpha.data(), step.color, step.depth_halves, {}, {},
-                      exposed.data(), target.data(), color_gradient.data(), depth_gradient.data()};
+  TargetPixels pixels{
+      count, color.data(),   output.depth,  alpha.data(),          step.color,           step.depth_halves, {},
+      {},    exposed.data(), target.data(), color_gradient.data(), depth_gradient.data()};
   std::copy_n(step.gain, 3, pixels.gain), std::copy_n(step.offset, 3, pixels.offset);
   compare(step, pixels, result, threads);
 

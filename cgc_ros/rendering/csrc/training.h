@@ -15,8 +15,8 @@ struct TrainingStep {
   const uint16_t* depth_halves = nullptr; // [H, W] or null
   float gain[3] = {1, 1, 1}, offset[3] = {};
   float background[3] = {};
-  float ssim_weight = 0, depth_weight = 0, opacity_weight = 0, coverage_weight = 0,
-        anisotropy_weight = 0, max_log_ratio = 0;
+  float ssim_weight = 0, depth_weight = 0, opacity_weight = 0, coverage_weight = 0, anisotropy_weight = 0,
+        max_log_ratio = 0;
   float beta1 = 0, beta2 = 0, epsilon = 0;
   bool camera_wanted = false;
 };

@@ -80,12 +80,11 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
 void bind_training(py::module_& m) {
   m.def("train_in_place", &train_in_place, py::arg("view"), py::kw_only(), py::arg("means").noconvert(),
         py::arg("quats").noconvert(), py::arg("log_scales").noconvert(), py::arg("logit_opacities").noconvert(),
-        py::arg("sh").noconvert(), py::arg("sh_degree"),
-        py::arg("camera_position").noconvert(), py::arg("color").noconvert(), py::arg("depth").noconvert(),
-        py::arg("gain"), py::arg("offset"), py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"),
-        py::arg("opacity_weight"), py::arg("coverage_weight"), py::arg("anisotropy_weight"),
-        py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("camera_wanted"),
-        py::arg("threads"),
+        py::arg("sh").noconvert(), py::arg("sh_degree"), py::arg("camera_position").noconvert(),
+        py::arg("color").noconvert(), py::arg("depth").noconvert(), py::arg("gain"), py::arg("offset"),
+        py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"), py::arg("opacity_weight"),
+        py::arg("coverage_weight"), py::arg("anisotropy_weight"), py::arg("max_log_ratio"), py::arg("beta1"),
+        py::arg("beta2"), py::arg("epsilon"), py::arg("camera_wanted"), py::arg("threads"),
         "One photometric step: renders, compares, and moves the parameters and Adam's moments in place.");
 }
 
