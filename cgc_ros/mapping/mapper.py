@@ -200,7 +200,8 @@ class Mapper:
     def _move_to_cpu(self) -> None:
         self.backend, self.device = "cpu", torch.device("cpu")
         self.model.to(self.device)
-        self.trainer.backend = self.segmenter.backend = self.parts.backend = "cpu"
+        self.trainer.use_backend("cpu")
+        self.segmenter.backend = self.parts.backend = "cpu"
         self.segmenter.prototypes = self.segmenter.prototypes.cpu()
         self.depth_source.device = self.device
 
