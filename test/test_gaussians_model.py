@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gsplat_operators import gsplat_on_cpu  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,15 @@ def test_frozen_copy_does_not_follow_training():
     assert (copy.means == 0.5).all()
 
 
-def test_adam_follows_the_published_update_on_visible_rows_only():
+@pytest.fixture(params=["kernels", "gsplat"])
+def adam(request):
+    """By what rows are moved: the C++ kernels and, where every row has its own rate, operators; or gsplat."""
+    if request.param == "gsplat":
+        request.getfixturevalue("gsplat_on_cpu")
+
+
+@pytest.mark.parametrize("rate", [0.01, torch.tensor([0.01, 0.5, 0.03])], ids=["one rate", "a rate for every row"])
+def test_adam_follows_the_published_update_on_visible_rows_only(adam, rate):
     model = GaussianModel()
     model.append(seeds(3), step=0)
     optimizer, visible = GaussianAdam(model), torch.tensor([True, False, True])
@@ -72,13 +81,14 @@ def test_adam_follows_the_published_update_on_visible_rows_only():
         gradient = torch.full((3, 3), 0.1 * (step + 1), dtype=torch.float64)
         m = torch.where(visible[:, None], 0.9 * m + 0.1 * gradient, m)
         v = torch.where(visible[:, None], 0.999 * v + 0.001 * gradient**2, v)
-        reference -= visible[:, None] * 0.01 * m / (v.sqrt() + 1e-15)
-        optimizer.step({"means": gradient.float()}, {"means": 0.01}, visible)
+        rates = rate.double()[:, None] if isinstance(rate, torch.Tensor) else rate
+        reference -= visible[:, None] * rates * m / (v.sqrt() + 1e-15)
+        optimizer.step({"means": gradient.float()}, {"means": rate}, visible)
     torch.testing.assert_close(model.means.double(), reference, rtol=1e-5, atol=1e-6)
     assert (model.means[1] == 0.5).all()
 
 
-def test_rows_without_a_gradient_can_be_left_alone():
+def test_rows_without_a_gradient_can_be_left_alone(adam):
     model = GaussianModel()
     model.append(seeds(4), step=0)
     for moment in model.moments["features"]:

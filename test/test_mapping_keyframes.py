@@ -79,10 +79,10 @@ def test_targets_are_scaled_by_area_and_depth_keeps_its_values():
     pose = np.eye(4)
     keyframe = store.add(Frame(0, image, pose, INTRINSICS, depth=depth), median_depth=2.5)
     camera = keyframe.camera(0.5, torch.device("cpu"))
-    color, scaled = keyframe.target(camera, torch.device("cpu"))
+    color, scaled = keyframe.scaled_images(camera.width, camera.height)
     assert (camera.width, camera.height) == (4, 3)
-    torch.testing.assert_close(color, torch.full((3, 4, 3), 100 / 255), atol=1 / 255, rtol=0)
-    assert set(scaled.unique().tolist()) <= {0.0, 2.5}
+    assert abs(color.astype(int) - 100).max() <= 1 and color.shape == (3, 4, 3)
+    assert set(np.unique(scaled).tolist()) <= {0.0, 2.5}
 
 
 def test_corrections_start_as_none_and_are_pulled_back():

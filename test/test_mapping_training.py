@@ -1,8 +1,12 @@
-"""The training step of the CPU kernels against the same step in torch operators."""
+"""The training step, by the CPU kernels and by torch operators on every backend, against autograd of its losses."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from dispatched_operators import DispatchedOperators
+from gsplat_operators import gsplat_on_cpu  # noqa: F401
 from rendering_scenes import random_scene
 
 from cgc_ros.frame import Frame, Intrinsics
@@ -10,7 +14,18 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.resident_images import ResidentImages
 from cgc_ros.mapping.training import PhotometricTrainer
+from cgc_ros.rendering import (
+    Camera,
+    StepGradients,
+    StepLosses,
+    StepOutcome,
+    photometric_loss,
+    rasterize,
+    step_gradients,
+    train_in_place,
+)
 from cgc_ros.rendering.kernels import kernels
 
 RATES = {"means": 1e-3, "quats": 2e-3, "log_scales": 3e-3, "logit_opacities": 4e-3, "sh": 5e-3}
@@ -49,41 +64,136 @@ def keyframe_of(config: TrainingConfig, depth: bool) -> Keyframe:
     return keyframe
 
 
-def moved(method: str, count: int, degree: int, config: TrainingConfig, depth: bool, scale: float = 0.5):
-    """The model, the keyframe and what was found after one step by one of the trainer's two ways."""
-    model, keyframe = model_of(count, degree), keyframe_of(config, depth)
-    trainer = PhotometricTrainer(model, config, "cpu")
-    camera = keyframe.corrections.place(keyframe.camera(scale, model.device), 2.0)
-    return model, keyframe, getattr(trainer, method)(keyframe, camera, RATES)
+LOSSES = StepLosses(ssim=0.2, depth=0.4, opacity=0.1, coverage=0.3, anisotropy=0.3, max_anisotropy=3.0)
 
 
-def assert_close(ours: torch.Tensor, truth: torch.Tensor, what: str) -> None:
-    assert (ours - truth).norm() <= 2e-5 * truth.norm() + 1e-12, what
+def place(keyframe: Keyframe, scale: float) -> tuple[Camera, dict]:
+    """The corrected camera, and what a step is told of the exposure."""
+    corrections = keyframe.corrections
+    exposure = {"gain": corrections.log_gain.detach().exp(), "offset": corrections.offset.detach()}
+    return corrections.place(keyframe.camera(scale, torch.device("cpu")), 2.0), exposure
 
 
-@pytest.mark.parametrize(
-    ("count", "degree", "depth", "scale"), [(300, 1, True, 0.5), (1, 0, True, 0.5), (1500, 3, False, 1.0)]
-)
-def test_the_fused_step_moves_everything_as_torch_operators_do(count, degree, depth, scale):
-    config = TrainingConfig(
-        pose_rate=1e-3, depth_weight=0.4, opacity_weight=0.1, coverage_weight=0.3, anisotropy_weight=0.3
+def by_kernels(model: GaussianModel, keyframe: Keyframe, scale: float) -> tuple[StepOutcome, dict[str, torch.Tensor]]:
+    """The CPU kernels' step, and its gradients: the first moment holds a tenth of them."""
+    camera, exposure = place(keyframe, scale)
+    images = keyframe.scaled_images(camera.width, camera.height)
+    settings = {"sh_degree": model.sh_degree, "background": model.background, **exposure}
+    adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
+    outcome = train_in_place(model.parameters, model.moments, RATES, camera, *images, LOSSES, **settings, **adam)
+    return outcome, {name: model.moments[name][0] / (1 - BETA1) for name in NAMES}
+
+
+def by_operators(model: GaussianModel, keyframe: Keyframe, scale: float, backend: str) -> StepGradients:
+    camera, exposure = place(keyframe, scale)
+    color, depth = (
+        None if image is None else torch.from_numpy(image)
+        for image in keyframe.scaled_images(camera.width, camera.height)
     )
-    before = model_of(count, degree)
-    model, keyframe, (loss, mse) = moved("move_by_kernels", count, degree, config, depth, scale)
-    truth, true_keyframe, (true_loss, true_mse) = moved("move_by_operators", count, degree, config, depth, scale)
-    assert loss == pytest.approx(true_loss, rel=1e-5) and mse == pytest.approx(true_mse, rel=1e-5)
-    for name in NAMES:  # the first moment holds a tenth of the gradient
-        assert_close(model.moments[name][0], truth.moments[name][0], name)
-        assert_close(model.moments[name][1], truth.moments[name][1], name)
+    settings = {"sh_degree": model.sh_degree, "background": model.background, **exposure}
+    return step_gradients(model.parameters, camera, color, depth, LOSSES, **settings, backend=backend)
+
+
+def by_autograd(
+    model: GaussianModel, keyframe: Keyframe, scale: float
+) -> tuple[float, float, dict[str, torch.Tensor], torch.Tensor]:
+    """The step's definition in float64: loss, mean squared error, gradients, and [2, 3] those of gain and offset."""
+    camera, exposure = place(keyframe, scale)
+    camera = replace(camera, camera_from_world=camera.camera_from_world.double())
+    color, depth = keyframe.scaled_images(camera.width, camera.height)
+    leaves = {name: model.parameters[name].double().requires_grad_() for name in NAMES}
+    scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
+    render = rasterize(
+        *(leaves["means"], leaves["quats"], scales, opacities, camera),
+        colors=leaves["sh"],
+        sh_degree=model.sh_degree,
+        depth=depth is not None,
+        background=model.background.double(),
+        backend="reference",
+    )
+    exposure = torch.stack([exposure["gain"], exposure["offset"]]).double().requires_grad_()
+    exposed, target = render.color * exposure[0] + exposure[1], torch.from_numpy(color).double() / 255
+    loss = photometric = photometric_loss(exposed, target, LOSSES.ssim)
+    if depth is not None:
+        measured = torch.from_numpy(depth).double()
+        valid = (measured > 0) & (render.alpha.detach() > 0.3)
+        error = (render.depth - measured).abs() / measured.clamp_min(1e-6)
+        loss = loss + LOSSES.depth * (error.clamp_max(0.5) * valid).sum() / valid.sum().clamp_min(1)
+    loss = loss + LOSSES.opacity * (opacities * render.visible).sum() / render.visible.sum().clamp_min(1)
+    ordered = leaves["log_scales"].sort(dim=1).values
+    needle = (ordered[:, 2] - ordered[:, 1] - np.log(LOSSES.max_anisotropy)).clamp_min(0)
+    loss = loss + LOSSES.anisotropy * (needle * render.visible).mean() + LOSSES.coverage * (1 - render.alpha).mean()
+    loss.backward()
+    mse = (exposed - target).square().mean()
+    return photometric.item(), mse.item(), {name: leaf.grad for name, leaf in leaves.items()}, exposure.grad
+
+
+def assert_close(ours: torch.Tensor, truth: torch.Tensor, what: str, tolerance: float = 1e-4) -> None:
+    assert (ours - truth).norm() <= tolerance * truth.norm() + 1e-9, what
+
+
+@pytest.mark.parametrize("way", ["kernels", "cpu", "reference", "gsplat"])
+@pytest.mark.parametrize(
+    ("count", "degree", "depth", "scale"), [(120, 1, True, 0.5), (1, 0, True, 0.5), (200, 3, False, 1.0)]
+)
+def test_a_steps_gradients_are_those_of_its_losses(request, way, count, degree, depth, scale):
+    config = TrainingConfig(pose_rate=1e-3)
+    model, keyframe, true_keyframe = model_of(count, degree), keyframe_of(config, depth), keyframe_of(config, depth)
+    loss, mse, truth, of_exposure = by_autograd(model, true_keyframe, scale)
+    if way == "kernels":
+        outcome, gradients = by_kernels(model, keyframe, scale)
+    else:
+        if way == "gsplat":
+            request.getfixturevalue("gsplat_on_cpu")
+        found = by_operators(model, keyframe, scale, way)
+        outcome, gradients = found.outcome, found.gradients
+        torch.testing.assert_close(found.sizes, model.sizes)
+    assert outcome.photometric == pytest.approx(loss, rel=1e-4) and outcome.mse == pytest.approx(mse, rel=1e-4)
+    for name in NAMES:
+        assert_close(gradients[name], truth[name], name, 1e-3)
+    exposure = torch.from_numpy(np.stack([outcome.gain_gradient, outcome.offset_gradient]))
+    assert_close(exposure, of_exposure, "exposure")
+    assert_close(keyframe.corrections.twist.grad, true_keyframe.corrections.twist.grad, "pose", 1e-3)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gsplat"])
+def test_a_step_moves_what_is_seen_by_adam_and_corrects_the_keyframe(gsplat_on_cpu, backend):  # noqa: F811
+    config = TrainingConfig(pose_rate=1e-3)
+    model, keyframe = model_of(150, 1), keyframe_of(config, True)
+    before = {name: value.clone() for name, value in model.parameters.items()}
+    sizes, corrections = model.sizes, keyframe.corrections
+    learnt = [value.detach().clone() for value in (corrections.log_gain, corrections.offset, corrections.twist)]
+    PhotometricTrainer(model, config, backend).step(keyframe, 0.5, 2.0, 1.0)
+    rates = {
+        "means": config.means_rate * sizes,
+        "quats": config.quats_rate,
+        "log_scales": config.scales_rate,
+        "logit_opacities": config.opacities_rate,
+        "sh": config.colors_rate,
+    }
+    for name in NAMES:
         first, second = model.moments[name]
-        step = RATES[name] * first / (second.sqrt() + EPSILON)
-        if name == "means":
-            step *= before.sizes[:, None]
-        expected = before.parameters[name] - step
+        rate = rates[name].view(-1, 1) if name == "means" else rates[name]
+        expected = before[name] - rate * first / (second.sqrt() + EPSILON)
         torch.testing.assert_close(model.parameters[name], expected, rtol=1e-5, atol=1e-6)
-    for name in ("log_gain", "offset", "twist"):
-        ours, theirs = (getattr(k.corrections, name).grad for k in (keyframe, true_keyframe))
-        assert_close(ours, theirs, name)
+        assert (first != 0).any(), name
+    assert torch.equal(model.features, before["features"])
+    for value, previous in zip((corrections.log_gain, corrections.offset, corrections.twist), learnt, strict=True):
+        assert not torch.equal(value, previous)
+
+
+@pytest.mark.parametrize(("depth", "most"), [(False, 135), (True, 165)])
+def test_operators_of_a_step_beside_gsplats_own_are_few_and_copy_once(gsplat_on_cpu, depth, most):  # noqa: F811
+    """Each is a launch on a GPU. Autograd's count, and those of the keyframe's corrections, which stay on the CPU."""
+    config = TrainingConfig()
+    model, keyframe = model_of(60, 2), keyframe_of(config, depth)
+    trainer = PhotometricTrainer(model, config, "gsplat")
+    trainer.step(keyframe, 0.5, 2.0, 1.0)  # images and cameras are copied once
+    with DispatchedOperators() as dispatched:
+        trainer.step(keyframe, 0.5, 2.0, 1.0)
+    names = [name for name, _ in dispatched.calls]
+    assert len(names) <= most, names
+    assert "_local_scalar_dense" not in names  # no number is read for itself, which would wait for the GPU
 
 
 def test_gaussians_out_of_view_keep_still_while_the_rest_follows_adam():
@@ -93,15 +203,14 @@ def test_gaussians_out_of_view_keep_still_while_the_rest_follows_adam():
         first.fill_(0.01), second.fill_(0.02)
     before = {name: value.clone() for name, value in model.parameters.items()}
     model.parameters["means"][:20, 2] = before["means"][:20, 2] = -5.0  # behind the camera
-    trainer = PhotometricTrainer(model, config, "cpu")
-    trainer.step(keyframe, 0.5, 1.0, 1.0)
+    PhotometricTrainer(model, config, "cpu").step(keyframe, 0.5, 1.0, 1.0)
     for name in NAMES:
         assert torch.equal(model.parameters[name][:20], before[name][:20])
         assert (model.moments[name][0][:20] == 0.01).all() and (model.moments[name][1][:20] == 0.02).all()
     moved_rows = (model.parameters["means"] != before["means"]).any(dim=1)
     assert moved_rows[20:].sum() > 50
     kept = BETA1 * 0.01 / (np.sqrt(BETA2 * 0.02) + EPSILON)  # what momentum alone would do, in rates
-    rates = trainer.rates(1.0)["means"] * model.sizes[moved_rows, None]
+    rates = config.means_rate * model.sizes[moved_rows, None]
     moved_by = (model.parameters["means"] - before["means"])[moved_rows].abs()
     assert (moved_by / rates).mean() == pytest.approx(kept, rel=0.5)
 
@@ -114,18 +223,47 @@ def test_the_step_is_the_same_for_any_number_of_threads(instruction_set):
         found = []
         for count in (1, 3):
             torch.set_num_threads(count)
-            found.append(moved("move_by_kernels", 2500, 1, TrainingConfig(), True))
+            model = model_of(2500, 1)
+            found.append((model, by_kernels(model, keyframe_of(TrainingConfig(), True), 0.5)[0]))
     finally:
         torch.set_num_threads(threads)
         kernels.use_instruction_set(best)
-    (one, _, outcome), (three, _, other_outcome) = found
-    assert outcome == other_outcome
+    (one, outcome), (three, other_outcome) = found
+    assert (outcome.photometric, outcome.mse) == (other_outcome.photometric, other_outcome.mse)
     assert all(torch.equal(one.parameters[name], three.parameters[name]) for name in NAMES)
 
 
-def test_without_gaussians_there_is_nothing_to_move():
-    model, _, (loss, _) = moved("move_by_kernels", 0, 1, TrainingConfig(), True)
-    assert len(model) == 0 and 0.0 < loss < 2.0
+@pytest.mark.parametrize("backend", ["cpu", "reference", "gsplat"])
+def test_without_gaussians_there_is_nothing_to_move(gsplat_on_cpu, backend):  # noqa: F811
+    model, keyframe = model_of(0, 1), keyframe_of(TrainingConfig(), True)
+    report = PhotometricTrainer(model, TrainingConfig(), backend).step(keyframe, 0.5, 2.0, 1.0)
+    assert len(model) == 0 and 0.0 < report.loss < 2.0
+
+
+def test_resident_images_are_copied_once_and_within_their_limit():
+    images = [keyframe_of(TrainingConfig(), depth=True) for _ in range(3)]
+    for number, keyframe in enumerate(images):
+        keyframe.id = number
+    megabytes = WIDTH * HEIGHT * (3 + 2) / 1e6
+    resident = ResidentImages(torch.device("cpu"), limit_mb=2.5 * megabytes)
+    views = [resident.view(keyframe, 0.5) for keyframe in images]
+    assert len(resident) == 2 and resident.megabytes == pytest.approx(2 * megabytes)
+    assert resident.view(images[2], 0.5) is views[2] and resident.view(images[0], 0.5) is not views[0]
+    camera = images[0].camera(0.5, torch.device("cpu"))
+    assert torch.equal(views[0].camera.camera_from_world, camera.camera_from_world)
+    color, depth = images[0].scaled_images(WIDTH, HEIGHT)
+    assert np.array_equal(views[0].color.numpy(), color) and np.array_equal(views[0].depth.numpy(), depth)
+    resident.clear()
+    assert len(resident) == 0 and resident.megabytes == 0
+
+
+@pytest.mark.parametrize("changed", ["image", "depth", "world_from_camera"])
+def test_a_resident_view_follows_its_keyframe(changed):
+    keyframe = keyframe_of(TrainingConfig(), depth=True)
+    resident = ResidentImages(torch.device("cpu"))
+    before = resident.view(keyframe, 1.0)
+    setattr(keyframe, changed, getattr(keyframe, changed).copy())
+    assert resident.view(keyframe, 1.0) is not before and len(resident) == 1
 
 
 def test_scaled_images_are_kept_until_depth_comes():

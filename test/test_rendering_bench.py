@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from gsplat_operators import gsplat_on_cpu  # noqa: F401
 
 from cgc_ros.evaluation import raster_bench
 from cgc_ros.evaluation.bench_scene import make_camera, make_scene
+from cgc_ros.evaluation.machine import now
 from cgc_ros.rendering import rasterize
 
 PROMISED = [
@@ -29,7 +31,20 @@ def test_every_promised_figure_is_there(monkeypatch):
     assert torch.get_num_threads() == threads
     assert all(figures[name] > 0 for name in PROMISED)
     assert figures["machine"]["processor"]
-    assert len(figures["table"]) == 2
+    assert [row["channels"] for row in figures["table"]] == ["20", "color"]
+
+
+@pytest.mark.parametrize("device, waits", [("cuda", 1), ("cpu", 0)])
+def test_time_is_taken_when_the_gpu_is_done(monkeypatch, device, waits):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    earlier = now(torch.device(device))
+    assert len(waited) == waits and now(torch.device(device))[0] > earlier[0]
+
+
+def test_training_is_timed_on_gsplat_as_the_mapper_trains(gsplat_on_cpu):  # noqa: F811
+    timing = raster_bench.time_training(make_scene(40), make_camera(24, 16), "gsplat", calls=1, warm_up=0)
+    assert timing.wall_ms > 0
 
 
 def test_the_scene_is_like_a_map():

@@ -4,6 +4,7 @@ import importlib.machinery
 import inspect
 import sys
 import types
+from operator import attrgetter
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_what_is_called_of_gsplat_is_what_it_must_offer():
     """`NEEDED` names parameters that the installed version has, so that it cannot go stale unseen."""
     gsplat = pytest.importorskip("gsplat", reason="requirements/gpu.txt is not installed")
     assert gsplat_library.lacking_in(gsplat) == ""
-    assert all(inspect.isfunction(getattr(gsplat, name)) for name in gsplat_library.NEEDED)
+    assert all(inspect.isfunction(attrgetter(name)(gsplat)) for name in gsplat_library.NEEDED)
     assert gsplat_library.lacking_in(types.ModuleType("gsplat")) == ", ".join(gsplat_library.NEEDED)
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def describe_machine() -> dict[str, object]:
@@ -39,6 +44,15 @@ def processor_name() -> str:
             if line.lower().startswith(("model name", "hardware", "cpu model")):
                 return " ".join(line.split(":", 1)[1].split())
     return platform.processor() or platform.machine()
+
+
+def now(device: torch.device) -> tuple[float, float]:
+    """Wall and processor time, seconds, once all work that was given to the device is done."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
 
 
 def peak_gpu_mb() -> float | None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from cgc_ros.evaluation.machine import now
 from cgc_ros.mapping import Mapper, MapperConfig
 from cgc_ros.rendering import Camera, blend_weights, rasterize
 
 MAX_VIEWS = 8  # keyframes, evenly chosen
 ROUNDS = 3  # over these views
+LATE_RATE = 0.05  # of learning, as of keyframes that have been trained for long
 SCALES = (0.5, 1.0)  # of the keyframes' size, as training uses them
 
 
 def measure_map(path: Path, backend: str) -> list[dict]:
     """One row for each scale, medians over the views: forward and backward of colour and depth with all gradients,
-    the mapper's training step, and a label image.
+    the mapper's training step at its late rates, and a label image.
     """
     mapper = Mapper.load(path, MapperConfig(backend=backend))
     keyframes = list(mapper.keyframes)
@@ -44,12 +45,13 @@ def measure_map(path: Path, backend: str) -> list[dict]:
             torch.autograd.backward([render.color, render.depth], [render.color.detach(), render.depth.detach()])
 
         def train(view: int, scale: float = scale) -> None:
-            mapper.trainer.step(keyframes[view], scale, mapper.scene_depth, 0.0)
+            mapper.trainer.step(keyframes[view], scale, mapper.scene_depth, LATE_RATE)
 
         def label(view: int, cameras: list[Camera] = cameras) -> None:
             snapshot.segment(cameras[view])
 
-        forward_ms, backward_ms, train_ms, label_ms = _alternate((forward, backward, train, label), len(cameras))
+        calls = (forward, backward, train, label)
+        forward_ms, backward_ms, train_ms, label_ms = _alternate(calls, len(cameras), mapper.device)
         blends = statistics.median(
             blend_weights(*(leaf.detach() for leaf in leaves), camera, None, backend=backend).values.numel()
             for camera in cameras
@@ -69,15 +71,16 @@ def measure_map(path: Path, backend: str) -> list[dict]:
     return rows
 
 
-def _alternate(calls: tuple[Callable[[int], None], ...], views: int) -> list[float]:
+def _alternate(calls: tuple[Callable[[int], None], ...], views: int, device: torch.device) -> list[float]:
     """Wall time of each call, milliseconds, in turn for every view: the median over views and rounds, the first
     round left out.
     """
     times: list[list[float]] = [[] for _ in calls]
     for turn in range((ROUNDS + 1) * views):
         for call, found in zip(calls, times, strict=True):
-            start = time.perf_counter()
+            start, _ = now(device)
             call(turn % views)
+            end, _ = now(device)
             if turn >= views:
-                found.append(1e3 * (time.perf_counter() - start))
+                found.append(1e3 * (end - start))
     return [statistics.median(found) for found in times]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cgc_ros.evaluation.bench_scene import BenchScene, make_camera, make_scene
-from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.evaluation.machine import describe_machine, now
 from cgc_ros.evaluation.map_bench import measure_map
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON, GaussianAdam
@@ -24,9 +22,10 @@ from cgc_ros.rendering import (
     StepLosses,
     available_backends,
     blend_weights,
+    device_of,
     label_image,
-    photometric_loss,
     rasterize,
+    step_gradients,
     train_in_place,
 )
 from cgc_ros.rendering.kernels import WHY_UNAVAILABLE, kernels
@@ -76,7 +75,7 @@ def run_raster_bench(
         map_file: a saved map that is measured from its own keyframes, too.
         on_progress: told what is measured next.
     """
-    device = "cuda" if backend == "gsplat" else "cpu"
+    device = str(device_of(backend))
     with _threads(threads):
         on_progress(f"{NUM_GAUSSIANS:,} Gaussians at {WIDTH}x{HEIGHT}")
         scene, camera = make_scene(NUM_GAUSSIANS).to(device), make_camera(WIDTH, HEIGHT, device)
@@ -141,16 +140,16 @@ def time_render(
     for call in range(warm_up + calls):
         for leaf in leaves:
             leaf.grad = None
-        start = _now(scene)
+        start = now(scene.means.device)
         render = rasterize(*gaussians, camera, **wanted, backend=backend)
-        middle = _now(scene)
+        middle = now(scene.means.device)
         outputs = [image for image in (render.color, render.features, render.depth) if image is not None]
         if not seeds:
             generator = torch.Generator().manual_seed(0)
             seeds = [torch.randn(image.shape, generator=generator).to(image.device) for image in outputs]
-        before = _now(scene)
+        before = now(scene.means.device)
         torch.autograd.backward(outputs, seeds)
-        end = _now(scene)
+        end = now(scene.means.device)
         if call >= warm_up:
             forward.append((middle[0] - start[0], middle[1] - start[1]))
             backward.append((end[0] - before[0], end[1] - before[1]))
@@ -165,11 +164,11 @@ def time_training(scene: BenchScene, camera: Camera, backend: str, calls: int = 
     with torch.no_grad():
         target = rasterize(*scene.gaussians, camera, colors=scene.colors, depth=True, backend=backend)
         labels = label_image(*scene.gaussians, camera, scene.object_ids, backend=backend)[0].flatten().long()
-    move = _FusedMove(camera, target) if backend == "cpu" else _Move(camera, target, backend)
+    move = _Move(camera, target, backend)
     generator = torch.Generator().manual_seed(0)
     times = []
     for call in range(warm_up + calls):
-        start = _now(scene)
+        start = now(scene.means.device)
         pixels = torch.randperm(camera.width * camera.height, generator=generator)[:SAMPLED_PIXELS].to(device)
         with torch.no_grad():
             geometry = (model.means, model.quats, model.scales, model.opacities)
@@ -178,63 +177,49 @@ def time_training(scene: BenchScene, camera: Camera, backend: str, calls: int = 
         contrastive_clustering_loss(sampled.blend(features), labels[pixels]).backward()
         optimizer.step({"features": features.grad}, {"features": TINY_RATE}, touched_only=True)
         move(model, optimizer)
-        end = _now(scene)
+        end = now(scene.means.device)
         if call >= warm_up:
             times.append((end[0] - start[0], end[1] - start[1]))
     return _median(times)
 
 
-class _FusedMove:
-    """The photometric part of a step by the CPU kernels alone, as the mapper takes it."""
-
-    def __init__(self, camera: Camera, target: Render):
-        self.camera = camera
-        self.color = (target.color.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        self.depth = target.depth.numpy().astype(np.float16)
-        self.losses = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, coverage=0.0, anisotropy=0.0, max_anisotropy=6.0)
-
-    def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
-        train_in_place(
-            model.parameters,
-            model.moments,
-            dict.fromkeys(TRAINED, TINY_RATE),
-            self.camera,
-            self.color,
-            self.depth,
-            self.losses,
-            sh_degree=0,
-            gain=torch.ones(3),
-            offset=torch.zeros(3),
-            background=torch.zeros(3),
-            betas=(BETA1, BETA2),
-            epsilon=EPSILON,
-        )
-
-
 class _Move:
-    """The same by torch operators, for any backend."""
+    """The photometric part of a step, as the mapper takes it on a backend."""
+
+    LOSSES = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, coverage=0.0, anisotropy=0.0, max_anisotropy=6.0)
 
     def __init__(self, camera: Camera, target: Render, backend: str):
-        self.camera, self.target, self.backend = camera, target, backend
+        self.camera, self.backend = camera, backend
+        self.color = (target.color.clamp(0, 1) * 255).round().to(torch.uint8)
+        self.depth = target.depth.half()
 
     def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
-        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in TRAINED}
-        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
-        geometry = (leaves["means"], leaves["quats"], scales, opacities)
-        render = rasterize(*geometry, self.camera, colors=leaves["sh"], sh_degree=0, depth=True, backend=self.backend)
-        depth_loss = 0.1 * (render.depth - self.target.depth).abs().mean()
-        (photometric_loss(render.color, self.target.color) + depth_loss).backward()
-        gradients = {name: leaf.grad for name, leaf in leaves.items()}
-        optimizer.step(gradients, dict.fromkeys(TRAINED, TINY_RATE), render.visible)
+        rates = dict.fromkeys(TRAINED, TINY_RATE)
+        settings = {
+            "sh_degree": 0,
+            "gain": torch.ones(3),
+            "offset": torch.zeros(3),
+            "background": torch.zeros(3, device=self.color.device),
+        }
+        if self.backend == "cpu":
+            images = (self.color.numpy(), self.depth.numpy())
+            adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
+            train_in_place(
+                model.parameters, model.moments, rates, self.camera, *images, self.LOSSES, **settings, **adam
+            )
+            return
+        images = (self.color, self.depth)
+        found = step_gradients(model.parameters, self.camera, *images, self.LOSSES, **settings, backend=self.backend)
+        optimizer.step(found.gradients, rates, found.visible)
 
 
 def time_labels(scene: BenchScene, camera: Camera, backend: str, calls: int = 15, warm_up: int = 3) -> Timing:
     """A view's label image, with confidence and depth."""
     times = []
     for call in range(warm_up + calls):
-        start = _now(scene)
+        start = now(scene.means.device)
         label_image(*scene.gaussians, camera, scene.object_ids, backend=backend)
-        end = _now(scene)
+        end = now(scene.means.device)
         if call >= warm_up:
             times.append((end[0] - start[0], end[1] - start[1]))
     return _median(times)
@@ -286,13 +271,6 @@ def _model_of(scene: BenchScene) -> GaussianModel:
         name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in model.parameters.items()
     }
     return model
-
-
-def _now(scene: BenchScene) -> tuple[float, float]:
-    """Wall and processor time, seconds; work given to a GPU is waited for."""
-    if scene.means.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter(), time.process_time()
 
 
 def _median(times: list[tuple[float, float]]) -> Timing:

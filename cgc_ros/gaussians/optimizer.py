@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.rendering import device_of
+from cgc_ros.rendering.gsplat_backend import adam
 from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
@@ -67,8 +71,11 @@ class GaussianAdam:
             for name, gradient in gradients.items():
                 parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
                 rate = rates[name]
-                fused = kernels_take(parameter) and not isinstance(rate, Tensor)
-                update = _update_by_kernel if fused else _update_by_operators
+                update = _update_by_operators
+                if parameter.device.type == device_of("gsplat").type:
+                    update = _update_by_gsplat
+                elif kernels_take(parameter) and not isinstance(rate, Tensor):
+                    update = _update_by_kernel
                 update(parameter, *moments, gradient, rate, visible, touched_only)
             if bands is not None:  # Adam's step is proportional to the rate
                 self.model.sh.detach()[:, 1:].lerp_(bands, 1 - rates["sh_rest"] / rates["sh"])
@@ -88,6 +95,28 @@ def _update_by_kernel(
     arrays = [tensor.contiguous().reshape(rows, -1).numpy() for tensor in (parameter, first, second, gradient)]
     moving = None if visible is None else visible.view(torch.uint8).numpy()
     kernels.adam_update(*arrays, moving, touched_only, rate, BETA1, BETA2, EPSILON, threads=num_threads())
+
+
+def _update_by_gsplat(
+    parameter: Tensor,
+    first: Tensor,
+    second: Tensor,
+    gradient: Tensor,
+    rate: float | Tensor,
+    visible: Tensor | None,
+    touched_only: bool,
+) -> None:
+    """One launch, in place; three where every row has a rate of its own."""
+    if touched_only:
+        touched = (gradient.reshape(len(gradient), -1) != 0).any(dim=1)
+        visible = touched if visible is None else touched & visible
+    step = partial(adam, gradient=gradient, first=first, second=second, valid=visible)
+    if isinstance(rate, Tensor):
+        unit = torch.zeros_like(parameter)
+        step(unit, rate=1.0, betas=(BETA1, BETA2), epsilon=EPSILON)
+        parameter.addcmul_(unit, rate.reshape(-1, *[1] * (parameter.dim() - 1)))
+    else:
+        step(parameter, rate=rate, betas=(BETA1, BETA2), epsilon=EPSILON)
 
 
 def _update_by_operators(

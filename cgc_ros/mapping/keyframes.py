@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from cgc_ros.frame import Frame, Intrinsics, check_rigid
 from cgc_ros.gaussians.storage import MapFileError, SavedState
@@ -71,12 +70,6 @@ class Keyframe:
                 depth = cv2.resize(halves, size, interpolation=cv2.INTER_NEAREST).view(np.float16)
             kept = self._scaled = _ScaledImages(self.image, self.depth, size, color, depth)
         return kept.scaled_image, kept.scaled_depth
-
-    def target(self, camera: Camera, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Colour [h, w, 3] in 0..1 and depth [h, w] (0 invalid, None without) at the camera's size."""
-        image, depth = self.scaled_images(camera.width, camera.height)
-        color = torch.from_numpy(image).to(device).float().div_(255)
-        return color, None if depth is None else torch.from_numpy(depth).to(device).float()
 
     def saved(self) -> SavedState:
         """For a map file: the image as JPEG, masks as PNG, depth as it is."""

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON, GaussianAdam
 from cgc_ros.mapping.config import TrainingConfig
 from cgc_ros.mapping.keyframes import Keyframe
-from cgc_ros.rendering import Camera, StepLosses, photometric_loss, rasterize, train_in_place
-from cgc_ros.rendering.training_step import TRAINED
+from cgc_ros.mapping.resident_images import ResidentImages
+from cgc_ros.rendering import StepLosses, StepOutcome, device_of, step_gradients, train_in_place
 
 LOSS_MEMORY = 0.7  # of a keyframe's running loss
 
@@ -33,10 +32,12 @@ class PhotometricTrainer:
     def __init__(self, model: GaussianModel, config: TrainingConfig, backend: str):
         self.model, self.config, self.backend = model, config, backend
         self.optimizer = GaussianAdam(model)
+        self.resident = ResidentImages(device_of(backend))
 
     def to(self, device: torch.device, backend: str) -> None:
         """Go on on another device; tensors are the model's."""
         self.backend = backend
+        self.resident = ResidentImages(device, self.resident.limit_mb)
 
     def step(self, keyframe: Keyframe, scale: float, scene_depth: float, rate_factor: float) -> StepReport:
         """One step on `keyframe` rendered at `scale` of its size, all learning rates times `rate_factor`.
@@ -44,20 +45,43 @@ class PhotometricTrainer:
         `scene_depth` (metres) is the unit in which poses are corrected.
         """
         corrections = keyframe.corrections
-        camera = corrections.place(keyframe.camera(scale, self.model.device), scene_depth)
-        move = self.move_by_kernels if self.backend == "cpu" else self.move_by_operators
-        photometric, mse = move(keyframe, camera, self.rates(rate_factor))
+        found = self._move(keyframe, scale, scene_depth, self._rates(rate_factor))
+        corrections.log_gain.grad = torch.from_numpy(found.gain_gradient).float() * corrections.log_gain.detach().exp()
+        corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
         corrections.step()
         keyframe.steps += 1
         known = not math.isnan(keyframe.loss)
-        keyframe.loss = LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * photometric if known else photometric
-        return StepReport(keyframe.id, photometric, -10 * math.log10(max(mse, 1e-10)))
+        loss = found.photometric
+        keyframe.loss = LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * loss if known else loss
+        return StepReport(keyframe.id, loss, -10 * math.log10(max(found.mse, 1e-10)))
 
-    def move_by_kernels(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
-        """`move_by_operators` by the CPU kernels in one go."""
-        model, config, corrections = self.model, self.config, keyframe.corrections
-        color, depth = keyframe.scaled_images(camera.width, camera.height)
-        losses = StepLosses(
+    def _move(self, keyframe: Keyframe, scale: float, scene_depth: float, rates: dict[str, float]) -> StepOutcome:
+        """Move the Gaussians; what was found before that. The pose's gradient is left where it is learnt."""
+        model, corrections = self.model, keyframe.corrections
+        settings = {
+            "sh_degree": model.sh_degree,
+            "gain": corrections.log_gain.detach().exp(),
+            "offset": corrections.offset.detach(),
+            "background": model.background,
+        }
+        losses = self._losses(keyframe)
+        if self.backend == "cpu":
+            camera = corrections.place(keyframe.camera(scale, model.device), scene_depth)
+            images = keyframe.scaled_images(camera.width, camera.height)
+            adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
+            return train_in_place(model.parameters, model.moments, rates, camera, *images, losses, **settings, **adam)
+        view = self.resident.view(keyframe, scale)
+        camera = corrections.place(view.camera, scene_depth)
+        found = step_gradients(
+            model.parameters, camera, view.color, view.depth, losses, **settings, backend=self.backend
+        )
+        rates = rates | {"means": rates["means"] * found.sizes}
+        self.optimizer.step(found.gradients, rates, found.visible)
+        return found.outcome
+
+    def _losses(self, keyframe: Keyframe) -> StepLosses:
+        config = self.config
+        return StepLosses(
             config.ssim_weight,
             config.depth_weight * keyframe.depth_trust,
             config.opacity_weight,
@@ -65,64 +89,8 @@ class PhotometricTrainer:
             config.anisotropy_weight,
             config.max_anisotropy,
         )
-        gain = corrections.log_gain.detach().exp()
-        found = train_in_place(
-            model.parameters,
-            model.moments,
-            rates,
-            camera,
-            color,
-            depth,
-            losses,
-            sh_degree=model.sh_degree,
-            gain=gain,
-            offset=corrections.offset,
-            background=model.background,
-            betas=(BETA1, BETA2),
-            epsilon=EPSILON,
-        )
-        corrections.log_gain.grad = torch.from_numpy(found.gain_gradient).float() * gain
-        corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
-        return found.photometric, found.mse
 
-    def move_by_operators(self, keyframe: Keyframe, camera: Camera, rates: dict[str, float]) -> tuple[float, float]:
-        """Move the Gaussians and leave the gradients of the keyframe's corrections; photometric loss and mean squared
-        error before that. On any backend, by torch operators.
-        """
-        model, config, corrections = self.model, self.config, keyframe.corrections
-        color, depth = keyframe.target(camera, model.device)
-        leaves = {name: model.parameters[name].detach().requires_grad_(True) for name in TRAINED}
-        scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
-        render = rasterize(
-            leaves["means"],
-            leaves["quats"],
-            scales,
-            opacities,
-            camera,
-            colors=leaves["sh"],
-            sh_degree=model.sh_degree,
-            depth=depth is not None,
-            background=model.background,
-            backend=self.backend,
-        )
-        exposed = corrections.expose(render.color)
-        loss = photometric_loss(exposed, color, ssim_weight=config.ssim_weight)
-        photometric = loss.detach()
-        if depth is not None:
-            loss = loss + config.depth_weight * keyframe.depth_trust * relative_depth_loss(
-                render.depth, render.alpha, depth
-            )
-        loss = loss + self._regularisers(leaves["log_scales"], opacities, render.visible)
-        loss = loss + self._coverage_weight(keyframe) * (1 - render.alpha).mean()
-        loss.backward()
-        of_means = rates["means"] * model.sizes.detach()
-        gradients = {name: leaf.grad for name, leaf in leaves.items()}
-        self.optimizer.step(gradients, rates | {"means": of_means}, render.visible)
-        with torch.no_grad():
-            mse = (exposed - color).square().mean()
-        return float(photometric), float(mse)
-
-    def rates(self, factor: float) -> dict[str, float]:
+    def _rates(self, factor: float) -> dict[str, float]:
         """Learning rates by parameter, all but the colours' times `factor`."""
         config = self.config
         return {
@@ -136,13 +104,6 @@ class PhotometricTrainer:
     def _coverage_weight(self, keyframe: Keyframe) -> float:
         """Only where a depth camera tells where the surface is: elsewhere what is put in too near would close holes."""
         return self.config.coverage_weight if keyframe.depth is not None and keyframe.depth_trust == 1.0 else 0.0
-
-    def _regularisers(self, log_scales: Tensor, opacities: Tensor, visible: Tensor) -> Tensor:
-        config = self.config
-        opacity = (opacities * visible).sum() / visible.sum().clamp_min(1)
-        ordered = log_scales.sort(dim=1).values
-        needle = (ordered[:, 2] - ordered[:, 1] - math.log(config.max_anisotropy)).clamp_min(0)
-        return config.opacity_weight * opacity + config.anisotropy_weight * (needle * visible).mean()
 
 
 def step_scale(keyframe: Keyframe, config: TrainingConfig) -> float:
@@ -160,12 +121,3 @@ def rate_factor(keyframe: Keyframe, config: TrainingConfig, step: int) -> float:
     """
     age = (step - keyframe.born_step) / config.settle_steps
     return max(config.least_rate, config.settled_rate**age)
-
-
-def relative_depth_loss(rendered: Tensor, alpha: Tensor, depth: Tensor) -> Tensor:
-    """Mean |rendered - measured| / measured over pixels ([H, W], metres) that have both; errors beyond 50% count
-    as 50%.
-    """
-    valid = (depth > 0) & (alpha.detach() > 0.3)
-    error = (rendered - depth).abs() / depth.clamp_min(1e-6)
-    return (error.clamp_max(0.5) * valid).sum() / valid.sum().clamp_min(1)

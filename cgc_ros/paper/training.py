@@ -13,9 +13,10 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.optimizer import BETA1, BETA2, GaussianAdam
 from cgc_ros.mapping.config import PaperConfig
 from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.resident_images import ResidentImages
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.masks import compact_masks
-from cgc_ros.rendering import photometric_loss, rasterize
+from cgc_ros.rendering import device_of, photometric_loss, rasterize
 from cgc_ros.segmentation import contrastive_clustering_loss, spatial_similarity_loss
 
 
@@ -35,18 +36,20 @@ class PaperTrainer:
     def __init__(self, model: GaussianModel, config: PaperConfig, backend: str, seed: int):
         self.model, self.config, self.backend = model, config, backend
         self.optimizer = GaussianAdam(model)
+        self.resident = ResidentImages(device_of(backend))
         self.updates = 0  # steps of Adam
         self.rng = np.random.default_rng(seed)
 
     def to(self, device: torch.device, backend: str) -> None:
         """Go on on another device; tensors are the model's."""
         self.backend = backend
+        self.resident = ResidentImages(device, self.resident.limit_mb)
 
     def step(self, keyframe: Keyframe, step: int, progress: float, extent: float) -> tuple[StepReport, ScreenMotion]:
         """Step number `step` (from 1) on a keyframe at its full size; `progress` 0..1 of the run, `extent` metres."""
         model, config = self.model, self.config
-        camera = keyframe.camera(1.0, model.device)
-        color, _ = keyframe.target(camera, model.device)
+        view = self.resident.view(keyframe, 1.0)
+        camera, color = view.camera, view.color / 255
         masks = self._masks(keyframe) if step % config.contrastive_every == 0 else None
         leaves = {name: value.detach().requires_grad_(True) for name, value in model.parameters.items()}
         probe = torch.zeros(len(model), 2, device=model.device, requires_grad=True)

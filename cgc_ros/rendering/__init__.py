@@ -5,6 +5,7 @@ from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.outputs import BlendWeights, Render
 from cgc_ros.rendering.photometric import photometric_loss
 from cgc_ros.rendering.rasterization import blend_weights, label_image, mask_votes, rasterize
+from cgc_ros.rendering.step_gradients import StepGradients, step_gradients
 from cgc_ros.rendering.training_step import StepLosses, StepOutcome, train_in_place
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "BlendWeights",
     "Camera",
     "Render",
+    "StepGradients",
     "StepLosses",
     "StepOutcome",
     "available_backends",
@@ -22,5 +24,6 @@ __all__ = [
     "mask_votes",
     "photometric_loss",
     "rasterize",
+    "step_gradients",
     "train_in_place",
 ]

@@ -6,17 +6,19 @@ gradient of the projected means is wanted, and the queries below share the proje
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cgc_ros.rendering.camera import Camera
 from cgc_ros.rendering.gsplat_library import why_unavailable
 from cgc_ros.rendering.outputs import BlendWeights, Render
 
-__all__ = ["DEVICE", "blend_weights", "label_image", "mask_votes", "rasterize", "why_unavailable"]
+__all__ = ["DEVICE", "adam", "blend_weights", "label_image", "mask_votes", "rasterize", "why_unavailable"]
 
 DEVICE = "cuda"
 
@@ -45,15 +47,14 @@ def rasterize(
     screen = _Screen.project(means, quats, scales, opacities, camera, means2d_grad)
     if colors is not None and sh_degree is not None:
         colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.visible)
-    # Rows of Gaussians that are not visible are never written by gsplat: zero keeps NaN out of the products.
-    depths = torch.where(screen.visible, screen.depths[0], 0.0)[:, None] if depth else None
-    parts = [colors, features, depths]
+    parts = [colors, features, screen.depths[0][:, None] if depth else None]
     sizes = [0 if part is None else part.shape[1] for part in parts]
     channels = torch.cat([part for part in parts if part is not None] or [torch.zeros_like(means[:, :1])], dim=1)
-    sums, alpha = screen.blend(channels)
+    behind = None
+    if background is not None and colors is not None:
+        behind = functional.pad(background, (0, channels.shape[1] - 3))
+    sums, alpha = screen.blend(channels, behind)
     color, feature_image, depth_sum = sums[..., : sum(sizes)].split(sizes, dim=-1)
-    if background is not None:
-        color = color + (1 - alpha)[..., None] * background if colors is not None else color
     return Render(
         color=color if colors is not None else None,
         features=feature_image if features is not None else None,
@@ -67,30 +68,14 @@ def rasterize(
 def blend_weights(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, pixels: Tensor
 ) -> BlendWeights:
-    from gsplat import rasterize_to_indices_in_range
-
     count, num_pixels = means.shape[0], camera.width * camera.height
-    gaussians = torch.zeros(0, dtype=torch.int64, device=means.device)
-    at_pixels, weights = gaussians, means.new_zeros(0)
+    gaussians = at_pixels = torch.zeros(0, dtype=torch.int64, device=means.device)
+    weights = means.new_zeros(0)
     if count:
+        wanted = torch.zeros(num_pixels, dtype=torch.bool, device=means.device)
+        wanted[pixels] = True
         screen = _Screen.project(means, quats, scales, opacities, camera, None)
-        # A pixel that starts without transmittance takes nothing: only those asked for are listed.
-        start = means.new_zeros(1, num_pixels)
-        start[0, pixels] = 1.0
-        gaussians, at_pixels, _ = rasterize_to_indices_in_range(
-            0,
-            2**30,
-            start.view(1, camera.height, camera.width),
-            screen.means,
-            screen.conics,
-            screen.opacities,
-            camera.width,
-            camera.height,
-            TILE,
-            screen.tile_offsets,
-            screen.tile_gaussians,
-        )
-        weights = screen.weights(gaussians, at_pixels)
+        gaussians, at_pixels, weights = screen.weights_at(wanted)
     # The list is ordered by pixel, front to back within one; rows are copied out in the order asked for.
     per_pixel = torch.bincount(at_pixels, minlength=num_pixels)
     first = per_pixel.cumsum(0) - per_pixel
@@ -104,14 +89,13 @@ def blend_weights(
 def mask_votes(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, camera: Camera, labels: Tensor, num_labels: int
 ) -> Tensor:
-    votes = means.new_zeros(means.shape[0], num_labels)
-    if means.shape[0] == 0:
-        return votes
-    screen = _Screen.project(means, quats, scales, opacities, camera, None)
-    for first in range(0, num_labels, CHANNEL_CHUNK):
-        wanted = torch.arange(first, min(first + CHANNEL_CHUNK, num_labels), device=means.device)
-        votes[:, first : first + len(wanted)] = screen.weight_sums((labels[..., None] == wanted).to(means.dtype))
-    return votes
+    votes = means.new_zeros(means.shape[0] * num_labels)
+    if means.shape[0] and num_labels:
+        screen = _Screen.project(means, quats, scales, opacities, camera, None)
+        labels = labels.flatten()
+        gaussians, pixels, weights = screen.weights_at((labels >= 0) & (labels < num_labels))
+        votes.index_add_(0, gaussians * num_labels + labels[pixels], weights)
+    return votes.view(means.shape[0], num_labels)
 
 
 def label_image(
@@ -124,7 +108,7 @@ def label_image(
         return labels, confidence, depth
     screen = _Screen.project(means, quats, scales, opacities, camera, None)
     seen = object_ids[screen.visible & (object_ids >= 0)].unique()
-    depth_sum, alpha = screen.blend(torch.where(screen.visible, screen.depths[0], 0.0)[:, None])
+    depth_sum, alpha = screen.blend(screen.depths[0][:, None])
     depth = depth_sum[..., 0] / alpha.clamp_min(1e-10)
     for ids in seen.split(CHANNEL_CHUNK) if len(seen) else ():  # nothing splits into one empty part
         sums, _ = screen.blend((object_ids[:, None] == ids).to(means.dtype))
@@ -135,9 +119,30 @@ def label_image(
     return labels, confidence, depth
 
 
+def adam(
+    parameter: Tensor,
+    *,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    valid: Tensor | None,
+    rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """Adam's step of the rows `valid` [N] bool (None: all) of a parameter [N, ...] and its moments, in one launch."""
+    from gsplat.cuda._wrapper import adam as fused
+
+    if len(parameter):  # gsplat divides by the number of rows
+        fused(parameter, gradient.contiguous(), first, second, valid, rate, *betas, epsilon)
+
+
 @dataclass(frozen=True)
 class _Screen:
-    """Gaussians projected into one camera and sorted into tiles; gsplat's leading axis of cameras is 1."""
+    """Gaussians projected into one camera and sorted into tiles; gsplat's leading axis of cameras is 1.
+
+    gsplat never writes rows of Gaussians that are not visible. No tile lists them, so that it never reads them either.
+    """
 
     means: Tensor  # [1, N, 2] pixels
     conics: Tensor  # [1, N, 3]
@@ -155,14 +160,14 @@ class _Screen:
     ) -> _Screen:
         from gsplat import fully_fused_projection, isect_offset_encode, isect_tiles
 
-        intrinsics = means.new_tensor([[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]])
+        intrinsics = _intrinsics(camera.fx, camera.fy, camera.cx, camera.cy, means.device)
         radii, screen_means, depths, conics, _ = fully_fused_projection(
             means,
             None,
             quats,
             scales,
             camera.camera_from_world[None],
-            intrinsics[None],
+            intrinsics,
             camera.width,
             camera.height,
             eps2d=camera.eps2d,
@@ -193,12 +198,13 @@ class _Screen:
         """[N] bool."""
         return (self.radii[0] > 0).all(dim=-1)
 
-    def blend(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """Blend `channels` [N, C], C >= 1, into ([H, W, C], alpha [H, W])."""
+    def blend(self, channels: Tensor, background: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Blend `channels` [N, C], C >= 1, over a `background` [C], into ([H, W, C], alpha [H, W])."""
         from gsplat import rasterize_to_pixels
 
         sums, alpha = [], None
-        for part in channels.split(CHANNEL_CHUNK, dim=1):
+        for first in range(0, channels.shape[1], CHANNEL_CHUNK):
+            part = channels[:, first : first + CHANNEL_CHUNK]
             blended, part_alpha = rasterize_to_pixels(
                 self.means,
                 self.conics,
@@ -209,10 +215,11 @@ class _Screen:
                 TILE,
                 self.tile_offsets,
                 self.tile_gaussians,
+                backgrounds=None if background is None else background[None, first : first + CHANNEL_CHUNK],
             )
             sums.append(blended[0])
             alpha = part_alpha[0, ..., 0] if alpha is None else alpha
-        return torch.cat(sums, dim=-1), alpha
+        return sums[0] if len(sums) == 1 else torch.cat(sums, dim=-1), alpha
 
     def weight_sums(self, images: Tensor) -> Tensor:
         """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, its gradient by channel."""
@@ -225,21 +232,42 @@ class _Screen:
             (gradient,) = torch.autograd.grad(sums, channels, images.detach())
         return gradient
 
-    def weights(self, gaussians: Tensor, pixels: Tensor) -> Tensor:
-        """alpha * T of (Gaussian, pixel) entries that are ordered by pixel and front to back within one."""
+    def weights_at(self, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussians, pixels and alpha * T of all blends at the pixels `wanted` [H * W] bool, by pixel and front to back
+        within one. Takes about 100 bytes a blend meanwhile.
+        """
+        from gsplat import rasterize_to_indices_in_range
+
+        gaussians, pixels, _ = rasterize_to_indices_in_range(
+            0,
+            2**30,
+            wanted.to(self.means.dtype).view(1, self.height, self.width),  # without transmittance a pixel takes nothing
+            self.means,
+            self.conics,
+            self.opacities,
+            self.width,
+            self.height,
+            TILE,
+            self.tile_offsets,
+            self.tile_gaussians,
+        )
         centres = torch.stack([pixels % self.width, pixels // self.width], dim=-1).to(self.means.dtype) + 0.5
         dx, dy = (centres - self.means[0, gaussians]).unbind(-1)
         xx, xy, yy = self.conics[0, gaussians].unbind(-1)
         sigma = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
         alphas = (self.opacities[0, gaussians] * torch.exp(-sigma)).clamp_max(ALPHA_MAX)
-        log_after = torch.log1p(-alphas.double()).cumsum(
-            0
-        )  # over all pixels: double keeps the differences exact enough
-        log_before = log_after - torch.log1p(-alphas.double())
+        log_passed = torch.log1p(-alphas.double())
+        log_before = log_passed.cumsum(0) - log_passed  # over all pixels: double keeps differences exact enough
         starts = torch.ones_like(pixels, dtype=torch.bool)
         starts[1:] = pixels[1:] != pixels[:-1]
         of_pixel = log_before[starts][starts.long().cumsum(0) - 1]
-        return (alphas * torch.exp(log_before - of_pixel)).to(self.means.dtype)
+        return gaussians, pixels, (alphas * torch.exp(log_before - of_pixel)).to(self.means.dtype)
+
+
+@functools.lru_cache(maxsize=256)  # a keyframe's are the same at every step
+def _intrinsics(fx: float, fy: float, cx: float, cy: float, device: torch.device) -> Tensor:
+    """[1, 3, 3]."""
+    return torch.tensor([[[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]], dtype=torch.float32, device=device)
 
 
 def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, camera: Camera, visible: Tensor) -> Tensor:
@@ -249,9 +277,9 @@ def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, cam
         pose = camera.camera_from_world[None]
         colors = spherical_harmonics(degree, means, pose, coefficients, masks=visible[None])[0]
     else:
-        camera_position = torch.inverse(camera.camera_from_world)[:3, 3]
+        camera_position = torch.linalg.inv_ex(camera.camera_from_world).inverse[:3, 3]  # `inv` would wait for the GPU
         colors = spherical_harmonics(degree, means - camera_position, coefficients, masks=visible)
-    return torch.where(visible[:, None], colors + 0.5, 0.0).clamp_min(0.0)
+    return (colors + 0.5).clamp_min(0.0)
 
 
 def _empty_view(

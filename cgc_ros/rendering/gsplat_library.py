@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
+from operator import attrgetter
 from types import ModuleType
 
 import torch
@@ -23,6 +24,7 @@ NEEDED = {
     "rasterize_to_pixels": {"means2d", "conics", "colors", "opacities", "isect_offsets", "flatten_ids"},
     "rasterize_to_indices_in_range": {"range_start", "range_end", "transmittances", "isect_offsets", "flatten_ids"},
     "spherical_harmonics": {"degrees_to_use", "coeffs", "masks"},
+    "cuda._wrapper.adam": {"param", "param_grad", "exp_avg", "exp_avg_sq", "valid", "lr", "b1", "b2", "eps"},
 }
 
 #: The extension module that a build of gsplat adds to its Python.
@@ -81,9 +83,11 @@ def lacking_in(gsplat: ModuleType) -> str:
     """What `NEEDED` asks for and this gsplat does not have, as text; "" where it has all."""
     found = []
     for name, parameters in NEEDED.items():
-        function = getattr(gsplat, name, None)
-        if function is None:
+        try:
+            function = attrgetter(name)(gsplat)
+        except AttributeError:
             found.append(name)
-        elif missing := parameters - inspect.signature(function).parameters.keys():
+            continue
+        if missing := parameters - inspect.signature(function).parameters.keys():
             found.append(f"{name}({', '.join(sorted(missing))})")
     return ", ".join(found)

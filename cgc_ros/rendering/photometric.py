@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -37,24 +39,82 @@ def photometric_loss_torch(
     rendered: Tensor, target: Tensor, ssim_weight: float = 0.2, mask: Tensor | None = None
 ) -> Tensor:
     """The same by torch operators, for any device and precision."""
-    x, y = rendered.permute(2, 0, 1)[:, None], target.to(rendered.dtype).permute(2, 0, 1)[:, None]  # [3, 1, H, W]
-    keep = torch.ones_like(x[:1]) if mask is None else mask.to(x.dtype)[None, None]
-    x, y = x * keep, y * keep
-    values = (3 * keep.sum()).clamp_min(1)
-    taps = torch.exp(-((torch.arange(11, dtype=x.dtype, device=x.device) - 5) ** 2) / (2 * 1.5**2))
-    taps = taps / taps.sum()
+    return _LossByOperators.apply(rendered, target, ssim_weight, mask)
 
-    def window_mean(image: Tensor) -> Tensor:
-        along_x = functional.conv2d(image, taps.view(1, 1, 1, 11), padding=(0, 5))
-        return functional.conv2d(along_x, taps.view(1, 1, 11, 1), padding=(5, 0))
 
-    mean_x, mean_y = window_mean(x), window_mean(y)
-    var_x, var_y = window_mean(x * x) - mean_x**2, window_mean(y * y) - mean_y**2
-    covariance = window_mean(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    ssim = likeness / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))
-    l1 = (x - y).abs().sum() / values
-    return (1 - ssim_weight) * l1 + ssim_weight * (1 - (ssim * keep).sum() / values)
+def photometric_gradient(
+    rendered: Tensor, target: Tensor, ssim_weight: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`photometric_loss` and its gradient [H, W, 3] in `rendered`, written out in some forty operators.
+
+    Windows are a depthwise convolution, which PyTorch computes in float32 by a kernel of its own: cuDNN's may round to
+    TF32, in which the variances E[x^2] - E[x]^2 of bright, plain surfaces vanish.
+    """
+    x, y = rendered.permute(2, 0, 1), target.to(rendered.dtype).permute(2, 0, 1)  # [3, H, W]
+    if mask is not None:
+        x, y = x * mask, y * mask
+    values = 3.0 * (x.shape[1] * x.shape[2] if mask is None else mask.sum().clamp_min(1))
+    images = torch.stack([x, y])
+    # Shifts of the means give a2 and b2 below their constants.
+    windows = _window_means(torch.cat([images, images * images, (x * y)[None]]), shifts=(0.0, 0.0, _C2, 0.0, _C2 / 2))
+    mean_x, mean_y, square_x, square_y, product = windows
+    # SSIM = (2 mx my + C1) (2 cov + C2) / ((mx^2 + my^2 + C1) (var_x + var_y + C2)) = 4 a1 a2 / (b1 b2)
+    means, squares = mean_x * mean_y, torch.addcmul(mean_x * mean_x, mean_y, mean_y)
+    a1, a2 = means + _C1 / 2, product - means
+    b1, b2 = squares + _C1, square_x + square_y - squares
+    below = b1 * b2
+    quarter = a1 * a2 / below
+    difference = x - y
+    l1 = torch.linalg.vector_norm(difference, 1)
+    kept = quarter if mask is None else quarter * mask
+    loss = torch.add(l1 * (1 - ssim_weight), kept.sum(), alpha=-4 * ssim_weight) / values + ssim_weight
+
+    # By E[x], E[x^2] and E[x y], a quarter each; then through the windows, which are symmetric.
+    by_mean = torch.addcmul(mean_y * (a2 - a1), mean_x, quarter * (b1 - b2), value=2.0)
+    parts = torch.stack([by_mean, -quarter * b1, a1]) / below
+    if mask is not None:
+        parts = parts * mask
+    of_mean, of_square, of_product = _window_means(parts)
+    of_ssim = of_mean.addcmul(x, of_square, value=2.0).addcmul_(y, of_product)
+    gradient = (difference.sign() * (1 - ssim_weight)).sub_(of_ssim, alpha=4 * ssim_weight) / values
+    if mask is not None:
+        gradient = gradient * mask
+    return loss, gradient.permute(1, 2, 0)
+
+
+def _window_means(images: Tensor, shifts: tuple[float, ...] | None = None) -> Tensor:
+    """Means of [K, 3, H, W] over SSIM's window, zero outside the image; of the k-th plus `shifts[k]`."""
+    channels = images.shape[0] * images.shape[1]
+    taps, bias = _window(channels, images.dtype, images.device, shifts)
+    planes = images.reshape(1, channels, *images.shape[2:])
+    along_x = functional.conv2d(planes, taps.view(-1, 1, 1, 11), padding=(0, 5), groups=channels)
+    return functional.conv2d(along_x, taps.view(-1, 1, 11, 1), bias, padding=(5, 0), groups=channels).view_as(images)
+
+
+@functools.lru_cache(maxsize=16)
+def _window(
+    channels: int, dtype: torch.dtype, device: torch.device, shifts: tuple[float, ...] | None
+) -> tuple[Tensor, Tensor | None]:
+    """The window's 11 taps for every channel, and what is added to each."""
+    taps = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    bias = None
+    if shifts is not None:
+        bias = torch.tensor(shifts, dtype=dtype).repeat_interleave(channels // len(shifts)).to(device)
+    return (taps / taps.sum()).to(device, dtype).repeat(channels, 1), bias
+
+
+class _LossByOperators(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rendered: Tensor, target: Tensor, ssim_weight: float, mask: Tensor | None) -> Tensor:
+        loss, gradient = photometric_gradient(rendered, target, ssim_weight, mask)
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale: Tensor):
+        (gradient,) = ctx.saved_tensors
+        return gradient * scale, None, None, None
 
 
 class _PhotometricLoss(torch.autograd.Function):

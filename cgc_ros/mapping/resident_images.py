@@ -1,0 +1,68 @@
+"""Keyframes' images and cameras kept on the device that trains on them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.rendering import Camera
+
+LIMIT_MB = 1024  # 10^6 bytes: 700 keyframes of 640x480 with depth
+
+
+@dataclass(frozen=True)
+class ResidentView:
+    """A keyframe at a training size, on the device."""
+
+    camera: Camera  # at the given pose
+    color: Tensor  # [h, w, 3] uint8
+    depth: Tensor | None  # [h, w] float16 metres, 0 = invalid
+    source: tuple[np.ndarray | None, ...]  # what it was made of: held, so that it is told from what takes its place
+
+    @property
+    def megabytes(self) -> float:
+        return sum(image.nbytes for image in (self.color, self.depth) if image is not None) / 1e6
+
+
+class ResidentImages:
+    """The views that were used last, up to a limit, so that a step copies no image."""
+
+    def __init__(self, device: torch.device, limit_mb: float = LIMIT_MB):
+        self.device, self.limit_mb, self.megabytes = device, limit_mb, 0.0
+        self._views: OrderedDict[tuple[int, float], ResidentView] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def view(self, keyframe: Keyframe, scale: float) -> ResidentView:
+        """The keyframe at `scale` of its size, copied where it is not here or has another image, depth or pose."""
+        key = (keyframe.id, scale)
+        found = self._views.get(key)
+        source = (keyframe.image, keyframe.depth, keyframe.world_from_camera)
+        if found is None or any(held is not given for held, given in zip(found.source, source, strict=True)):
+            self._drop(key)
+            found = self._views[key] = self._copied(keyframe, scale, source)
+            self.megabytes += found.megabytes
+            while self.megabytes > self.limit_mb and len(self._views) > 1:
+                self._drop(next(iter(self._views)))
+        self._views.move_to_end(key)
+        return found
+
+    def clear(self) -> None:
+        self._views.clear()
+        self.megabytes = 0.0
+
+    def _drop(self, key: tuple[int, float]) -> None:
+        dropped = self._views.pop(key, None)
+        self.megabytes -= dropped.megabytes if dropped else 0.0
+
+    def _copied(self, keyframe: Keyframe, scale: float, source: tuple) -> ResidentView:
+        camera = keyframe.camera(scale, self.device)
+        color, depth = keyframe.scaled_images(camera.width, camera.height)
+        on_device = [None if image is None else torch.from_numpy(image).to(self.device) for image in (color, depth)]
+        return ResidentView(camera, *on_device, source)
