@@ -19,7 +19,7 @@ from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 
 CARVE_WINDOW = 7  # pixels, odd
 CARVE_FADING = 2.0  # of the logit of the opacity: 0.7 becomes 0.24, and after another time 0.04
-NEWCOMER_SHARE = 0.5  # of what a new Gaussian contributes counts against old ones: those are trained already
+NEWCOMER_SHARE = 0.35  # of what a new Gaussian contributes counts against old ones: those are trained already
 
 
 class MapGrowth:
