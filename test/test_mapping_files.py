@@ -231,6 +231,28 @@ def test_a_garbled_file_is_refused_by_name_and_the_map_stays(mapper, tmp_path, n
     assert ours.step() is not None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("voted_steps", [[99, 1]]),
+        ("part_keyframes", [99]),
+        ("waiting_for_stereo", [[99, 0.5, -1, 0]]),
+        ("next_uid", 1),
+        ("next_keyframe_id", 0),
+        ("missing", 3),
+        ("background", [2.0, 0.0, 0.0]),
+        ("names", {"x": 1}),
+        ("objects", [{"id": 1}]),
+    ],
+)
+def test_a_header_that_does_not_fit_its_arrays_is_refused(mapper, tmp_path, name, value):
+    mapper.save(tmp_path / "map.cgc")
+    arrays, info = read_map(tmp_path / "map.cgc")
+    write_map(tmp_path / "map.cgc", arrays, info | {name: value})
+    with pytest.raises(MapFileError, match="map.cgc lacks or garbles"):
+        Mapper.load(tmp_path / "map.cgc", CONFIG)
+
+
 def test_keyframes_that_wait_for_stereo_wait_on(tmp_path):
     mapper = mapped(frames=2)
     mapper.add_frame(replace(FRAMES[9], depth=None, masks=None))

@@ -17,7 +17,7 @@ from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 
-NEWCOMER_SHARE = 0.5  # of what a new Gaussian contributes counts against old ones: those are trained already
+NEWCOMER_SHARE = 0.35  # of what a new Gaussian contributes counts against old ones: those are trained already
 
 
 class MapGrowth:

@@ -24,5 +24,5 @@ def load_map(path: str | Path, restore: Callable[[SavedState], None]) -> None:
         restore(state)
     except MapFileError as error:
         raise MapFileError(f"{path} {error}") from error
-    except (KeyError, TypeError, ValueError, FrameError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, FrameError) as error:
         raise MapFileError(f"{path} lacks or garbles part of the map ({error}): restore it from a copy") from error
