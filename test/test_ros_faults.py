@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from ros_rig import CAMERA, Rig, shifted_transform
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.ros import view_rendering
@@ -290,27 +289,6 @@ def test_every_fault_is_documented():
         assert f"| `{name}` | {kind.level} | {kind.remedy} |" in document, (
             "run: python -m cgc_ros.ros.faults, and put it into docs/ros_interface.md"
         )
-
-
-def test_a_fault_is_one_line_in_the_log_with_its_remedy_and_one_when_it_is_over(tmp_path, capfd):
-    heard = []
-
-    def said(text):
-        heard.extend(capfd.readouterr().err.splitlines())
-        return [line for line in heard if text in line]
-
-    with Rig(map_directory=str(tmp_path)) as rig:
-        rig.connect()
-        rig.wait(lambda: said("no_images: "), 10.0)
-        rig.wait(lambda: said("no_images is over"), do=rig.send, every=0.1)
-        (appeared,) = said("no_images: ")
-        assert "[ERROR]" in appeared and FAULTS["no_images"].remedy[1:] in appeared
-        assert rig.call(SaveMap, "cgc/save_map", name="m").success
-        assert rig.call(LoadMap, "cgc/load_map", name="m").success
-        assert rig.call(Trigger, "cgc/reset").success
-        path = tmp_path / "m.cgc"
-        for line in (f"map saved to {path}", f"map loaded from {path}: ", "map reset: "):
-            assert len(said(line)) == 1
 
 
 def test_two_nodes_of_one_name_are_a_fault_in_both():

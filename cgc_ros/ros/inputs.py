@@ -127,11 +127,6 @@ class Inputs:
             self.destroy()
             raise
 
-    @property
-    def image(self) -> ImageInput:
-        """The camera's."""
-        return self._images[0]
-
     def _subscribe_all(
         self,
         parameters: NodeParameters,
@@ -141,9 +136,8 @@ class Inputs:
     ) -> None:
         node, intake = self._node, self._intake
         qos = sensor_qos(parameters.image_reliability)
-        self._images.append(
-            ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
-        )
+        self.image = ImageInput(node, "image", parameters.image_transport, qos, self._then_poll(intake.on_image), group)
+        self._images.append(self.image)
         if parameters.use_depth:
             self._images.append(
                 ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group)

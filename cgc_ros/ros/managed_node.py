@@ -257,12 +257,13 @@ class CgcNode(LifecycleNode):
         return IntakeSettings.from_parameters(self.parameters, self.resolve_topic_name("image"))
 
     def _watched(self) -> Watched:
+        inputs = self._inputs  # another thread may end them
         return Watched(
             self.parameters,
             self.lifecycle_state,
             self._session,
             self._intake,
-            self._inputs.image if self._inputs is not None else None,
+            inputs.image if inputs is not None else None,
             self._labels,
             self._activated_ns,
             self._latency,
