@@ -20,6 +20,9 @@ from cgc_ros.ros.intake import Intake, IntakeSettings
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
+TF_QOS = QoSProfile(depth=100)
+STATIC_TF_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 _FIND_PERIOD_S = 0.25  # how often an `auto` transport looks for publishers
 _POLL_PERIOD_S = 0.01  # how often images that wait are looked at again
 _COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
@@ -128,14 +131,8 @@ class Inputs:
             self._subscribe(
                 CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group
             ),
-            self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group),
-            self._subscribe(
-                TFMessage,
-                "/tf_static",
-                transforms.on_tf_static,
-                QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-                group,
-            ),
+            self._subscribe(TFMessage, "/tf", transforms.on_tf, TF_QOS, group),
+            self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, STATIC_TF_QOS, group),
         ]
         if naming is not None:
             latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

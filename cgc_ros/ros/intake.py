@@ -33,7 +33,7 @@ from cgc_ros.undistortion import undistorter_for
 FOREIGN_CLOCK_NS = 10_000_000_000
 
 #: TransformError.reason -> the fault it is.
-_TRANSFORM_FAULTS = {
+TRANSFORM_FAULTS = {
     "unknown_frame": "no_transform",
     "empty": "no_transform",
     "bad_frame": "no_transform",
@@ -280,7 +280,7 @@ class Intake:
         return True
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
-        self._drop(_TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))
+        self._drop(TRANSFORM_FAULTS.get(error.reason, "no_transform"), str(error))
 
     def _hand_on(self, view: View, depth_message, masks_message) -> None:
         self._report_lost_partners()
