@@ -20,17 +20,14 @@ def prepare_transports() -> str:
     Nothing is changed where the user chose transports, where shared memory is too small (containers), or where the
     file is missing.
     """
-    chosen = [name for name in _DECIDED if os.environ.get(name)]
-    if chosen:
-        return f"DDS transports as {chosen[0]} says"
-    profile = profile_path()
-    if profile is None:
-        return f"{_PROFILE} was not found: DDS keeps its small default buffers"
-    shared_memory = Path("/dev/shm")
-    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free < _SEGMENTS_EXPECTED * _SEGMENT_BYTES:
-        return "/dev/shm has less than 64 MB free (docker: --shm-size): DDS keeps its small default buffers"
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(profile)
-    return f"DDS transports from {profile}"
+    environment, said = _choice()
+    os.environ.update(environment)
+    return said
+
+
+def transport_environment() -> dict[str, str]:
+    """The same for a process that is to be started, of a camera driver for one: variables to add to its environment."""
+    return _choice()[0]
 
 
 def profile_path() -> Path | None:
@@ -52,6 +49,20 @@ def has_large_buffers(endpoint: Sequence[int], own_endpoint: Sequence[int]) -> b
     process_bits = endpoint[4] | endpoint[5] << 8
     sizes = [size for process, size in _segments() if process & 0xFFFF == process_bits]
     return max(sizes) >= _SEGMENT_BYTES if sizes else None
+
+
+def _choice() -> tuple[dict[str, str], str]:
+    """What to add to the environment, and why."""
+    chosen = [name for name in _DECIDED if os.environ.get(name)]
+    if chosen:
+        return {}, f"DDS transports as {chosen[0]} says"
+    profile = profile_path()
+    if profile is None:
+        return {}, f"{_PROFILE} was not found: DDS keeps its small default buffers"
+    shared_memory = Path("/dev/shm")
+    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free < _SEGMENTS_EXPECTED * _SEGMENT_BYTES:
+        return {}, "/dev/shm has less than 64 MB free (docker: --shm-size): DDS keeps its small default buffers"
+    return {"FASTRTPS_DEFAULT_PROFILES_FILE": str(profile)}, f"DDS transports from {profile}"
 
 
 def _segments() -> list[tuple[int, int]]:
