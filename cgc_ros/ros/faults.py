@@ -94,7 +94,8 @@ FAULTS: dict[str, FaultKind] = {
     # poses and time
     "no_transform": FaultKind(
         ERROR,
-        "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools view_frames)",
+        "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools "
+        "view_frames); transforms in a namespace: tf:=/NAMESPACE/tf",
     ),
     "broken_chain": FaultKind(ERROR, "start the node that publishes the missing link between map_frame and the camera"),
     "late_transform": FaultKind(

@@ -23,6 +23,7 @@ from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_ma
 from cgc_ros.ros.conversions.objects import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
+from cgc_ros.ros.image_stream import ImageStreamWatch
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
@@ -100,9 +101,11 @@ class _Arrival:
 
 
 class Intake:
-    """`lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's.
+    """`lookup(frame_id, stamp_ns)` (TransformError), `on_view` and `on_frame` must not block; `clock_ns` is the node's,
+    `wait_clock_ns` measures how long messages wait for each other (WaitClock).
 
-    `received` counts images, `dropped` those that never reached the mapper, by reason.
+    `stream` watches how images arrive; `received` counts them, `dropped` those that never reached the mapper, by
+    reason.
     """
 
     def __init__(
@@ -113,8 +116,11 @@ class Intake:
         on_view: Callable[[View], None],
         on_frame: Callable[[Frame], None],
         clock_ns: Callable[[], int],
+        wait_clock_ns: Callable[[], int] = time.monotonic_ns,
     ):
         self._faults, self._on_view, self._on_frame, self._clock_ns = faults, on_view, on_frame, clock_ns
+        self._wait_clock_ns = wait_clock_ns
+        self.stream = ImageStreamWatch()
         self.received = 0
         self.dropped: Counter[str] = Counter()
         self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
@@ -167,6 +173,7 @@ class Intake:
         self.image_frame = message.header.frame_id
         self._faults.clear("no_images")
         stamp_ns = stamp_of(message.header.stamp)
+        self.stream.on_image(stamp_ns, now)
         try:
             self._check_clock(stamp_ns)
             image = decode_image(message)
@@ -174,35 +181,36 @@ class Intake:
             self._drop(error.reason, str(error))
             return
         self._watch_format(getattr(message, "encoding", None) or message.format, image.shape)
-        self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
+        self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), self._wait_clock_ns())
 
     def on_camera_info(self, message) -> None:
         """A CameraInfo."""
+        self.stream.on_camera_info(time.monotonic_ns())
         try:
             intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
         except FrameError as error:
             self._faults.report(error.reason, str(error))
             return
         self._faults.clear("no_camera_info", "bad_intrinsics", "bad_distortion", "unknown_distortion")
-        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, time.monotonic_ns())
+        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, self._wait_clock_ns())
 
     def on_depth(self, message) -> None:
         """A depth Image or CompressedImage."""
-        self._extras.add_partner("depth", stamp_of(message.header.stamp), message, time.monotonic_ns())
+        self._extras.add_partner("depth", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
     def on_masks(self, message) -> None:
         """A mask Image or CompressedImage."""
-        self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
+        self._extras.add_partner("masks", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
     def poll(self) -> None:
         """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
         `is_waiting`.
         """
-        now = time.monotonic_ns()
+        now = self._wait_clock_ns()
         for _, arrival, partners in self._infos.poll(now):
             self._join_camera(arrival, partners["camera_info"], now)
         self._poses.poll(now)
-        for _, view, partners in self._extras.poll(time.monotonic_ns()):
+        for _, view, partners in self._extras.poll(self._wait_clock_ns()):
             self._hand_on(view, partners["depth"], partners.get("masks"))
 
     def _drop_waiting(self) -> None:
@@ -265,7 +273,7 @@ class Intake:
         if not self._is_mapped(view.stamp_ns):
             self.dropped["mapping_rate"] += 1
             return
-        self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
+        self._queue(self._extras, view.stamp_ns, view, self._wait_clock_ns())
 
     def _is_mapped(self, stamp_ns: int) -> bool:
         """Whether mapping_rate leaves room for a frame of this stamp; half a period of jitter is forgiven."""

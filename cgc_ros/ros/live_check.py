@@ -12,6 +12,7 @@ import numpy as np
 
 from cgc_ros.frame import FrameError, Intrinsics
 from cgc_ros.ros.faults import ERROR, FAULTS
+from cgc_ros.ros.image_stream import images_are_lost
 
 #: Stamps farther than this from the clock belong to another clock.
 _FOREIGN_CLOCK_S = 10.0
@@ -130,12 +131,7 @@ def _image(seen: Observations) -> Finding:
 
 
 def _is_lost(seen: Observations) -> bool:
-    return images_are_lost(len(seen.image.stamps_ns), len(seen.camera_info.stamps_ns))
-
-
-def images_are_lost(images: int, camera_infos: int) -> bool:
-    """Whether of a camera that sends both together mostly the small messages get through."""
-    return camera_infos >= 10 and images < camera_infos // 2
+    return seen.image.publishers > 0 and images_are_lost(seen.image.stamps_ns, len(seen.camera_info.stamps_ns))
 
 
 def _camera_info(seen: Observations) -> list[Finding]:

@@ -27,6 +27,7 @@ from cgc_ros.ros.live_check import Observations, Stream
 from cgc_ros.ros.parameters import NodeParameters, declarations, parameters_from
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
+from cgc_ros.ros.wait_clock import WaitClock
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
 
 _NODE_NAME = "cgc_check"  # not the node's own, which may run beside it
@@ -58,6 +59,8 @@ class _Observer:
     def __init__(self, node: Node, context: rclpy.Context, dds: str):
         self._node, self._dds = node, dds
         self._parameters = p = _parameters_of(node)
+        clock = node.get_clock()
+        self._wait_clock_ns = WaitClock(lambda: clock.now().nanoseconds, lambda: clock.ros_time_is_active)
         self._settings = IntakeSettings.from_parameters(p, node.resolve_topic_name("image"))
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
@@ -102,7 +105,7 @@ class _Observer:
         while time.monotonic() < end:
             was_silent = not self._seen.image.stamps_ns
             self._executor.spin_once(timeout_sec=0.005)
-            self._queue.poll(time.monotonic_ns())
+            self._queue.poll(self._wait_clock_ns())
             if was_silent and self._seen.image.stamps_ns:
                 self._asked_from_s = time.monotonic() + _SETTLE_SHARE * seconds
                 end = time.monotonic() + seconds
@@ -128,12 +131,12 @@ class _Observer:
 
     def _on_image(self, message) -> None:
         stream = self._seen.image
-        stamp_ns, now = stamp_of(message.header.stamp), time.monotonic_ns()
+        stamp_ns, now = stamp_of(message.header.stamp), self._wait_clock_ns()
         self._hear(stream, stamp_ns)
         self._read(stream, message, decode_image)
         self._seen.camera_frame = self._parameters.camera_frame or stream.frame_id
-        if now * 1e-9 > self._asked_from_s:
-            self._queue.add((now, stamp_ns), self._seen.camera_frame, stamp_ns, now)
+        if time.monotonic() > self._asked_from_s:
+            self._queue.add(now, self._seen.camera_frame, stamp_ns, now)
 
     def _on_depth(self, message) -> None:
         stream = self._seen.depth
@@ -175,10 +178,10 @@ class _Observer:
     def _lookup(self, frame_id: str, stamp_ns: int) -> np.ndarray:
         return self._transforms.lookup(self._parameters.map_frame, frame_id, stamp_ns)
 
-    def _on_posed(self, item: tuple[int, int], _matrix: np.ndarray) -> None:
-        self._seen.pose_delays_s.append((time.monotonic_ns() - item[0]) * 1e-9)
+    def _on_posed(self, arrived_ns: int, _matrix: np.ndarray) -> None:
+        self._seen.pose_delays_s.append((self._wait_clock_ns() - arrived_ns) * 1e-9)
 
-    def _on_lost(self, _item, error: TransformError) -> None:
+    def _on_lost(self, _arrived_ns: int, error: TransformError) -> None:
         self._seen.pose_errors[TRANSFORM_FAULTS.get(error.reason, "no_transform")] += 1
         self._seen.pose_error_text = str(error)
 
@@ -209,7 +212,7 @@ class _Observer:
             seen.large_buffers = has_large_buffers(cameras[0].endpoint_gid, mine)
         # Images whose wait is not over yet: what they would have been told now.
         self._queue.max_wait_ns = round(self._parameters.transform_timeout * 1e9)
-        self._queue.poll(time.monotonic_ns())
+        self._queue.poll(self._wait_clock_ns())
 
 
 def _parameters_of(node: Node) -> NodeParameters:

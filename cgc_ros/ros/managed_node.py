@@ -28,6 +28,7 @@ from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
+from cgc_ros.ros.wait_clock import WaitClock
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, MapSnapshot
@@ -188,7 +189,8 @@ class CgcNode(LifecycleNode):
             self._faults,
             self._on_view,
             self._session.submit,
-            lambda: self.get_clock().now().nanoseconds,
+            self._clock_ns,
+            WaitClock(self._clock_ns, lambda: self.get_clock().ros_time_is_active),
         )
         self._service_set = Services(
             self,
@@ -295,6 +297,9 @@ class CgcNode(LifecycleNode):
         self._labels.submit(view)
         if self._naming is not None:
             self._naming.on_view(view)
+
+    def _clock_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
 
     def _newest_snapshot(self) -> MapSnapshot | None:
         return self._session.snapshot if self._session is not None else None

@@ -36,7 +36,11 @@ class NodeParameters:
         True, "configure and activate by itself; false: wait for lifecycle transitions", when=START
     )
     threads: int = _parameter(0, "threads for rendering and training; 0: all cores", (0, 256), when=START)
-    input_timeout: float = _parameter(1.5, "an active node without images for this long reports no_images", (0.1, 60.0))
+    input_timeout: float = _parameter(
+        1.5,
+        "an active node without images for this long, and for 3 periods of a slow camera, reports no_images",
+        (0.1, 60.0),
+    )
     # inputs
     image_transport: str = _parameter(
         "auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from cgc_ros.msg import MapStatus
 from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.diagnostics import DiagnosticsWriter, status_message
-from cgc_ros.ros.faults import FAULTS, FaultBoard
+from cgc_ros.ros.faults import FAULTS, ActiveFault, FaultBoard
 from cgc_ros.ros.inputs import Inputs
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
 _REPORT_PERIOD_S = 1.0
 _LATE_LABEL_S = 1.0
+_SLOW_STREAM_PERIODS = 3  # of a slow camera: that many without an image are silence
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Reporter:
         status = watched.session.status() if watched.session is not None else None
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
-        faults = self._faults.active()
+        faults = [self._explained(fault) for fault in self._faults.active()]
         if not self._has_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
             return
         self._has_changed, self._last_report_ns = False, now
@@ -106,15 +107,35 @@ class Reporter:
         camera = intake.image_frame if intake else ""
         self._diagnostics.publish(self._writer.array(header, watched.lifecycle_state, faults, numbers, camera))
 
+    def _explained(self, fault: ActiveFault) -> ActiveFault:
+        """Where transforms are missing: whether there are some that nobody here listens to."""
+        if fault.name not in ("no_transform", "broken_chain"):
+            return fault
+        heard = {self._node.resolve_topic_name(name) for name in ("/tf", "/tf_static")}
+        others = [
+            name
+            for name, kinds in self._node.get_topic_names_and_types()
+            if "tf2_msgs/msg/TFMessage" in kinds and name not in heard
+        ]
+        if not others:
+            return fault
+        return replace(fault, message=f"{fault.message}; transforms are published on {', '.join(sorted(others))}, too")
+
     def _watch_images(self, watched: Watched, now_ns: int) -> None:
         intake, inputs = watched.intake, watched.inputs
         if intake is None or inputs is None or watched.activated_ns is None:
             return
         silent_s = (now_ns - max(watched.activated_ns, intake.last_image_ns or 0)) * 1e-9
-        if silent_s > watched.parameters.input_timeout:
+        timeout_s = max(watched.parameters.input_timeout, _SLOW_STREAM_PERIODS * intake.stream.period_s())
+        if silent_s > timeout_s:
             count = inputs.image.count_publishers()
             why = f"{count} publisher(s), so QoS or the network is the reason" if count else "it has no publisher"
             self._faults.report("no_images", f"no image on {inputs.image.topic} for {silent_s:.1f} s; {why}")
+        lost = intake.stream.lost(now_ns)
+        if lost and inputs.image.count_publishers():
+            self._faults.report(
+                "images_lost", f"{lost[0]} images on {inputs.image.topic} beside {lost[1]} camera_infos in 5 s"
+            )
 
     def _watch_labels(self, watched: Watched, now_ns: int) -> None:
         waited_s = watched.labels.waited_s(now_ns) if watched.labels is not None else 0.0
