@@ -4,10 +4,11 @@ import time
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from ros_rig import CAMERA, Rig
+from ros_rig import CAMERA, LATCHED, Rig, shifted_transform
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.objects import stamp_of, time_message
@@ -127,8 +128,6 @@ def test_lost_images_are_named():
 
 
 def test_a_missing_transform_names_other_topics_with_transforms():
-    from tf2_msgs.msg import TFMessage
-
     with Rig(sync_wait=0.05, transform_timeout=0.05) as rig:
         rig.connect()
         rig.publisher(TFMessage, "/robot1/tf", 100)
@@ -137,3 +136,25 @@ def test_a_missing_transform_names_other_topics_with_transforms():
             do=lambda: rig.send(frame_id="unheard", transform=False),
             every=0.1,
         )
+
+
+def test_a_calibration_that_was_sent_once_before_the_node_listened_is_heard():
+    with Rig(autostart=False, sync_wait=0.05) as rig:
+        rig.publisher(CameraInfo, "camera_info", LATCHED).publish(camera_info_from_intrinsics(CAMERA, Header()))
+        assert rig.node.autostart()
+        rig.connect()
+        rig.wait(lambda: rig.session.frames, do=lambda: rig.send(info=False), every=0.05)
+
+
+def test_static_transforms_that_are_not_kept_are_heard():
+    with Rig(sync_wait=0.05) as rig:
+        rig.connect()
+        static = rig.publisher(TFMessage, "/tf_static", 10)
+        rig.wait(static.get_subscription_count)
+
+        def send():
+            header = rig.send(frame_id="optical", transform=False)
+            static.publish(TFMessage(transforms=[shifted_transform(header.stamp, parent="body", child="optical")]))
+            rig.transform(header.stamp, child="body")
+
+        rig.wait(lambda: rig.session.frames, do=send, every=0.05)

@@ -184,8 +184,12 @@ class Intake:
         self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), self._wait_clock_ns())
 
     def on_camera_info(self, message) -> None:
-        """A CameraInfo."""
+        """A CameraInfo of the stream."""
         self.stream.on_camera_info(time.monotonic_ns())
+        self.on_kept_camera_info(message)
+
+    def on_kept_camera_info(self, message) -> None:
+        """A CameraInfo that may have been sent before anybody listened, or comes a second time."""
         try:
             intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
         except FrameError as error:

@@ -21,7 +21,7 @@ from cgc_ros.ros.conversions.images import decode_depth, decode_image
 from cgc_ros.ros.conversions.objects import stamp_of
 from cgc_ros.ros.dds import has_large_buffers, prepare_transports, profile_path
 from cgc_ros.ros.frame_guard import FrameGuard
-from cgc_ros.ros.inputs import STATIC_TF_QOS, TF_QOS, ImageInput, sensor_qos
+from cgc_ros.ros.inputs import KEPT_INFO_QOS, STATIC_TF_QOS, TF_QOS, ImageInput, sensor_qos
 from cgc_ros.ros.intake import TRANSFORM_FAULTS, IntakeSettings
 from cgc_ros.ros.live_check import Observations, Stream
 from cgc_ros.ros.parameters import NodeParameters, declarations, parameters_from
@@ -71,6 +71,7 @@ class _Observer:
             ImageInput(node, "depth", p.depth_transport, qos, self._on_depth, group) if p.use_depth else None
         )
         info_topic = self._subscribe(CameraInfo, "camera_info", self._on_info, qos)
+        self._subscribe(CameraInfo, "camera_info", self._on_kept_info, KEPT_INFO_QOS)
         self._qos = {"image": qos, "camera_info": qos, "depth": qos}
         self._transforms = TransformSource(TransformBuffer(p.transform_history))
         poses = {}
@@ -80,6 +81,7 @@ class _Observer:
         ):
             poses[name] = Stream(self._subscribe(TFMessage, name, self._counted(name, callback), topic_qos))
             self._qos[name] = topic_qos
+        self._subscribe(TFMessage, "/tf_static", self._transforms.on_tf_static, TF_QOS)
         if p.pose_source != "tf":
             self._qos["pose"] = sensor_qos(depth=50)
             kind = POSE_TYPES[p.pose_source]
@@ -144,8 +146,11 @@ class _Observer:
         self._read(stream, message, self._decode_depth)
 
     def _on_info(self, message) -> None:
+        self._hear(self._seen.camera_info, stamp_of(message.header.stamp))
+        self._on_kept_info(message)
+
+    def _on_kept_info(self, message) -> None:
         stream = self._seen.camera_info
-        self._hear(stream, stamp_of(message.header.stamp))
         try:
             self._seen.intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
             stream.error = None
