@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.image_size import scaled_frame
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
 from cgc_ros.ros.conversions.objects import stamp_of
@@ -70,6 +71,7 @@ class IntakeSettings:
     masks_wait: float = 1.0
     use_masks: bool = False
     mapping_rate: float = 0.0
+    max_image_width: int = 0
     transform_timeout: float = 0.3
     clock_jump: float = 1.0
     guard: GuardSettings = GuardSettings()
@@ -86,6 +88,7 @@ class IntakeSettings:
             masks_wait=p.masks_wait,
             use_masks=p.mask_source == "topic",
             mapping_rate=p.mapping_rate,
+            max_image_width=p.max_image_width,
             transform_timeout=p.transform_timeout,
             clock_jump=p.clock_jump,
             guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),
@@ -301,8 +304,9 @@ class Intake:
         frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks)
         try:
             frame.check()
+            frame = scaled_frame(frame, self._settings.max_image_width)
             self._guard.check(frame)
-            frame = undistorter_for(view.camera).frame(frame)
+            frame = undistorter_for(frame.intrinsics).frame(frame)
         except FrameError as error:
             self._drop(error.reason, str(error))
             return

@@ -315,7 +315,8 @@ class CgcNode(LifecycleNode):
             self._inputs.clear()
 
     def _render_labels(self, view: View):
-        return render_labels(self._newest_snapshot(), view.camera, view.map_from_camera)
+        width = self.parameters.max_image_width
+        return render_labels(self._newest_snapshot(), view.camera, view.map_from_camera, width)
 
     def _publish_labels(self, labelled: LabelledView) -> None:
         if self._topics.listeners("labels"):

@@ -117,7 +117,8 @@ class OutputWorker:
         if not is_new or not self._publishers.listeners("render", "render_depth"):
             return False
         self._rendered = view
-        color, depth = render_appearance(snapshot, view.camera, view.map_from_camera, view.stamp_ns)
+        width = self._parameters().max_image_width
+        color, depth = render_appearance(snapshot, view.camera, view.map_from_camera, view.stamp_ns, width)
         if self._publishers.listeners("render"):
             self._publishers.publish("render", encode_image(color, "rgb8", view.header))
         if self._publishers.listeners("render_depth"):

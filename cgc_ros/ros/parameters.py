@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cgc_ros.image_size import MAX_IMAGE_WIDTH
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.ros.field_comments import field_comments, range_of
 from cgc_ros.ros.map_storage import NAME_RULE, is_map_name
@@ -173,6 +174,11 @@ class NodeParameters:
     # map
     mapping_rate: float = _parameter(
         5.0, "most frames per second that are handed to the mapper, which chooses keyframes among them", (0.0, 1000.0)
+    )
+    max_image_width: int = _parameter(
+        MAX_IMAGE_WIDTH,
+        "wider images are mapped, and their label images rendered, scaled to this width, pixels; 0: never",
+        (0, 100_000),
     )
     max_steps_per_second: float = _parameter(
         0.0, "bound on training steps, to leave the machine to others; 0: none", (0.0, 10_000.0)
