@@ -23,13 +23,15 @@ from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
+from cgc_ros.ros.starvation import StarvationWatch
 
 if TYPE_CHECKING:
-    from cgc_ros.mapping import MappingSession
+    from cgc_ros.mapping import MappingSession, SessionStatus
 
 _WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
 _REPORT_PERIOD_S = 1.0
 _LATE_LABEL_S = 1.0
+_SEEN_NS = 5_000_000_000  # since an image, and mapping is no longer expected to go on
 _SLOW_STREAM_PERIODS = 3  # of a slow camera: that many without an image are silence
 
 
@@ -57,6 +59,7 @@ class Reporter:
         self._status = node.create_publisher(MapStatus, "~/status", STREAM, event_callbacks=NO_EVENTS)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM, event_callbacks=NO_EVENTS)
         self._writer = DiagnosticsWriter(node.get_fully_qualified_name())
+        self._starvation = StarvationWatch()
         self._has_changed = False
         self._last_report_ns = 0
         self._lock, self._is_open = threading.Lock(), True
@@ -83,6 +86,7 @@ class Reporter:
         self._watch_images(watched, now)
         self._watch_labels(watched, now)
         status = watched.session.status() if watched.session is not None else None
+        self._watch_mapping(watched, status, now)
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
         faults = [self._explained(fault) for fault in self._faults.active()]
@@ -136,6 +140,21 @@ class Reporter:
             self._faults.report(
                 "images_lost", f"{lost[0]} images on {inputs.image.topic} beside {lost[1]} camera_infos in 5 s"
             )
+
+    def _watch_mapping(self, watched: Watched, status: SessionStatus | None, now_ns: int) -> None:
+        """Steps are expected while images come and nothing but the machine is in the way."""
+        intake = watched.intake
+        is_seen = intake is not None and now_ns - (intake.last_image_ns or 0) < _SEEN_NS
+        is_mapping = is_seen and status is not None and status.state == "mapping"
+        is_held_up = is_mapping and ("no_parallax" in status.faults or "mapping_failed" in status.faults)
+        message = self._starvation.update(
+            now_ns,
+            status.steps if status else 0,
+            is_mapping and not is_held_up and status.keyframes > 0,
+            watched.parameters.max_steps_per_second,
+        )
+        if message:
+            self._faults.report("mapping_starved", f"{message}, {status.objects} objects")
 
     def _watch_labels(self, watched: Watched, now_ns: int) -> None:
         waited_s = watched.labels.waited_s(now_ns) if watched.labels is not None else 0.0
