@@ -26,6 +26,7 @@ from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
+from cgc_ros.ros.step_back import StepBack
 from cgc_ros.ros.transform_source import TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import render_labels
 from cgc_ros.ros.wait_clock import WaitClock
@@ -65,6 +66,7 @@ class CgcNode(LifecycleNode):
         self._transforms: TransformSource | None = None
         self._viewer: MapViewer | None = None
         self._naming: NamingWorker | None = None
+        self._step_back: StepBack | None = None
         self._text_query: TextQuery | None = None
         self._activated_ns: int | None = None
         self._latency = LatencyMeter()
@@ -157,6 +159,7 @@ class CgcNode(LifecycleNode):
         self._session = self._session_factory(parameters)
         self._session.start()
         self._session.pause(True)
+        self._step_back = StepBack(self._session, parameters.training_niceness)
         buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
         buffer = create_buffer(buffer_kind, parameters.transform_history)
         self._transforms = TransformSource(buffer, round(parameters.clock_jump * 1e9), self._on_refused_transform)
@@ -245,6 +248,7 @@ class CgcNode(LifecycleNode):
         if self._session is not None:
             self._session.stop(_SESSION_STOP_S)
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
+        self._step_back = None
         self._transforms = self._objects = self._viewer = self._naming = self._text_query = None
 
     def _save_on_shutdown(self) -> None:
@@ -271,6 +275,7 @@ class CgcNode(LifecycleNode):
             self._activated_ns,
             self._latency,
             self._naming,
+            self._step_back,
         )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:

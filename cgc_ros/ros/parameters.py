@@ -190,7 +190,12 @@ class NodeParameters:
         (0, 19),
         when=CONFIGURE,
     )
-    training_niceness: int = _parameter(15, "the same for training; masks step back further", (0, 19), when=CONFIGURE)
+    training_niceness: int = _parameter(
+        15,
+        "the same for training, once there are objects; masks step back further",
+        (0, 19),
+        when=CONFIGURE,
+    )
     snapshot_period: float = _parameter(
         0.5, "seconds between two states of the map that topics and services see", (0.05, 60.0)
     )

@@ -24,6 +24,7 @@ from cgc_ros.ros.label_worker import LabelWorker, LatencyMeter
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
 from cgc_ros.ros.starvation import StarvationWatch
+from cgc_ros.ros.step_back import StepBack
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession, SessionStatus
@@ -48,6 +49,7 @@ class Watched:
     activated_ns: int | None  # monotonic
     latency: LatencyMeter
     naming: NamingWorker | None = None
+    step_back: StepBack | None = None
 
 
 class Reporter:
@@ -87,6 +89,8 @@ class Reporter:
         self._watch_labels(watched, now)
         status = watched.session.status() if watched.session is not None else None
         self._watch_mapping(watched, status, now)
+        if watched.step_back is not None and status is not None and status.objects > 0:
+            watched.step_back.update()
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
         faults = [self._explained(fault) for fault in self._faults.active()]
