@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Intrinsics
+from cgc_ros.image_size import nearest_resized, within_width
 from cgc_ros.undistortion import check_distortion, distortion_coefficients
 
 _MAX_SLOPE = 2.5  # rays farther from the axis (68 degrees) are left out: a pinhole view of them would be mostly corners
@@ -21,18 +22,18 @@ class ViewGrid:
     """Renders are made with `intrinsics`, a pinhole view; `to_image` brings them to the camera's own pixels.
 
     Undistorter goes the other way and crops to what the whole pinhole view can see; this one covers what the camera
-    sees.
+    sees. `max_width`: of the pinhole view, pixels; 0: no bound.
     """
 
-    def __init__(self, camera: Intrinsics):
+    def __init__(self, camera: Intrinsics, max_width: int = 0):
         self.camera = camera
-        self.is_identity = check_distortion(camera) == "none"
-        self.intrinsics = replace(camera, distortion_model="none", distortion=())
-        if self.is_identity:
+        self._is_pinhole = check_distortion(camera) == "none"
+        self.intrinsics = within_width(replace(camera, distortion_model="none", distortion=()), max_width)
+        if self._is_pinhole:
             return
         slopes = self._slopes()
         self._is_seen = (np.abs(slopes) <= _MAX_SLOPE).all(axis=-1)  # False where NaN
-        self.intrinsics = _covering(camera, slopes[self._is_seen])
+        self.intrinsics = within_width(_covering(camera, slopes[self._is_seen]), max_width)
         pixels = slopes * (self.intrinsics.fx, self.intrinsics.fy) + (self.intrinsics.cx, self.intrinsics.cy)
         limit = (self.intrinsics.width - 1, self.intrinsics.height - 1)
         column, row = np.moveaxis(
@@ -44,8 +45,9 @@ class ViewGrid:
         """A render [h, w] or [h, w, C] of the pinhole view on the camera's pixels [H, W], nearest; `outside` where it
         sees nothing.
         """
-        if self.is_identity:
-            return view
+        if self._is_pinhole:
+            size = (self.camera.width, self.camera.height)
+            return view if size == view.shape[1::-1] else nearest_resized(view, *size)
         image = view.reshape(-1, *view.shape[2:])[self._source]
         image[~self._is_seen] = outside
         return image
@@ -93,6 +95,6 @@ def _covering(camera: Intrinsics, slopes: np.ndarray) -> Intrinsics:
 
 
 @lru_cache(maxsize=4)
-def grid_for(camera: Intrinsics) -> ViewGrid:
+def grid_for(camera: Intrinsics, max_width: int = 0) -> ViewGrid:
     """The grid of a calibration, computed once and kept for the last 4."""
-    return ViewGrid(camera)
+    return ViewGrid(camera, max_width)

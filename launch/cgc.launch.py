@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -19,6 +19,11 @@ INPUTS = {
     "detections_2d": "vision_msgs/Detection2DArray of a 2D detector on that image, for use_detections",
     "label_info": "vision_msgs/LabelInfo: names of that detector's classes, where it sends numbers",
     "pose": "camera poses, for pose_source pose, pose_with_covariance or odometry",
+}
+#: Where a robot keeps its transforms in its namespace, as Nav2's launch files do with use_namespace.
+TRANSFORMS = {
+    "tf": "transforms, where they are not on /tf; tf or tf_static without a slash: in the namespace",
+    "tf_static": "static transforms, where they are not on tf_static beside it",
 }
 # Parameters that go over the parameter file where they are given: name, what it is.
 OVERRIDES = {
@@ -42,12 +47,21 @@ DISPLAYED = ("objects/cloud", "markers", "segmentation/overlay", "render/image")
 def generate_launch_description() -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
+        DeclareLaunchArgument(
+            "use_namespace", default_value="false", description="true: /tf and /tf_static are in the namespace, too"
+        ),
         DeclareLaunchArgument("name", default_value="cgc", description="name of the node"),
         DeclareLaunchArgument(
             "params_file", default_value=str(SHARE / "config" / "cgc.yaml"), description="parameter file of the node"
         ),
         DeclareLaunchArgument("use_sim_time", default_value="false", description="time from /clock"),
         DeclareLaunchArgument("rviz", default_value="false", description="start RViz on the map"),
+        DeclareLaunchArgument(
+            "check",
+            default_value="false",
+            description="true: no node, only hear the inputs and say what is there and what is missing",
+        ),
+        DeclareLaunchArgument("check_seconds", default_value="10.0", description="how long, with check:=true"),
         DeclareLaunchArgument(
             "record",
             default_value="",
@@ -60,6 +74,10 @@ def generate_launch_description() -> LaunchDescription:
             for name, what in INPUTS.items()
         ),
         *(
+            DeclareLaunchArgument(name, default_value="", description=f"topic: {what}")
+            for name, what in TRANSFORMS.items()
+        ),
+        *(
             DeclareLaunchArgument(name, default_value="", description=f"{what}; empty: as in params_file")
             for name, what in OVERRIDES.items()
         ),
@@ -68,30 +86,70 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _processes(context: LaunchContext) -> list[Node | ExecuteProcess]:
-    names = ("namespace", "name", "use_sim_time", "record", *INPUTS, *OVERRIDES)
-    value = {name: LaunchConfiguration(name).perform(context) for name in names}
+    names = ("namespace", "use_namespace", "name", "use_sim_time", "rviz", "check", "check_seconds", "record")
+    value = {name: LaunchConfiguration(name).perform(context) for name in (*names, *INPUTS, *TRANSFORMS, *OVERRIDES)}
     defaults = yaml.safe_load((SHARE / "config" / "cgc.yaml").read_text())["/**"]["ros__parameters"]
     overrides = {name: _typed(name, value[name], defaults[name]) for name in OVERRIDES if value[name]}
-    use_sim_time = _typed("use_sim_time", value["use_sim_time"], False)
+    use_sim_time, use_namespace, rviz, check = (
+        _typed(name, value[name], False) for name in ("use_sim_time", "use_namespace", "rviz", "check")
+    )
+    value["tf"] = value["tf"] or ("tf" if use_namespace else "/tf")
+    value["tf_static"] = value["tf_static"] or value["tf"] + "_static"
+    inputs = {
+        "namespace": value["namespace"],
+        "parameters": [LaunchConfiguration("params_file"), overrides, {"use_sim_time": use_sim_time}],
+        "remappings": [*((name, value[name]) for name in INPUTS), *_transforms(value)],
+    }
+    if check:
+        return [_check(value["check_seconds"], inputs)]
     node = Node(
         package="cgc_ros",
         executable="cgc_node",
-        namespace=value["namespace"],
         name=value["name"],
-        parameters=[LaunchConfiguration("params_file"), overrides, {"use_sim_time": use_sim_time}],
-        remappings=[(name, value[name]) for name in INPUTS],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
+        **inputs,
     )
-    rviz = Node(
+    others = [
+        *([_rviz(value, use_sim_time)] if rviz else []),
+        *([_recorder(value, use_sim_time)] if value["record"] else []),
+    ]
+    return [node, *others]
+
+
+def _check(seconds: str, inputs: dict) -> Node:
+    return Node(
+        package="cgc_ros",
+        executable="cgc",
+        arguments=["check", "--live", "--seconds", seconds],
+        output="screen",
+        output_format="{line}",
+        emulate_tty=True,
+        **inputs,
+    )
+
+
+def _rviz(value: dict[str, str], use_sim_time: bool) -> Node:
+    try:  # before anything is started: a node that was would run on without its launch file
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        raise RuntimeError(
+            "rviz:=true, and rviz2 is not installed: sudo apt install ros-jazzy-rviz2, or viewer:=true for a web page"
+        ) from None
+    return Node(
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(SHARE / "rviz" / "cgc.rviz"), *(["-f", value["map_frame"]] if value["map_frame"] else [])],
         parameters=[{"use_sim_time": use_sim_time}],
-        remappings=[(f"/cgc/{topic}", _absolute(f"{value['name']}/{topic}", value)) for topic in DISPLAYED],
-        condition=IfCondition(LaunchConfiguration("rviz")),
+        remappings=[
+            *((f"/cgc/{topic}", _absolute(f"{value['name']}/{topic}", value)) for topic in DISPLAYED),
+            *((source, _absolute(topic, value)) for source, topic in _transforms(value)),
+        ],
     )
-    return [node, rviz, *([_recorder(value, use_sim_time)] if value["record"] else [])]
+
+
+def _transforms(value: dict[str, str]) -> list[tuple[str, str]]:
+    return [("/tf", value["tf"]), ("/tf_static", value["tf_static"])]
 
 
 def _recorder(value: dict[str, str], use_sim_time: bool) -> ExecuteProcess:
@@ -99,10 +157,10 @@ def _recorder(value: dict[str, str], use_sim_time: bool) -> ExecuteProcess:
     suffixes = {"raw": [""], "compressed": ["/compressed"]}.get(value["image_transport"], ["", "/compressed"])
     topics = [_absolute(value["image"], value) + suffix for suffix in suffixes]
     topics += [_absolute(value["depth"], value) + suffix for suffix in ("", "/compressed", "/compressedDepth")]
-    topics += [_absolute(value[name], value) for name in ("camera_info", "masks", "pose")]
+    topics += [_absolute(value[name], value) for name in ("camera_info", "masks", "pose", "tf", "tf_static")]
     clock = ["--use-sim-time"] if use_sim_time else []
     return ExecuteProcess(
-        cmd=["ros2", "bag", "record", "-o", value["record"], *clock, "--topics", *topics, "/tf", "/tf_static"],
+        cmd=["ros2", "bag", "record", "-o", value["record"], *clock, "--topics", *topics],
         output="screen",
     )
 

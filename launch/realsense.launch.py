@@ -12,11 +12,13 @@ Something must publish the transform from the map frame to the camera: visual od
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
+
+from cgc_ros.ros.dds import transport_environment
 
 DRIVER_ARGUMENTS = {
     "align_depth.enable": "true",
@@ -39,6 +41,7 @@ def generate_launch_description() -> LaunchDescription:
         ),
         launch_arguments=DRIVER_ARGUMENTS.items(),
     )
+    transports = [SetEnvironmentVariable(name, value) for name, value in transport_environment().items()]
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -48,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
                 "driver", default_value="false", description="true: start the driver too, under /camera/camera"
             ),
             # In a scope of its own: the driver's arguments must not become the node's.
-            GroupAction([driver], condition=IfCondition(LaunchConfiguration("driver"))),
+            GroupAction([*transports, driver], condition=IfCondition(LaunchConfiguration("driver"))),
             # Every other argument of cgc.launch.py can be given here too: included files see the same arguments.
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(Path(__file__).with_name("cgc.launch.py"))),

@@ -16,7 +16,7 @@ from cgc_ros.cli.settings import describe, parse_assignments, read_settings
 from cgc_ros.declared import SettingError, Settings, choice, group, number, override
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("doctor", "map", "eval", "compare", "render", "export", "bench", "view", "demo")
+COMMANDS = ("doctor", "check", "map", "eval", "compare", "render", "export", "bench", "view", "demo")
 
 
 def usage_error(capsys, *arguments: str) -> str:
@@ -59,6 +59,7 @@ def test_wrong_usage_is_named_with_status_2(capsys):
     assert "'640' is not WxH" in usage_error(capsys, "render", "x", "--pose", "0,0,0,0,0,0,1", "--size", "640")
     assert "nothing to write" in usage_error(capsys, "export", "x")
     assert "raster takes no recording" in usage_error(capsys, "bench", "raster", "some/recording")
+    assert "'/camera' is not NAME:=VALUE" in usage_error(capsys, "check", "--live", "/camera")
     assert "invalid choice" in usage_error(capsys, "mapp")
 
 

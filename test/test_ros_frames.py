@@ -107,6 +107,17 @@ def test_depth_joins_by_stamp_and_the_view_does_not_wait_for_it():
     assert (rig.frames[0].depth == 2.0).all() and not rig.intake.is_waiting
 
 
+def test_a_wide_image_is_mapped_scaled_and_viewed_whole():
+    rig = Rig(max_image_width=32)
+    rig.depth(np.full((48, 64), 2.0))
+    rig.image()
+    frame, view = rig.frames[0], rig.views[0]
+    frame.check()
+    assert frame.image.shape == (24, 32, 3) and (frame.depth == 2.0).all()
+    assert frame.intrinsics == CAMERA.scaled_to(32, 24)
+    assert view.image.shape == (48, 64, 3) and view.camera == CAMERA
+
+
 @pytest.mark.parametrize(
     ("depth", "fault"),
     [

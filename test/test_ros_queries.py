@@ -16,12 +16,11 @@ from std_msgs.msg import Header
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.ros.conversions.clouds import points_from_message
-from cgc_ros.ros.label_worker import LabelledView
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.queries import Answerer, RequestError
-from cgc_ros.ros.view import View
+from cgc_ros.ros.view import LabelledView, View
 from cgc_ros.transform_buffer import TransformError
 
 CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from cgc_ros import __version__
-from cgc_ros.cli import apps, bench, compare, doctor, evaluate, export, mapping, render
+from cgc_ros.cli import apps, bench, check, compare, doctor, evaluate, export, mapping, render
 from cgc_ros.cli.console import fail, is_user_error, missing_module
 
 #: One module per command, or per few that belong together; each has `add_parsers(subparsers)`.
-COMMANDS = (doctor, mapping, evaluate, compare, render, export, bench, apps)
+COMMANDS = (doctor, check, mapping, evaluate, compare, render, export, bench, apps)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 

@@ -8,8 +8,10 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+_MARKS = {"ok": "[green]✓[/]", "optional": "[yellow]–[/]", "missing": "[red]✗[/]"}
 
 
 def fail(command: str, message: object) -> None:
@@ -71,6 +73,28 @@ def print_figures(metrics: dict, title: str) -> None:
         if metrics.get(figure.key) is not None:
             table.add_row(figure.title, figure.text(metrics[figure.key]))
     Console().print(table)
+
+
+def print_checks(checks: Iterable, verdict: str) -> None:
+    """Lines of a check, each with group, name, state (ok, optional, missing), detail and remedy; then the verdict."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 1, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    group = None
+    for check in checks:
+        detail = escape(check.detail) + (f"\n[dim]→ {escape(check.remedy)}[/]" if check.remedy else "")
+        table.add_row(check.group if check.group != group else "", _MARKS[check.state], escape(check.name), detail)
+        group = check.group
+    console = Console()
+    console.print(table)
+    console.print()
+    console.print(verdict)
 
 
 @contextmanager

@@ -66,6 +66,12 @@ def add_parsers(subparsers) -> None:
     stream = parser.add_argument_group("the stream")
     stream.add_argument("--depth", choices=("auto", "off"), default="auto", help="off: withhold the recording's depth")
     stream.add_argument(
+        "--max-image-width",
+        metavar="PIXELS",
+        type=int,
+        help="wider images are mapped scaled to this width; 0: never (default: 1280)",
+    )
+    stream.add_argument(
         "--rate",
         metavar="HZ",
         type=positive,
@@ -132,6 +138,9 @@ def run(arguments: argparse.Namespace) -> int:
         feed_share=PAPER_FEED_SHARE if config.recipe == "paper" else StreamOptions.feed_share,
         use_depth=use_depth,
         use_masks=masks == "given",
+        max_image_width=(
+            StreamOptions.max_image_width if arguments.max_image_width is None else arguments.max_image_width
+        ),
     )
     session.start()
     try:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.frame import Frame
+from cgc_ros.image_size import MAX_IMAGE_WIDTH, scaled_frame
 from cgc_ros.mapping import MappingSession, SessionStatus
 from cgc_ros.run_files import RunError
 from cgc_ros.sequences import Sequence, SequenceError
@@ -28,6 +29,9 @@ class StreamOptions:
     feed_share: float = 0.5  # without a rate: share of the budget over which frames are spread; 0 feeds all at once
     use_depth: bool = True  # False: the recording's depth is withheld
     use_masks: bool = True  # False: the recording's masks are withheld
+    max_image_width: int = (
+        MAX_IMAGE_WIDTH  # wider images are mapped scaled; 0: never. Views are scored at their own size
+    )
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ class _Feeder:
         except SequenceError as error:
             self.outcome.unreadable.append(str(error))
             return None
+        frame = scaled_frame(frame, self.options.max_image_width)
         if not self.options.use_depth:
             frame = replace(frame, depth=None)
         return frame if self.options.use_masks else replace(frame, masks=None)

@@ -22,13 +22,18 @@ class FaultKind:
 
 
 _IMAGE_REMEDY = "check the camera driver and its settings"
+_PROFILE_REMEDY = "start the camera driver with FASTRTPS_DEFAULT_PROFILES_FILE set to config/fastdds.xml"
 
 FAULTS: dict[str, FaultKind] = {
     # input streams
     "no_images": FaultKind(
         ERROR,
         "check that the camera runs and that `image` is remapped to its topic; set image_transport and "
-        "image_reliability to match it",
+        f"image_reliability to match it; where raw images get lost on the way, {_PROFILE_REMEDY}",
+    ),
+    "images_lost": FaultKind(
+        ERROR,
+        f"{_PROFILE_REMEDY} (docs/robot.md), or use compressed images: default buffers are smaller than one raw image",
     ),
     "no_camera_info": FaultKind(
         ERROR, "remap `camera_info` to the topic that belongs to the image; an uncalibrated driver may not publish it"
@@ -90,11 +95,14 @@ FAULTS: dict[str, FaultKind] = {
     # poses and time
     "no_transform": FaultKind(
         ERROR,
-        "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools view_frames)",
+        "start the localisation; map_frame and the image's frame_id must both exist on /tf (tf2_tools "
+        "view_frames); transforms in a namespace: tf:=/NAMESPACE/tf",
     ),
     "broken_chain": FaultKind(ERROR, "start the node that publishes the missing link between map_frame and the camera"),
     "late_transform": FaultKind(
-        WARN, "transforms come later than transform_timeout after their image: raise it, or publish transforms faster"
+        WARN,
+        "transforms come later than transform_timeout after their image: raise it, or publish transforms faster; where "
+        f"they get lost beside raw images, {_PROFILE_REMEDY}",
     ),
     "old_transform": FaultKind(
         WARN, "images are older than the transforms kept: check that clocks agree, raise transform_history"
@@ -151,6 +159,11 @@ FAULTS: dict[str, FaultKind] = {
     ),
     "out_of_memory": FaultKind(
         WARN, "work was made smaller or moved to the CPU; lower mapper.density.max_gaussians or free the GPU", 60.0
+    ),
+    "mapping_starved": FaultKind(
+        WARN,
+        "other programs leave the mapper no processor time: give the node cores of its own (taskset), lower "
+        "training_niceness, lower label_rate or the images' size and rate",
     ),
     "late_labels": FaultKind(
         WARN, "the machine is too slow: use smaller images, set label_rate or max_steps_per_second"

@@ -21,6 +21,12 @@ from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
+TF_QOS = QoSProfile(depth=100)
+# What is sent once is heard late only if it is kept, and what is not kept only by who does not ask for that: two
+# subscriptions each, of both durabilities. What comes twice changes nothing.
+KEPT_INFO_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STATIC_TF_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 _FIND_PERIOD_S = 0.25  # how often an `auto` transport looks for publishers
 _POLL_PERIOD_S = 0.01  # how often images that wait are looked at again
 _COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
@@ -28,9 +34,10 @@ _COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
 
 def _stream_events(qos: QoSProfile) -> SubscriptionEventCallbacks:
     """Events of a subscription are waited for, one by one, at every message that comes in; a best-effort one matches
-    every publisher and has none that matter.
+    every publisher and has none that matter, nor has one for what is kept, beside its twin.
     """
-    return SubscriptionEventCallbacks(use_default_callbacks=qos.reliability != ReliabilityPolicy.BEST_EFFORT)
+    matches_all = qos.reliability == ReliabilityPolicy.BEST_EFFORT or qos is KEPT_INFO_QOS
+    return SubscriptionEventCallbacks(use_default_callbacks=not matches_all)
 
 
 def sensor_qos(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
@@ -147,14 +154,13 @@ class Inputs:
         self._subscribe(
             CameraInfo, "camera_info", intake.on_camera_info, sensor_qos(parameters.image_reliability, 10), group
         )
-        latched = DurabilityPolicy.TRANSIENT_LOCAL
-        self._subscribe(TFMessage, "/tf", transforms.on_tf, QoSProfile(depth=100), group)
-        self._subscribe(
-            TFMessage, "/tf_static", transforms.on_tf_static, QoSProfile(depth=100, durability=latched), group
-        )
+        self._subscribe(CameraInfo, "camera_info", intake.on_kept_camera_info, KEPT_INFO_QOS, group)
+        self._subscribe(TFMessage, "/tf", transforms.on_tf, TF_QOS, group)
+        self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, STATIC_TF_QOS, group)
+        self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, TF_QOS, group)
         if naming is not None:
             self._subscribe(Detection2DArray, "detections_2d", naming.on_detections, sensor_qos(depth=10), group)
-            self._subscribe(LabelInfo, "label_info", naming.on_classes, QoSProfile(depth=1, durability=latched), group)
+            self._subscribe(LabelInfo, "label_info", naming.on_classes, KEPT_INFO_QOS, group)
         if parameters.pose_source != "tf":
 
             def on_pose(message) -> None:

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.image_size import scaled_frame
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
 from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard
+from cgc_ros.ros.image_stream import ImageStreamWatch
 from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.roles import FrameSink, PoseSource, ViewSink
@@ -34,7 +36,7 @@ from cgc_ros.undistortion import undistorter_for
 FOREIGN_CLOCK_NS = 10_000_000_000
 
 #: TransformError.reason -> the fault it is.
-_TRANSFORM_FAULTS = {
+TRANSFORM_FAULTS = {
     "unknown_frame": "no_transform",
     "empty": "no_transform",
     "bad_frame": "no_transform",
@@ -66,7 +68,8 @@ class IntakeCounts:
 class Intake:
     """Thread-safe.
 
-    Images whose pose is known go to `views`, frames to be mapped to `frames`. `clock_ns` is the node's.
+    Images whose pose is known go to `views`, frames to be mapped to `frames`. `clock_ns` is the node's,
+    `wait_clock_ns` measures how long messages wait for each other (WaitClock). `stream` watches how images arrive.
     """
 
     def __init__(
@@ -77,8 +80,11 @@ class Intake:
         views: Sequence[ViewSink],
         frames: FrameSink,
         clock_ns: Callable[[], int],
+        wait_clock_ns: Callable[[], int] = time.monotonic_ns,
     ):
         self._faults, self._views, self._frames, self._clock_ns = faults, tuple(views), frames, clock_ns
+        self._wait_clock_ns = wait_clock_ns
+        self.stream = ImageStreamWatch()
         self._received = 0
         self._dropped: Counter[str] = Counter()
         self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
@@ -133,30 +139,35 @@ class Intake:
             self._take_image(message)
 
     def on_camera_info(self, message) -> None:
-        """A CameraInfo."""
+        """A CameraInfo of the stream."""
+        self.stream.on_camera_info(time.monotonic_ns())
+        self.on_kept_camera_info(message)
+
+    def on_kept_camera_info(self, message) -> None:
+        """A CameraInfo that may have been sent before anybody listened, or comes a second time."""
         with self._lock:
             self._take_camera_info(message)
 
     def on_depth(self, message) -> None:
         """A depth Image or CompressedImage."""
         with self._lock:
-            self._extras.add_partner("depth", stamp_of(message.header.stamp), message, time.monotonic_ns())
+            self._extras.add_partner("depth", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
     def on_masks(self, message) -> None:
         """A mask Image or CompressedImage."""
         with self._lock:
-            self._extras.add_partner("masks", stamp_of(message.header.stamp), message, time.monotonic_ns())
+            self._extras.add_partner("masks", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
     def poll(self) -> None:
         """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
         `is_waiting`.
         """
         with self._lock:
-            now = time.monotonic_ns()
+            now = self._wait_clock_ns()
             for _, arrival, partners in self._infos.poll(now):
                 self._join_camera(arrival, partners["camera_info"], now)
             self._poses.poll(now)
-            for _, view, partners in self._extras.poll(time.monotonic_ns()):
+            for _, view, partners in self._extras.poll(self._wait_clock_ns()):
                 self._hand_on(view, partners["depth"], partners.get("masks"))
 
     def _clear(self) -> None:
@@ -170,6 +181,7 @@ class Intake:
         self.image_frame = message.header.frame_id
         self._faults.clear("no_images")
         stamp_ns = stamp_of(message.header.stamp)
+        self.stream.on_image(stamp_ns, now)
         try:
             self._check_clock(stamp_ns)
             image = decode_image(message)
@@ -177,7 +189,7 @@ class Intake:
             self._drop(error.reason, str(error))
             return
         self._watch_format(getattr(message, "encoding", None) or message.format, image.shape)
-        self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), now)
+        self._queue(self._infos, stamp_ns, _Arrival(message.header, stamp_ns, image, now), self._wait_clock_ns())
 
     def _take_camera_info(self, message) -> None:
         try:
@@ -186,7 +198,7 @@ class Intake:
             self._faults.report(error.reason, str(error))
             return
         self._faults.clear("no_camera_info", "bad_intrinsics", "bad_distortion", "unknown_distortion")
-        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, time.monotonic_ns())
+        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, self._wait_clock_ns())
 
     def _drop_waiting(self) -> None:
         lost = len(self._infos) + self._poses.clear() + len(self._extras)
@@ -253,7 +265,7 @@ class Intake:
         if not self._is_mapped(view.stamp_ns):
             self._dropped["mapping_rate"] += 1
             return
-        self._queue(self._extras, view.stamp_ns, view, time.monotonic_ns())
+        self._queue(self._extras, view.stamp_ns, view, self._wait_clock_ns())
 
     def _is_mapped(self, stamp_ns: int) -> bool:
         """Whether mapping_rate leaves room for a frame of this stamp; half a period of jitter is forgiven."""
@@ -268,7 +280,7 @@ class Intake:
         return True
 
     def _pose_lost(self, view: View, error: TransformError) -> None:
-        fault = _TRANSFORM_FAULTS.get(error.reason, "no_transform")
+        fault = TRANSFORM_FAULTS.get(error.reason, "no_transform")
         if fault == "old_transform" and not self._has_poses:
             text = f"the image of {view.stamp_ns * 1e-9:.3f} s is older than the first transforms that were heard"
             self._drop("before_transforms", text)
@@ -282,8 +294,9 @@ class Intake:
         frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks)
         try:
             frame.check()
+            frame = scaled_frame(frame, self._settings.max_image_width)
             self._guard.check(frame)
-            frame = undistorter_for(view.camera).frame(frame)
+            frame = undistorter_for(frame.intrinsics).frame(frame)
         except FrameError as error:
             self._drop(error.reason, str(error))
             return

@@ -20,6 +20,7 @@ class IntakeSettings:
     masks_wait: float = 1.0
     use_masks: bool = False
     mapping_rate: float = 0.0
+    max_image_width: int = 0
     transform_timeout: float = 0.3
     clock_jump: float = 1.0
     guard: GuardSettings = GuardSettings()
@@ -36,6 +37,7 @@ class IntakeSettings:
             masks_wait=p.masks_wait,
             use_masks=p.mask_source == "topic",
             mapping_rate=p.mapping_rate,
+            max_image_width=p.max_image_width,
             transform_timeout=p.transform_timeout,
             clock_jump=p.clock_jump,
             guard=GuardSettings(min_sharpness=p.min_sharpness, pose_jump_m=p.pose_jump),

@@ -12,8 +12,8 @@ import numpy as np
 
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.intake import FOREIGN_CLOCK_NS
-from cgc_ros.ros.label_worker import LabelledView
 from cgc_ros.ros.publishers import Publishers
+from cgc_ros.ros.view import LabelledView
 
 _LATENCIES_KEPT = 300
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
 from cgc_ros.mapping.failures import Failure
 from cgc_ros.ros.roles import CurrentParameters, FailureSink, LabelRenderer, LabelSink
-from cgc_ros.ros.view import View
+from cgc_ros.ros.view import LabelledView, View
 from cgc_ros.worker import Worker
-
-
-@dataclass(frozen=True)
-class LabelledView:
-    """A view and its label image [H, W] uint16, 65535 unlabelled."""
-
-    view: View
-    labels: np.ndarray
 
 
 class LabelWorker:

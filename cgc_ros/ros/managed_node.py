@@ -28,8 +28,10 @@ from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
+from cgc_ros.ros.step_back import StepBack
 from cgc_ros.ros.transform_source import CameraPoses, TransformSource, create_buffer
 from cgc_ros.ros.view_rendering import MapLabels
+from cgc_ros.ros.wait_clock import WaitClock
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
@@ -65,6 +67,7 @@ class CgcNode(LifecycleNode):
         self._transforms: TransformSource | None = None
         self._viewer: MapViewer | None = None
         self._naming: NamingWorker | None = None
+        self._step_back: StepBack | None = None
         self._activated_ns: int | None = None
         self.is_map_lost = False  # whether the map was to be saved at shutdown and could not be
         self._latency = LatencyMeter()
@@ -161,13 +164,14 @@ class CgcNode(LifecycleNode):
         session = self._session = self._session_factory(parameters)
         session.start()
         session.pause(True)
+        self._step_back = StepBack(session, parameters.training_niceness)
         buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
         buffer = create_buffer(buffer_kind, parameters.transform_history)
         current, failures = self._parameter_server, OutputFailures(self.get_logger(), self._faults, session)
         self._transforms = TransformSource(buffer, round(parameters.clock_jump * 1e9), self._on_refused_transform)
         self._topics = Publishers(self)
         self._labels = LabelWorker(
-            MapLabels(session),
+            MapLabels(session, current),
             LabelOutput(self._topics, self._latency, self._now_ns),
             current,
             failures,
@@ -187,6 +191,7 @@ class CgcNode(LifecycleNode):
             [each for each in (self._labels, self._naming) if each is not None],
             session,
             self._now_ns,
+            WaitClock(self._now_ns, lambda: self.get_clock().ros_time_is_active),
         )
         self._service_set = Services(
             self,
@@ -241,7 +246,7 @@ class CgcNode(LifecycleNode):
             if not self._session.stop(_SESSION_STOP_S):
                 self.get_logger().warn("mapping or its mask source did not stop in time; it ends with the process")
         self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
-        self._transforms = self._viewer = self._naming = None
+        self._transforms = self._viewer = self._naming = self._step_back = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown
@@ -268,6 +273,7 @@ class CgcNode(LifecycleNode):
             self._activated_ns,
             self._latency,
             self._naming,
+            self._step_back,
         )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:

@@ -16,11 +16,11 @@ from cgc_ros.ros.conversions.objects import (
     object_cloud,
     shown_name,
 )
-from cgc_ros.ros.label_worker import LabelledView, LabelWorker
+from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.object_cache import ObjectCache
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.roles import CurrentParameters, FailureSink, SnapshotSource
-from cgc_ros.ros.view import View
+from cgc_ros.ros.view import LabelledView, View
 from cgc_ros.ros.view_rendering import render_appearance
 from cgc_ros.worker import Worker
 
@@ -107,7 +107,8 @@ class OutputWorker:
         if not is_new or not self._publishers.listeners("render", "render_depth"):
             return False
         self._rendered = view
-        color, depth = render_appearance(snapshot, view.camera, view.map_from_camera, view.stamp_ns)
+        width = self._parameters.current.max_image_width
+        color, depth = render_appearance(snapshot, view.camera, view.map_from_camera, view.stamp_ns, width)
         if self._publishers.listeners("render"):
             self._publishers.publish("render", encode_image(color, "rgb8", view.header))
         if self._publishers.listeners("render_depth"):

@@ -29,6 +29,7 @@ from cgc_ros.declared import (
     text,
     walk,
 )
+from cgc_ros.image_size import MAX_IMAGE_WIDTH
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.ros.map_storage import NAME_RULE, is_map_name
 
@@ -55,7 +56,13 @@ class NodeParameters(Settings):
         True, "configure and activate by itself; false: wait for lifecycle transitions", when=START, section="node"
     )
     threads: int = number(0, "of the CPU, for rendering and training; 0: all cores", 0, 256, "threads", when=START)
-    input_timeout: float = number(1.5, "an active node without images for this long reports no_images", 0.1, 60, "s")
+    input_timeout: float = number(
+        1.5,
+        "an active node without images for this long, and for 3 periods of a slow camera, reports no_images",
+        0.1,
+        60,
+        "s",
+    )
 
     image_transport: str = choice(
         "auto",
@@ -190,6 +197,13 @@ class NodeParameters(Settings):
     max_steps_per_second: float = number(
         0.0, "bound on training steps, to leave the machine to others; 0: none", 0, 10_000, "Hz"
     )
+    max_image_width: int = number(
+        MAX_IMAGE_WIDTH,
+        "wider images are mapped, and their label images rendered, scaled to this width; 0: never",
+        0,
+        100_000,
+        "px",
+    )
     label_niceness: int = number(
         6,
         "how far rendering for topics steps back behind messages, services and other programs where all want the same "
@@ -198,7 +212,9 @@ class NodeParameters(Settings):
         19,
         when=CONFIGURE,
     )
-    training_niceness: int = number(15, "the same for training; masks step back further", 0, 19, when=CONFIGURE)
+    training_niceness: int = number(
+        15, "the same for training, once there are objects; masks step back further", 0, 19, when=CONFIGURE
+    )
     snapshot_period: float = number(
         0.5, "time between two states of the map that topics and services see", 0.05, 60, "s"
     )

@@ -29,7 +29,8 @@ class PoseQueue:
     """Hands on each item with its pose as soon as the lookup answers; gives it up with the last error at the deadline.
 
     `lookup(frame_id, stamp_ns) -> map_from_frame [4, 4]` raises TransformError and must not block.
-    `on_posed(item, matrix)`, `on_lost(item, TransformError)`. Times are monotonic nanoseconds. Not thread-safe.
+    `on_posed(item, matrix)`, `on_lost(item, TransformError)`. Times are nanoseconds that never go back
+    (WaitClock). Not thread-safe.
     """
 
     def __init__(

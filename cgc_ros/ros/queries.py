@@ -29,7 +29,7 @@ from cgc_ros.transform_buffer import TransformError
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MapObject, MapSnapshot
-    from cgc_ros.ros.label_worker import LabelledView
+    from cgc_ros.ros.view import LabelledView
 
 #: Making objects takes far longer than a query may. Those that OutputWorker made serve, a few seconds old at most;
 #: older ones are left from before the node was deactivated.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -24,13 +24,17 @@ from cgc_ros.ros.label_output import LatencyMeter
 from cgc_ros.ros.label_worker import LabelWorker
 from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import NO_EVENTS, STREAM
+from cgc_ros.ros.starvation import StarvationWatch
+from cgc_ros.ros.step_back import StepBack
 
 if TYPE_CHECKING:
-    from cgc_ros.mapping import MappingSession
+    from cgc_ros.mapping import MappingSession, SessionStatus
 
 _WATCH_PERIOD_S = 0.25  # a fault is published at most this long after it appeared
 _REPORT_PERIOD_S = 1.0
 _LATE_LABEL_S = 1.0
+_SEEN_NS = 5_000_000_000  # since an image, and mapping is no longer expected to go on
+_SLOW_STREAM_PERIODS = 3  # of a slow camera: that many without an image are silence
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Watched:
     activated_ns: int | None  # monotonic
     latency: LatencyMeter
     naming: NamingWorker | None = None
+    step_back: StepBack | None = None
 
 
 class Reporter:
@@ -57,6 +62,7 @@ class Reporter:
         self._status = node.create_publisher(MapStatus, "~/status", STREAM, event_callbacks=NO_EVENTS)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", STREAM, event_callbacks=NO_EVENTS)
         self._writer = DiagnosticsWriter(node.get_fully_qualified_name())
+        self._starvation = StarvationWatch()
         self._has_changed = False
         self._last_report_ns = self._name_looked_ns = 0
         self._lock, self._is_open = threading.Lock(), True
@@ -89,9 +95,12 @@ class Reporter:
         self._watch_labels(watched, now)
         self._watch_name(now)
         status = watched.session.status() if watched.session is not None else None
+        self._watch_mapping(watched, status, now)
+        if watched.step_back is not None and status is not None and status.objects > 0:
+            watched.step_back.update()
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
-        faults = self._faults.active()
+        faults = [self._explained(fault) for fault in self._faults.active()]
         if not self._has_changed and now - self._last_report_ns < (_REPORT_PERIOD_S - _WATCH_PERIOD_S / 2) * 1e9:
             return
         self._has_changed, self._last_report_ns = False, now
@@ -114,15 +123,50 @@ class Reporter:
         camera = intake.image_frame if intake else ""
         self._diagnostics.publish(self._writer.array(header, watched.lifecycle_state, faults, numbers, camera))
 
+    def _explained(self, fault: ActiveFault) -> ActiveFault:
+        """Where transforms are missing: whether there are some that nobody here listens to."""
+        if fault.name not in ("no_transform", "broken_chain"):
+            return fault
+        heard = {self._node.resolve_topic_name(name) for name in ("/tf", "/tf_static")}
+        others = [
+            name
+            for name, kinds in self._node.get_topic_names_and_types()
+            if "tf2_msgs/msg/TFMessage" in kinds and name not in heard
+        ]
+        if not others:
+            return fault
+        return replace(fault, message=f"{fault.message}; transforms are published on {', '.join(sorted(others))}, too")
+
     def _watch_images(self, watched: Watched, now_ns: int) -> None:
         intake, image = watched.intake, watched.image
         if intake is None or image is None or watched.activated_ns is None:
             return
         silent_s = (now_ns - max(watched.activated_ns, intake.last_image_ns or 0)) * 1e-9
-        if silent_s > watched.parameters.input_timeout:
+        timeout_s = max(watched.parameters.input_timeout, _SLOW_STREAM_PERIODS * intake.stream.period_s())
+        if silent_s > timeout_s:
             count = image.count_publishers()
             why = f"{count} publisher(s), so QoS or the network is the reason" if count else "it has no publisher"
             self._faults.report("no_images", f"no image on {image.topic} for {silent_s:.1f} s; {why}")
+        lost = intake.stream.lost(now_ns)
+        if lost and image.count_publishers():
+            self._faults.report(
+                "images_lost", f"{lost[0]} images on {image.topic} beside {lost[1]} camera_infos in 5 s"
+            )
+
+    def _watch_mapping(self, watched: Watched, status: SessionStatus | None, now_ns: int) -> None:
+        """Steps are expected while images come and nothing but the machine is in the way."""
+        intake = watched.intake
+        is_seen = intake is not None and now_ns - (intake.last_image_ns or 0) < _SEEN_NS
+        is_mapping = is_seen and status is not None and status.state == "mapping"
+        is_held_up = is_mapping and ("no_parallax" in status.faults or "mapping_failed" in status.faults)
+        message = self._starvation.update(
+            now_ns,
+            status.steps if status else 0,
+            is_mapping and not is_held_up and status.keyframes > 0,
+            watched.parameters.max_steps_per_second,
+        )
+        if message:
+            self._faults.report("mapping_starved", f"{message}, {status.objects} objects")
 
     def _watch_name(self, now_ns: int) -> None:
         """Whether another node of this name publishes ~/status, too."""

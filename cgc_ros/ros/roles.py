@@ -20,8 +20,7 @@ from cgc_ros.ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import Failure, MapSnapshot
-    from cgc_ros.ros.label_worker import LabelledView
-    from cgc_ros.ros.view import View
+    from cgc_ros.ros.view import LabelledView, View
 
 
 class CurrentParameters(Protocol):

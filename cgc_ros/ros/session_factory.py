@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgc_ros.ros.parameters import NodeParameters
-from cgc_ros.thread_priority import MASKS_NICENESS
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
@@ -32,7 +31,6 @@ def create_session(parameters: NodeParameters) -> MappingSession:
         snapshot_period=parameters.snapshot_period,
         max_steps_per_second=parameters.max_steps_per_second,
         mask_timeout=parameters.mask_timeout,
-        niceness=parameters.training_niceness,
     )
 
 
@@ -72,7 +70,7 @@ def _mask_source(parameters: NodeParameters) -> MaskProcess | None:
         return None
     from cgc_ros.masks.process import MaskProcess
 
-    niceness = parameters.training_niceness + MASKS_NICENESS
+    niceness = 0  # StepBack raises it, and training's, once there are objects
     if parameters.mask_source != "sam":
         return MaskProcess(parameters.mask_source, niceness)
     checkpoint = Path(parameters.sam_checkpoint).expanduser()

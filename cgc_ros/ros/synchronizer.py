@@ -39,7 +39,8 @@ class StampSynchronizer:
 
     `counts` holds `<partner>_lost` (emitted without it although its stream is alive), `<partner>_late` (came after its
     primary had left), `<partner>_approximate` and `overflow` (primaries pushed out of the full queue, unmatched).
-    Times of arrival are monotonic nanoseconds given by the caller; stamps are the messages' own. Not thread-safe.
+    Times of arrival are nanoseconds that never go back, given by the caller (WaitClock); stamps are the messages'
+    own. Not thread-safe.
     """
 
     def __init__(self, partners: dict[str, PartnerPolicy], queue_size: int = 30):

@@ -1,4 +1,4 @@
-"""An input image whose pose is known, as it goes from the intake to all who render or name."""
+"""An input image whose pose is known, as it goes from the intake to all who render or name, and its label image."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ class View:
     camera: Intrinsics  # of `image`
     map_from_camera: np.ndarray  # [4, 4]
     arrived_ns: int  # monotonic
+
+
+@dataclass(frozen=True)
+class LabelledView:
+    """A view and its label image [H, W] uint16, 65535 unlabelled."""
+
+    view: View
+    labels: np.ndarray

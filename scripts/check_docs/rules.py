@@ -39,6 +39,7 @@ _DISTRIBUTION = "needs a machine with a ROS distribution"
 RULES = (
     Rule(r"cgc demo", reason="test/test_ros_demo.py plays it"),
     Rule(r"cgc bench", problem=lambda command: "", reason="takes minutes; test/test_rendering_bench.py runs it small"),
+    Rule(r"cgc check --live", reason="needs a robot; test/test_ros_live_observer.py runs it beside a camera"),
     Rule(r"cgc .*--sam-checkpoint", reason="needs weights; test/test_masks_sam.py runs it with random ones"),
     Rule(r"cgc export DIR --ply FILE$", reason="stands for the commands below it"),
     Rule(r"cgc (eval|compare|render) DIR", reason="stands for the commands below it"),

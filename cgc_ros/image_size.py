@@ -1,0 +1,46 @@
+"""Frames no wider than a working size: a map gains nothing from a pixel that no training step has time for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from cgc_ros.frame import Frame, Intrinsics
+
+#: Wider images are mapped scaled to this width.
+MAX_IMAGE_WIDTH = 1280
+
+
+def within_width(camera: Intrinsics, max_width: int) -> Intrinsics:
+    """The same view at most `max_width` pixels wide; 0: as it is."""
+    if not 0 < max_width < camera.width:
+        return camera
+    return camera.scaled_to(max_width, max(1, round(camera.height * max_width / camera.width)))
+
+
+def scaled_frame(frame: Frame, max_width: int) -> Frame:
+    """The same frame at most `max_width` pixels wide; 0: as it is. Its lens may distort.
+
+    Colours are averaged over areas; depth and masks, which have no average at an edge, are those of the nearest pixel.
+    """
+    camera = within_width(frame.intrinsics, max_width)
+    if camera is frame.intrinsics:
+        return frame
+    size = (camera.width, camera.height)
+    return replace(
+        frame,
+        image=cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA),
+        intrinsics=camera,
+        depth=None if frame.depth is None else nearest_resized(frame.depth, *size),
+        masks=None if frame.masks is None else nearest_resized(frame.masks, *size),
+    )
+
+
+def nearest_resized(array: np.ndarray, width: int, height: int) -> np.ndarray:
+    """[H, W] or [H, W, C] of any type on a grid of another size: each pixel that of its centre's place."""
+    rows, columns = (
+        (np.arange(n) * 2 + 1) * size // (2 * n) for n, size in zip((height, width), array.shape, strict=False)
+    )
+    return np.take(np.take(array, rows, axis=0), columns, axis=1)
