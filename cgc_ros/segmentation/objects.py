@@ -58,7 +58,8 @@ def without_floaters(points: np.ndarray, config: FloaterConfig | None = None) ->
     near = (distances <= config.max_gap * typical) & steady[:, None] & steady[neighbours]
     rows, columns = np.nonzero(near)
     joined = (np.ones(len(rows), dtype=bool), (rows, neighbours[rows, columns]))
-    part = connected_components(sparse.coo_array(joined, shape=(len(points),) * 2), directed=False)[1]
+    # A matrix, no array: SciPy 1.11's csgraph takes 32-bit indices only, which arrays do not have.
+    part = connected_components(sparse.coo_matrix(joined, shape=(len(points),) * 2), directed=False)[1]
     sizes = np.bincount(part)
     return steady & ((sizes >= config.min_part * len(points)) | (sizes == sizes.max()))[part]
 

@@ -61,7 +61,8 @@ def _groups(owner: np.ndarray, points: np.ndarray, cell_sizes: np.ndarray) -> tu
     cells = np.column_stack((owner * 10, cells))  # objects ten cells apart in a fourth dimension
     cells, cell_of = np.unique(cells, axis=0, return_inverse=True)
     near = cKDTree(cells).query_pairs(1.8, output_type="ndarray")  # the 26 around a cell
-    joined = sparse.coo_array((np.ones(len(near), bool), (near[:, 0], near[:, 1])), shape=(len(cells),) * 2)
+    # A matrix, no array: SciPy 1.11's csgraph takes 32-bit indices only, which arrays do not have.
+    joined = sparse.coo_matrix((np.ones(len(near), bool), (near[:, 0], near[:, 1])), shape=(len(cells),) * 2)
     group_of_cell = connected_components(joined, directed=False)[1]
     group = group_of_cell[cell_of.ravel()]
     owner_of_group = np.zeros(int(group_of_cell.max()) + 1, dtype=np.int64)
