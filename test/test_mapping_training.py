@@ -12,6 +12,7 @@ from rendering_scenes import random_scene
 from cgc_ros.frame import Frame, Intrinsics
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.optimizer import BETA1, BETA2, EPSILON
+from cgc_ros.mapping import Mapper, MapperConfig
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.resident_images import ResidentImages
@@ -255,6 +256,13 @@ def test_resident_images_are_copied_once_and_within_their_limit():
     assert np.array_equal(views[0].color.numpy(), color) and np.array_equal(views[0].depth.numpy(), depth)
     resident.clear()
     assert len(resident) == 0 and resident.megabytes == 0
+
+
+def test_resident_images_leave_when_memory_runs_out():
+    mapper = Mapper(MapperConfig(backend="cpu"))
+    mapper.trainer.resident.view(keyframe_of(TrainingConfig(), depth=True), 1.0)
+    mapper.relieve_memory()
+    assert len(mapper.trainer.resident) == 0
 
 
 @pytest.mark.parametrize("changed", ["image", "depth", "world_from_camera"])

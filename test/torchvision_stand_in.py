@@ -1,6 +1,6 @@
 """torchvision whose operators work, for tests of models that import it.
 
-Machines without a GPU have a torchvision whose compiled operators want CUDA libraries: there torchvision::nms is
+Machines without a GPU may have a torchvision whose compiled operators want CUDA libraries: there torchvision::nms is
 defined here, before torchvision is imported.
 """
 
@@ -26,7 +26,8 @@ def working_torchvision() -> Iterator[None]:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.impl("nms", _greedy_nms, "CPU")
+        for device in ("CPU", "CUDA"):
+            library.impl("nms", _greedy_nms, device)
         _libraries.append(library)
         import torchvision
     original = torchvision.extension._has_ops

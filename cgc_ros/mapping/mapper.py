@@ -216,6 +216,7 @@ class Mapper:
         remove_rows(self.model, least_contributing(self.contribution.measure(), rows, max(0, len(rows) - cap)))
         self.config = replace(self.config, density=replace(self.config.density, max_gaussians=cap))
         self.growth.density = self.config.density
+        self.trainer.resident.clear()  # what is trained on next is copied again
         done = f"out of memory: the map was cut to {len(self.model)} Gaussians (max_gaussians={cap})"
         if self.device.type == "cuda":
             if self.memory_failures > MAX_MEMORY_FAILURES:
