@@ -32,8 +32,8 @@ types: setup     ## check the package's type annotations
 sanitize: setup  ## run the kernels' tests under AddressSanitizer, UBSan and ThreadSanitizer
 	@.venv/bin/python scripts/check_kernels.py
 
-gpu: setup       ## add gsplat, for a machine with an NVIDIA GPU and the CUDA toolkit
-	@.venv/bin/python -m pip install --no-input -r requirements/gpu.txt
+gpu: setup       ## compile gsplat, on a machine with an NVIDIA GPU and the CUDA toolkit
+	@.venv/bin/python -m cgc_ros.rendering.gsplat_build
 
 lock: setup      ## write down the exact versions of all indirect dependencies in .venv
 	@.venv/bin/python scripts/lock_requirements.py

@@ -50,7 +50,7 @@ class NamingWorker:
         self._views: OrderedDict[int, View] = OrderedDict()  # by stamp, without their pixels
         self._waiting: deque[_Waiting] = deque()
         self._classes: dict[str, str] = {}  # class_id -> name, for detectors that send numbers
-        self._weights = ViewWeights(parameters().mapper.names)
+        self._weights = ViewWeights(parameters.current.mapper.names)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._worker = Worker("naming", self._run, wake=self._wake.set)

@@ -18,11 +18,12 @@ from tf2_msgs.msg import TFMessage
 from cgc_ros.frame import FrameError
 from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import decode_depth, decode_image
-from cgc_ros.ros.conversions.objects import stamp_of
+from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.dds import has_large_buffers, prepare_transports, profile_path
 from cgc_ros.ros.frame_guard import FrameGuard
 from cgc_ros.ros.inputs import KEPT_INFO_QOS, STATIC_TF_QOS, TF_QOS, ImageInput, sensor_qos
-from cgc_ros.ros.intake import TRANSFORM_FAULTS, IntakeSettings
+from cgc_ros.ros.intake import TRANSFORM_FAULTS
+from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.live_check import Observations, Stream
 from cgc_ros.ros.parameters import NodeParameters, declarations, parameters_from
 from cgc_ros.ros.pose_queue import PoseQueue
