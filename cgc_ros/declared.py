@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Config = TypeVar("Config")
 #: What a value must be beyond its range, in words that follow the setting's name; empty where it is that.
@@ -93,7 +94,8 @@ class Setting:
             raise SettingError(f"{name} must be a number, not {_shown(value)}")
         if kind is int and value % 1 != 0:
             raise SettingError(f"{name} must be a whole number, not {_shown(value)}")
-        if not self.limits[0] <= value <= self.limits[1]:
+        low, high = self.limits or (-math.inf, math.inf)
+        if not low <= float(value) <= high:
             raise SettingError(f"{name} must be within {self.range_text}, not {_shown(value)}")
         return kind(value)
 
@@ -102,7 +104,7 @@ class Settings:
     """Base of dataclasses of declared fields: values that do not fit are refused when one is made."""
 
     def __post_init__(self) -> None:
-        for each in dataclasses.fields(self):
+        for each in dataclasses.fields(cast(Any, self)):
             if _SETTING in each.metadata:
                 setting_of(each).take(f"{type(self).__name__}.{each.name}", getattr(self, each.name))
 
@@ -187,7 +189,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
 
 
 def _override(config: Config, values: Mapping[str, Any], prefix: str, known: list[str]) -> Config:
-    declared = {each.name: each for each in dataclasses.fields(config)}
+    declared = {each.name: each for each in dataclasses.fields(cast(Any, config))}
     changes = {}
     for name, value in values.items():
         if name not in declared:
@@ -200,7 +202,7 @@ def _override(config: Config, values: Mapping[str, Any], prefix: str, known: lis
             changes[name] = _override(current, value, f"{prefix}{name}.", known)
         else:
             raise SettingError(f"{prefix}{name} is a group of settings, got {_shown(value)}: set its members")
-    return dataclasses.replace(config, **changes)
+    return dataclasses.replace(cast(Any, config), **changes)
 
 
 def _field(setting: Setting, notes: Mapping[str, Any]):

@@ -4,6 +4,7 @@ image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -61,17 +62,13 @@ class ViewGrid:
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)[:, None]
         coefficients = distortion_coefficients(camera)
         if check_distortion(camera) == "equidistant":
-            slopes, project = (
-                cv2.fisheye.undistortPoints(pixels, camera.matrix(), coefficients),
-                cv2.fisheye.projectPoints,
-            )
+            project: Callable = cv2.fisheye.projectPoints
+            slopes = cv2.fisheye.undistortPoints(pixels, camera.matrix(), coefficients)
         else:
             undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # OpenCV 4's name, then OpenCV 5's
             precise = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-6)
-            slopes, project = (
-                undistort(pixels, camera.matrix(), coefficients, R=np.eye(3), P=np.eye(3), criteria=precise),
-                cv2.projectPoints,
-            )
+            project = cv2.projectPoints
+            slopes = undistort(pixels, camera.matrix(), coefficients, R=np.eye(3), P=np.eye(3), criteria=precise)
         rays = np.concatenate([slopes, np.ones((len(slopes), 1, 1))], axis=2)
         back = project(rays, np.zeros(3), np.zeros(3), camera.matrix(), coefficients)[0].reshape(pixels.shape)
         slopes[~(np.abs(back - pixels).max(axis=2) < 0.5)] = np.nan

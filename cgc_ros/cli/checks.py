@@ -90,11 +90,11 @@ def _graph_masks() -> Check:
     import numpy as np
 
     try:
-        from cgc_ros.masks import create_mask_source
+        from cgc_ros.masks.graph import GraphMaskSource
 
         halves = np.zeros((48, 64, 3), np.uint8)
         halves[:, 32:] = 200
-        create_mask_source("graph").segment(halves)
+        GraphMaskSource().segment(halves)
     except Exception as error:  # whatever it is, the user must see it
         return Check(
             "masks", "graph", "optional", f"does not work: {type(error).__name__}: {error}", "pip install scikit-image"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from cgc_ros.cli.console import add_json, print_json
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cgc_ros.mapping.saved_map import open_map
 
     mapper = open_map(arguments.run_dir)
-    written: dict[str, object] = {}
+    written: dict[str, Any] = {}
     if arguments.ply:
         arguments.ply.parent.mkdir(parents=True, exist_ok=True)
         write_gaussian_ply(arguments.ply, mapper.model)

@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     mapper = open_map(arguments.run_dir, arguments.backend)
     if arguments.frame:
-        frame = find_frame(*arguments.frame, arguments.read)
+        recording, index = arguments.frame
+        frame = find_frame(recording, index, arguments.read)
         world_from_camera, intrinsics, stamp_ns = frame.world_from_camera, frame.intrinsics, frame.stamp_ns
     else:
         newest = mapper.keyframes.newest()
@@ -137,7 +138,8 @@ def choose_intrinsics(base, arguments: argparse.Namespace):
         fx, fy, cx, cy = arguments.intrinsics
         if min(fx, fy) <= 0:
             raise ViewError(f"--intrinsics: focal lengths must be positive, got fx={fx:g}, fy={fy:g}")
-        return Intrinsics(*arguments.size, fx, fy, cx, cy)
+        width, height = arguments.size
+        return Intrinsics(width, height, fx, fy, cx, cy)
     width, height = arguments.size or ((base.width, base.height) if base else (640, 480))
     if arguments.fov or base is None:
         fov = arguments.fov or 60.0

@@ -7,7 +7,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -45,7 +47,7 @@ def run_node_bench(
     return 0
 
 
-def measure(recording: str, rate: float, seconds: float, masks: str = "auto") -> dict[str, object]:
+def measure(recording: str, rate: float, seconds: float, masks: str = "auto") -> dict[str, Any]:
     """Figures over `seconds` of raw images at `rate` Hz, after a warm-up, then of queries about 200 objects.
 
     Somebody listens to label images, objects and status; nobody to overlays and renders. Latencies in milliseconds:
@@ -65,7 +67,7 @@ def measure(recording: str, rate: float, seconds: float, masks: str = "auto") ->
         node = Companion("node", "cgc_ros.ros.node", node_arguments(parameters), folder / "node.log")
         stack.enter_context(node)
         observer = stack.enter_context(Observer())
-        _wait_for(lambda: observer.heard.status, [node])
+        _wait_for(lambda: observer.heard.has_status, [node])
         arguments = [recording, "--rate", str(rate), "--advance", str(_ADVANCE_HZ), "--raw", "--loop"]
         arguments += ["--masks"] if masks == "given" else []
         player = stack.enter_context(Companion("player", "cgc_ros.demo.player", arguments, folder / "player.log"))
@@ -125,13 +127,17 @@ class _CpuClock:
         return sum(sum(each.cpu_times()[:2]) - before for each, before in self._times.items())
 
 
+def _has_ended(companion: Companion) -> bool:
+    return not companion.is_running
+
+
 def _query_figures(folder: Path, companions: list[Companion]) -> dict[str, float]:
     """Milliseconds of ~/query_objects for a program of its own, without and with clouds, while images come."""
-    figures = {}
+    figures: dict[str, float] = {}
     for name, options, count in (("", [], _QUERIES), ("clouds_", ["--clouds"], _QUERIES // 5)):
         arguments = [str(count), str(_QUERY_PERIOD_S), *options]
         with Companion("asker", "cgc_ros.demo.asker", arguments, folder / "asker.log") as asker:
-            _wait_for(lambda asker=asker: not asker.is_running, [*companions, asker])
+            _wait_for(partial(_has_ended, asker), [*companions, asker])
             asker.check()
             found = json.loads(asker.tail(1))
         figures |= {f"{name}{key}": value for key, value in found.items()}

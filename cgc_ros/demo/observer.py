@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -40,7 +41,8 @@ class Heard:
     overlay: tuple[int, np.ndarray] | None = None  # stamp, picture
     render: tuple[int, np.ndarray] | None = None
     objects: ObjectArray | None = None
-    status: MapStatus | None = None
+    status: MapStatus = field(default_factory=MapStatus)  # all zeros before the first came
+    has_status: bool = False
     camera_position: np.ndarray | None = None  # [3] map frame
 
 
@@ -86,7 +88,7 @@ class Observer:
         """~/query_objects: the response and how many seconds it took. Raises TimeoutError."""
         return _ask(self._query, QueryObjects.Request(**fields), timeout_s)
 
-    def call(self, kind: type, name: str, /, timeout_s: float = 30.0, **fields):
+    def call(self, kind: Any, name: str, /, timeout_s: float = 30.0, **fields):
         """Another of the node's services: its response. Raises TimeoutError."""
         client = self._node.create_client(kind, f"{self._node_name}/{name}")
         return _ask(client, kind.Request(**fields), timeout_s)[0]
@@ -146,7 +148,7 @@ class Observer:
             self.heard.first_objects = self._seconds()
 
     def _on_status(self, message: MapStatus) -> None:
-        self.heard.status = message
+        self.heard.status, self.heard.has_status = message, True
 
 
 def _ask(client: Client, request, timeout_s: float) -> tuple:

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from cgc_ros.ros.dds import prepare_transports
@@ -32,7 +33,7 @@ def isolate() -> None:
     prepare_transports()
 
 
-def node_arguments(parameters: dict[str, object]) -> list[str]:
+def node_arguments(parameters: Mapping[str, object]) -> list[str]:
     """Of `python -m cgc_ros.ros.node`: the parameter file, these parameters over it, and the player's topics."""
     arguments = ["--ros-args"]
     defaults = ROOT / "config" / "cgc.yaml"

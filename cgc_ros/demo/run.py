@@ -75,7 +75,7 @@ def _run(
         _wait(
             console,
             "starting the node",
-            lambda: observer.heard.status,
+            lambda: observer.heard.has_status,
             _NODE_TIMEOUT_S,
             [node],
             (

@@ -91,25 +91,18 @@ def summarize(recording: str, masks: str, rate: float, heard: Heard, objects: li
 def write_summary(folder: Path, summary: Summary, console: Console) -> None:
     """table.txt, demo.json, and the table on the console."""
     (folder / "demo.json").write_text(json.dumps(asdict(summary), indent=2) + "\n")
-    text = Console(file=StringIO(), width=100)
+    written = StringIO()
+    text = Console(file=written, width=100)
     for target in (console, text):
         for table in (_objects_table(summary), _figures_table(summary)):
             target.print(table)
-    (folder / "table.txt").write_text(text.file.getvalue())
+    (folder / "table.txt").write_text(written.getvalue())
 
 
 def _objects_table(summary: Summary) -> Table:
     table = Table(title=f"{len(summary.objects)} objects in {summary.recording}")
-    for column, justify in (
-        ("id", "right"),
-        ("name", "left"),
-        ("size, cm", "right"),
-        ("centre, m", "right"),
-        ("points", "right"),
-        ("views", "right"),
-        ("confidence", "right"),
-    ):
-        table.add_column(column, justify=justify)
+    for column in ("id", "name", "size, cm", "centre, m", "points", "views", "confidence"):
+        table.add_column(column, justify="left" if column == "name" else "right")
     for each in summary.objects:
         table.add_row(
             str(each.id),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -70,7 +70,9 @@ def make_scene(num_gaussians: int, seed: int = 0) -> BenchScene:
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = rng.permutation(num_gaussians)  # a map grown online has no order in space
     tensors = [torch.as_tensor(column[order], dtype=torch.float32).contiguous() for column in columns]
-    return BenchScene(*tensors[:-1], tensors[-1].to(torch.int32))
+    names = (field.name for field in fields(BenchScene))
+    columns_by_name = dict(zip(names, tensors, strict=True))
+    return BenchScene(**columns_by_name | {"object_ids": tensors[-1].to(torch.int32)})
 
 
 def make_camera(width: int, height: int, device: str = "cpu", yaw: float = 0.0) -> Camera:

@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from cgc_ros.evaluation.cameras import frame_camera
+from cgc_ros.evaluation.cameras import OnDevice, frame_camera
 from cgc_ros.evaluation.figures import write_json
 from cgc_ros.evaluation.image_metrics import depth_errors, psnr, ssim
 from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, mean_iou
@@ -26,11 +26,14 @@ SCORES_FILE = "scores.json"
 PICTURE_WIDTH = 400  # pixels: of the copies kept for the report
 
 
-class Snapshot(Protocol):
+class Snapshot(OnDevice, Protocol):
     """What of a MapSnapshot evaluation uses."""
 
-    num_gaussians: int
-    objects: tuple[ObjectLike, ...]
+    @property
+    def num_gaussians(self) -> int: ...
+
+    @property
+    def objects(self) -> tuple[ObjectLike, ...]: ...
 
     def render(self, camera: Camera, stamp_ns: int | None = None):
         """A ViewRender, in the exposure that the camera had at that time."""

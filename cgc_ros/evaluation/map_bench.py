@@ -10,7 +10,7 @@ import torch
 
 from cgc_ros.evaluation.machine import now
 from cgc_ros.mapping import Mapper, MapperConfig
-from cgc_ros.rendering import Camera, blend_weights, rasterize
+from cgc_ros.rendering import Camera, Render, blend_weights, rasterize
 
 MAX_VIEWS = 8  # keyframes, evenly chosen
 ROUNDS = 3  # over these views
@@ -26,17 +26,18 @@ def measure_map(path: Path, backend: str) -> list[dict]:
     keyframes = list(mapper.keyframes)
     keyframes = keyframes[:: max(1, len(keyframes) // MAX_VIEWS)][:MAX_VIEWS]
     model, snapshot = mapper.model, mapper.snapshot()
-    leaves = [t.detach().clone().requires_grad_() for t in (model.means, model.quats, model.scales, model.opacities)]
+    means, quats, scales, opacities = (each.detach().clone().requires_grad_() for each in model.geometry)
+    gaussians = (means, quats, scales, opacities)
     harmonics = model.sh.detach().clone().requires_grad_()
     rows = []
     for scale in SCALES:
         cameras = [keyframe.camera(scale, mapper.device) for keyframe in keyframes]
-        renders = []
+        renders: list[Render] = []
 
         def forward(view: int, cameras: list[Camera] = cameras, renders: list = renders) -> None:
             renders.append(
                 rasterize(
-                    *leaves, cameras[view], colors=harmonics, sh_degree=model.sh_degree, depth=True, backend=backend
+                    *gaussians, cameras[view], colors=harmonics, sh_degree=model.sh_degree, depth=True, backend=backend
                 )
             )
 
@@ -53,8 +54,7 @@ def measure_map(path: Path, backend: str) -> list[dict]:
         calls = (forward, backward, train, label)
         forward_ms, backward_ms, train_ms, label_ms = _alternate(calls, len(cameras), mapper.device)
         blends = statistics.median(
-            blend_weights(*(leaf.detach() for leaf in leaves), camera, None, backend=backend).values.numel()
-            for camera in cameras
+            blend_weights(*gaussians, camera, None, backend=backend).values.numel() for camera in cameras
         )
         rows.append(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -145,7 +146,7 @@ class _Feeder:
                 continue
             if self.start is None:
                 self.start = self.clock.monotonic() - float(self.due[index])
-            self._wait_until(lambda due=self.due[index]: self.seconds >= due)
+            self._wait_until(partial(self._has_passed, float(self.due[index])))
             if not self.options.rate_hz:
                 self._wait_until(lambda: self.session.waiting_frames == 0)
             self.session.submit(frame)
@@ -156,6 +157,9 @@ class _Feeder:
             raise SequenceError("unreadable", f"{self.sequence.name}: no frame could be read; first: {first}")
         self._wait_until(lambda: self.session.waiting_frames == 0)
         self.outcome.stream_seconds = self.seconds
+
+    def _has_passed(self, due: float) -> bool:
+        return self.seconds >= due
 
     def train_out(self) -> None:
         """Wait while the mapper trains: until the budget is spent, or its schedule is over."""

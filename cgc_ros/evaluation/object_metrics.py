@@ -19,9 +19,17 @@ SCENE_TOLERANCE = 0.01
 class ObjectLike(Protocol):
     """What of a MapObject these metrics read."""
 
-    id: int
-    background: bool
-    points: np.ndarray  # [P, 3] metres, map frame
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def background(self) -> bool: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+    @property
+    def points(self) -> np.ndarray: ...  # [P, 3] metres, map frame
 
 
 def match_tolerance(truth_points: Iterable[np.ndarray], metric_scale: bool | None) -> float:

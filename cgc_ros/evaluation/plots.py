@@ -69,8 +69,7 @@ def _plot(curve: Curve, lines: dict[str, list[tuple[float, float]]]) -> str:
             axes.set_ylim(bottom=0)
         axes.spines[:].set_visible(False)
         if legend_rows:  # below: lines may run anywhere within
-            place = {"loc": "outside lower left", "ncols": _LEGEND_COLUMNS}
-            figure.legend(fontsize=8, frameon=False, labelcolor=_INK, **place)
+            figure.legend(loc="outside lower left", ncols=_LEGEND_COLUMNS, fontsize=8, frameon=False, labelcolor=_INK)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), curve.key)

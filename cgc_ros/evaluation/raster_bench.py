@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,19 +130,20 @@ def time_render(
 ) -> tuple[Timing, Timing]:
     """Forward and backward, all gradients; channels "20" (colour, features, depth), "color" or "features"."""
     leaves = [tensor.clone().requires_grad_() for tensor in (*scene.gaussians, scene.colors, scene.features)]
-    *gaussians, colors, features = leaves
-    wanted = {
+    means, quats, scales, opacities, colors, features = leaves
+    choices: dict[str, dict[str, Any]] = {
         "20": {"colors": colors, "features": features, "depth": True},
         "color": {"colors": colors},
         "features": {"features": features},
-    }[channels]
+    }
+    wanted = choices[channels]
     seeds: list[Tensor] = []
     forward, backward = [], []
     for call in range(warm_up + calls):
         for leaf in leaves:
             leaf.grad = None
         start = now(scene.means.device)
-        render = rasterize(*gaussians, camera, **wanted, backend=backend)
+        render = rasterize(means, quats, scales, opacities, camera, **wanted, backend=backend)
         middle = now(scene.means.device)
         outputs = [image for image in (render.color, render.features, render.depth) if image is not None]
         if not seeds:
@@ -195,21 +197,29 @@ class _Move:
 
     def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
         rates = dict.fromkeys(TRAINED, TINY_RATE)
-        settings = {
+        settings: dict[str, Any] = {
             "sh_degree": 0,
             "gain": torch.ones(3),
             "offset": torch.zeros(3),
             "background": torch.zeros(3, device=self.color.device),
         }
         if self.backend == "cpu":
-            images = (self.color.numpy(), self.depth.numpy())
-            adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
             train_in_place(
-                model.parameters, model.moments, rates, self.camera, *images, self.LOSSES, **settings, **adam
+                model.parameters,
+                model.moments,
+                rates,
+                self.camera,
+                self.color.numpy(),
+                self.depth.numpy(),
+                self.LOSSES,
+                **settings,
+                betas=(BETA1, BETA2),
+                epsilon=EPSILON,
             )
             return
-        images = (self.color, self.depth)
-        found = step_gradients(model.parameters, self.camera, *images, self.LOSSES, **settings, backend=self.backend)
+        found = step_gradients(
+            model.parameters, self.camera, self.color, self.depth, self.LOSSES, **settings, backend=self.backend
+        )
         optimizer.step(found.gradients, rates, found.visible)
 
 
@@ -233,7 +243,8 @@ def count_blends(scene: BenchScene, camera: Camera, backend: str) -> int:
 def count_evaluations(scene: BenchScene, camera: Camera) -> int:
     """Pairs of Gaussian and pixel that the CPU kernels compute."""
     means = scene.means.clone().requires_grad_()
-    return 8 * rasterize(means, *scene.gaussians[1:], camera, backend="cpu").alpha.grad_fn.state.num_blends
+    graph: Any = rasterize(means, *scene.gaussians[1:], camera, backend="cpu").alpha.grad_fn
+    return 8 * graph.state.num_blends
 
 
 def _table(rows: list, backend: str, device: str, on_progress: Callable[[str], None]) -> Iterator[dict]:

@@ -32,9 +32,9 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     keyframes_taken = session.ask(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
     session.change(lambda mapper: mapper.refresh_objects(), SAVE_TIMEOUT)
     session.ask(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
+    snapshot = session.ask(lambda mapper: mapper.snapshot(), SAVE_TIMEOUT)
     status = session.status()
     session.stop()
-    snapshot = session.snapshot
 
     write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})

@@ -124,8 +124,8 @@ class GaussianModel:
         rows = {name: value.to(self.device, torch.float32) for name, value in rows.items()}
         self.parameters = {name: torch.cat([value.detach(), rows[name]]) for name, value in self.parameters.items()}
         self.moments = {
-            name: tuple(torch.cat([moment, torch.zeros_like(rows[name])]) for moment in pair)
-            for name, pair in self.moments.items()
+            name: (torch.cat([first, torch.zeros_like(rows[name])]), torch.cat([second, torch.zeros_like(rows[name])]))
+            for name, (first, second) in self.moments.items()
         }
         uids = torch.arange(self.next_uid, self.next_uid + count, device=self.device)
         self.uids = torch.cat([self.uids, uids])

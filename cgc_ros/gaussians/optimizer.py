@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,13 +36,13 @@ def adam_step(
             are taken as they are.
         moves: bool, broadcastable: where it is False, the means stay and the step is 0.
     """
-    means = (torch.lerp(first, gradient, 1 - betas[0]), torch.lerp(second, gradient.square(), 1 - betas[1]))
+    mean, square = torch.lerp(first, gradient, 1 - betas[0]), torch.lerp(second, gradient.square(), 1 - betas[1])
     if moves is not None:
-        means = tuple(torch.where(moves, new, old) for new, old in zip(means, (first, second), strict=True))
-    first.copy_(means[0]), second.copy_(means[1])
+        mean, square = torch.where(moves, mean, first), torch.where(moves, square, second)
+    first.copy_(mean), second.copy_(square)
     if count:
-        means = tuple(mean / (1 - beta**count) for mean, beta in zip(means, betas, strict=True))
-    step = means[0] / (means[1].sqrt() + epsilon)
+        mean, square = mean / (1 - betas[0] ** count), square / (1 - betas[1] ** count)
+    step = mean / (square.sqrt() + epsilon)
     return step if moves is None else torch.where(moves, step, 0.0)
 
 
@@ -56,8 +58,8 @@ class GaussianAdam:
 
     def step(
         self,
-        gradients: dict[str, Tensor],
-        rates: dict[str, float | Tensor],
+        gradients: Mapping[str, Tensor | Any],  # Any: `.grad` of what was differentiated, which is no None
+        rates: Mapping[str, float | Tensor],
         visible: Tensor | None = None,
         touched_only: bool = False,
     ) -> None:
@@ -71,7 +73,7 @@ class GaussianAdam:
             for name, gradient in gradients.items():
                 parameter, moments = self.model.parameters[name].detach(), self.model.moments[name]
                 rate = rates[name]
-                update = _update_by_operators
+                update: Callable[..., None] = _update_by_operators
                 if parameter.device.type == device_of("gsplat").type:
                     update = _update_by_gsplat
                 elif kernels_take(parameter) and not isinstance(rate, Tensor):

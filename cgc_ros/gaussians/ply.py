@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,13 +73,14 @@ def write_object_clouds(folder: Path, objects) -> list[Path]:
             f"object clouds are written by open3d, which cannot be imported ({error}): pip install open3d"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
+    tensor: Any = open3d.core.Tensor  # whose annotations know no array
     paths = []
     for candidate in objects:
-        cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(np.ascontiguousarray(candidate.points, np.float32)))
-        cloud.point.colors = open3d.core.Tensor(np.ascontiguousarray(candidate.colors, np.uint8))
-        cloud.point.label = open3d.core.Tensor(np.full((len(candidate.points), 1), candidate.id, np.int32))
+        cloud = open3d.t.geometry.PointCloud(tensor(np.ascontiguousarray(candidate.points, np.float32)))
+        cloud.point.colors = tensor(np.ascontiguousarray(candidate.colors, np.uint8))
+        cloud.point.label = tensor(np.full((len(candidate.points), 1), candidate.id, np.int32))
         paths.append(folder / f"{object_file_stem(candidate.id, candidate.label)}.ply")
-        if not open3d.t.io.write_point_cloud(str(paths[-1]), cloud):
+        if not open3d.t.io.write_point_cloud(paths[-1], cloud):
             raise OSError(f"cannot write {paths[-1]}: free space or choose a writable folder")
     return paths
 

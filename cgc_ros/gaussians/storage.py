@@ -43,7 +43,8 @@ class SavedState(NamedTuple):
     @staticmethod
     def joined(parts: Iterable[SavedState]) -> SavedState:
         """All in one; ValueError where two use one name."""
-        arrays, info = {}, {}
+        arrays: dict[str, np.ndarray] = {}
+        info: dict[str, object] = {}
         for part in parts:
             for whole, more in ((arrays, part.arrays), (info, part.info)):
                 if twice := whole.keys() & more.keys():

@@ -63,8 +63,13 @@ class MapContribution:
         camera = camera.scaled_to(VIEW_WIDTH, max(1, round(VIEW_WIDTH * camera.height / camera.width)))
         geometry = self.model.geometry
         if seeds is not None:
-            new = (seeds.means, seeds.quats, seeds.scales, seeds.opacities)
-            geometry = tuple(torch.cat([old, more.to(old)]) for old, more in zip(geometry, new, strict=True))
+            means, quats, scales, opacities = geometry
+            geometry = (
+                torch.cat([means, seeds.means.to(means)]),
+                torch.cat([quats, seeds.quats.to(quats)]),
+                torch.cat([scales, seeds.scales.to(scales)]),
+                torch.cat([opacities, seeds.opacities.to(opacities)]),
+            )
         with torch.no_grad():
             sums = rasterize(*geometry, camera, contribution=True, backend=self.backend).contribution
         share = sums / (camera.width * camera.height)

@@ -95,6 +95,8 @@ class DepthSource:
         map yet.
         """
         newest = keyframes.newest()
+        if newest is None:
+            return None
         for keyframe_id in sorted(self._waiting, key=self._turn):
             waiting = self._waiting[keyframe_id]
             reference = waiting.keyframe
@@ -181,10 +183,9 @@ class DepthSource:
         near = _in_time(reference, keyframes)
         if prior is None:  # a map's beginning looks at all: the camera may creep
             return self._partners(reference, near, self._start_hint(reference, near))
+        hint = reference.median_depth or None  # somewhere new: as far away, perhaps, as what was seen before
         if (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
-        else:  # somewhere new: as far away, perhaps, as what was seen before
-            hint = reference.median_depth or None
         return self._partners(reference, near[: self.config.source_window], hint)
 
     def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:

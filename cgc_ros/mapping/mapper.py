@@ -184,8 +184,8 @@ class Mapper:
             )
         elif self.depth_source.is_guessed:
             found["depth_guessed"] = f"the map began with a guess, all of a view {self.scene_depth:.2g} away"
-        layers = {"objects": self.segmenter.layer, "parts": self.parts.layer}
-        shortages = [text for what, layer in layers.items() if (text := layer.registry.shortage(what))]
+        registries = {"objects": self.segmenter.layer.registry, "parts": self.parts.layer.registry}
+        shortages = [text for what, registry in registries.items() if (text := registry.shortage(what))]
         return found | ({"object_ids_low": ", ".join(shortages)} if shortages else {})
 
     def snapshot(self) -> MapSnapshot:

@@ -179,6 +179,7 @@ class MaskWorker:
             return (keyframe_id, look.frame) if self.newest()[1] >= due else None
 
     def _make(self, keyframe_id: int, frame: Frame) -> None:
+        started = time.monotonic()
         depth = frame.depth
         if depth is None and self.source.uses_depth:
             snapshot, steps = self.newest()
@@ -186,7 +187,7 @@ class MaskWorker:
             with self._lock:
                 self._looks[keyframe_id] = _Look(frame, steps)
         masks = self.source.segment(frame.image, depth=depth)
-        self._times.append(time.monotonic() - self._started)
+        self._times.append(time.monotonic() - started)
         self.finished.put((keyframe_id, frame.stamp_ns, masks))
 
 

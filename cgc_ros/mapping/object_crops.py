@@ -24,9 +24,14 @@ BESIDE_THE_IMAGE = (233, 236, 239)  # colour of what lies outside the keyframe's
 class PosedImage(Protocol):
     """What of a keyframe is needed (mapping.Keyframe, viewer.CameraView)."""
 
-    intrinsics: Intrinsics
-    world_from_camera: np.ndarray  # [4, 4], metres
-    image: np.ndarray  # [H, W, 3] uint8 RGB
+    @property
+    def intrinsics(self) -> Intrinsics: ...
+
+    @property
+    def world_from_camera(self) -> np.ndarray: ...  # [4, 4], metres
+
+    @property
+    def image(self) -> np.ndarray: ...  # [H, W, 3] uint8 RGB
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def object_crops(
         ((share, view, window) for view in views for share, window in [_window(points, view, margin)] if share > 0),
         key=lambda candidate: -candidate[0],
     )
-    crops, taken = [], []
+    crops = []
+    taken: list[np.ndarray] = []
     for _, view, window in candidates[: 4 * count]:
         direction = _direction(view, item)
         if any(direction @ other > np.cos(MIN_TURN) for other in taken):

@@ -69,10 +69,10 @@ class PartSegmenter:
         info = state.info
         self.layer.restore(state, self.model.uids.cpu().numpy())
         known = list(map(int, info.get("part_keyframes", [])))
-        fine = [each.id for each in self.keyframes if each.masks is not None and each.masks.ndim == 3]
+        fine = {each.id: each.masks[1] for each in self.keyframes if each.masks is not None and each.masks.ndim == 3}
         unheard = [key for key in fine if key not in known]
         for key in [*known, *unheard]:
-            self.masks[key] = VoteImage.of(self.keyframes.keyframes[key].masks[1], self.config)
+            self.masks[key] = VoteImage.of(fine[key], self.config)
         self.waiting = deque([*map(int, info.get("waiting_for_parts", [])), *unheard])
         self.unheard = {*map(int, info.get("unheard_of_parts", [])), *unheard}
         self.updated_step = int(info.get("parts_step", info["steps"]))

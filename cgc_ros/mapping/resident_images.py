@@ -64,5 +64,5 @@ class ResidentImages:
     def _copied(self, keyframe: Keyframe, scale: float, source: tuple) -> ResidentView:
         camera = keyframe.camera(scale, self.device)
         color, depth = keyframe.scaled_images(camera.width, camera.height)
-        on_device = [None if image is None else torch.from_numpy(image).to(self.device) for image in (color, depth)]
-        return ResidentView(camera, *on_device, source)
+        there = None if depth is None else torch.from_numpy(depth).to(self.device)
+        return ResidentView(camera, torch.from_numpy(color).to(self.device), there, source)

@@ -32,8 +32,8 @@ def image_ellipses(
     """
     to_border = _border_distance(depth, edges.depth_step)[rows, columns]
     sigma = np.minimum(sigma, np.maximum(edges.least_sigma, border_share * to_border))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    grey = cv2.GaussianBlur(grey, (0, 0), edges.gradient_sigma)
+    sharp = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    grey = cv2.GaussianBlur(sharp, (0, 0), edges.gradient_sigma)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     xx, xy, yy = (
         cv2.GaussianBlur(each, (0, 0), edges.direction_sigma)[rows, columns] for each in (x * x, x * y, y * y)

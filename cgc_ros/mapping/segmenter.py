@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ class MapSegmenter:
         voted_steps = {int(key): int(step) for key, step in info.get("voted_steps", [])}
         unheard = [each.id for each in self.keyframes if each.masks is not None and each.id not in voted_steps]
         for key, voted_step in (voted_steps | dict.fromkeys(unheard, -1)).items():
-            masks = self.keyframes.keyframes[key].masks
+            masks: Any = self.keyframes.keyframes[key].masks  # no keyframe votes without
             self.masks[key] = VoteImage.of(masks if masks.ndim == 2 else masks[0], self.config, voted_step)
         self.waiting = deque([*map(int, info.get("waiting", [])), *unheard])
         self.unheard = {*map(int, info.get("unheard", [])), *unheard}

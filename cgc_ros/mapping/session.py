@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -87,6 +88,16 @@ class MappingSession:
                 timeout=mask_timeout,
                 niceness=niceness + MASKS_NICENESS,
             )
+
+    @property
+    def mask_timeout(self) -> float:
+        """Seconds on one image after which the mask source counts as stuck; infinite without one. May be set."""
+        return math.inf if self._masks is None else self._masks.timeout
+
+    @mask_timeout.setter
+    def mask_timeout(self, seconds: float) -> None:
+        if self._masks is not None:
+            self._masks.timeout = seconds
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
@@ -268,7 +279,7 @@ class MappingSession:
         self._record.use()
         for name, message in self.mapper.faults().items():
             self._record.fault(name, message)
-        if self._masks is not None and outcome.kind == "keyframe":
+        if self._masks is not None and outcome.keyframe_id is not None:
             if outcome.evicted_id is not None:
                 self._masks.forget(outcome.evicted_id)
             if frame.masks is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ class PhotometricTrainer:
     def _move(self, keyframe: Keyframe, scale: float, scene_depth: float, rates: dict[str, float]) -> StepOutcome:
         """Move the Gaussians; what was found before that. The pose's gradient is left where it is learnt."""
         model, corrections = self.model, keyframe.corrections
-        settings = {
+        settings: dict[str, Any] = {
             "sh_degree": model.sh_degree,
             "gain": corrections.log_gain.detach().exp(),
             "offset": corrections.offset.detach(),
@@ -67,16 +68,16 @@ class PhotometricTrainer:
         losses = self._losses(keyframe)
         if self.backend == "cpu":
             camera = corrections.place(keyframe.camera(scale, model.device), scene_depth)
-            images = keyframe.scaled_images(camera.width, camera.height)
-            adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
-            return train_in_place(model.parameters, model.moments, rates, camera, *images, losses, **settings, **adam)
+            color, depth = keyframe.scaled_images(camera.width, camera.height)
+            settings |= {"betas": (BETA1, BETA2), "epsilon": EPSILON}
+            return train_in_place(model.parameters, model.moments, rates, camera, color, depth, losses, **settings)
         view = self.resident.view(keyframe, scale)
         camera = corrections.place(view.camera, scene_depth)
         found = step_gradients(
             model.parameters, camera, view.color, view.depth, losses, **settings, backend=self.backend
         )
-        rates = rates | {"means": rates["means"] * found.sizes}
-        self.optimizer.step(found.gradients, rates, found.visible)
+        by_row: dict[str, Any] = {**rates, "means": rates["means"] * found.sizes}
+        self.optimizer.step(found.gradients, by_row, found.visible)
         return found.outcome
 
     def _losses(self, keyframe: Keyframe) -> StepLosses:

@@ -35,9 +35,11 @@ class MaskSource(Protocol):
 
     def close(self) -> None:
         """End what it holds (a process, memory) until the next image."""
+        return None
 
     def abandon(self) -> None:
         """Make an image in work fail, where it can: it takes hopelessly long."""
+        return None
 
 
 def check_input(image: np.ndarray, depth: np.ndarray | None) -> None:

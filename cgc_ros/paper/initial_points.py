@@ -25,14 +25,10 @@ def initial_gaussians(
 
     Depth is the cameras' own where any keyframe has some, else what `stereo` finds. Empty without either.
     """
-    measured = [keyframe for keyframe in keyframes if keyframe.depth is not None and (keyframe.depth > 0).any()]
-    if measured:
-        sources = ((keyframe, keyframe.depth.astype(np.float32)) for keyframe in measured)
-        count = len(measured)
-    else:
-        sources = stereo_depths(keyframes, config.stereo_views, stereo)
-        count = len(sources)
-    clouds = [_draw(*source, math.ceil(config.initial_points / count), rng) for source in sources]
+    measured = [(each, each.depth) for each in keyframes if each.depth is not None and (each.depth > 0).any()]
+    sources = measured or stereo_depths(keyframes, config.stereo_views, stereo)
+    share = math.ceil(config.initial_points / max(len(sources), 1))
+    clouds = [_draw(keyframe, depth.astype(np.float32), share, rng) for keyframe, depth in sources]
     points = np.concatenate([points for points, _ in clouds] or [np.zeros((0, 3), np.float32)])
     colors = np.concatenate([colors for _, colors in clouds] or [np.zeros((0, 3), np.float32)])
     if len(points) <= NEIGHBOURS:

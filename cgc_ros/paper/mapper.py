@@ -58,6 +58,8 @@ class PaperMapper(Mapper):
     until the run's end; after it `step` returns None. A restored map is a finished run.
     """
 
+    trainer: PaperTrainer  # type: ignore[assignment]  # in place of the other, never beside it
+
     def __init__(
         self,
         config: MapperConfig | None = None,
@@ -271,10 +273,10 @@ class PaperMapper(Mapper):
             stamps, cut, share = (np.array(column) for column in zip(*seen, strict=True))
             confidence, length = objects[object_id]
             layer = self.segmenter.layer
-            known = layer.state.records.get(object_id)
+            record = layer.state.records.get(object_id)
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(length, cut, share, known.background if known else None, layer.background),
+                background=is_background(length, cut, share, record.background if record else None, layer.background),
                 confidence=confidence,
                 num_views=len(seen),
                 first_seen_ns=int(stamps.min()),

@@ -75,7 +75,8 @@ class PaperTrainer:
         self.update({name: leaf.grad for name, leaf in leaves.items()}, progress, extent)
         mse = float((render.color.detach() - color).square().mean())
         report = StepReport(keyframe.id, value, -10 * math.log10(max(mse, 1e-10)))
-        return report, ScreenMotion(probe.grad, render.visible, camera.width, camera.height)
+        of_means2d = torch.zeros_like(probe) if probe.grad is None else probe.grad  # none where none is seen
+        return report, ScreenMotion(of_means2d, render.visible, camera.width, camera.height)
 
     def update(self, gradients: dict[str, Tensor | None], progress: float, extent: float) -> None:
         """One step of Adam over every Gaussian, seen or not. What has no gradient (None) coasts on its momentum."""

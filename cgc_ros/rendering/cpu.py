@@ -62,7 +62,9 @@ def blend_weights(
     offsets, gaussians, values = kernels.pixel_weights(
         view_of(camera), *_arrays(means, quats, scales, opacities), _array(pixels), threads=num_threads()
     )
-    return BlendWeights(*(torch.from_numpy(array) for array in (offsets, gaussians, values)), means.shape[0])
+    return BlendWeights(
+        torch.from_numpy(offsets), torch.from_numpy(gaussians), torch.from_numpy(values), num_gaussians=means.shape[0]
+    )
 
 
 def mask_votes(
@@ -122,12 +124,12 @@ class _Rasterize(torch.autograd.Function):
         scene = kernels.Scene(
             view_of(camera),
             *_arrays(means, quats, scales, opacities),
-            _array(colors),
+            _optional(colors),
             settings.sh_degree,
-            _array(camera_position),
-            _array(features),
+            _optional(camera_position),
+            _optional(features),
             settings.depth,
-            _array(background),
+            _optional(background),
         )
         color = means.new_empty(height, width, 3) if colors is not None else None
         features_out = means.new_empty(height, width, features.shape[1]) if features is not None else None
@@ -137,12 +139,12 @@ class _Rasterize(torch.autograd.Function):
         contribution = means.new_empty(count) if settings.contribution else None
         state = kernels.render(
             scene,
-            color=_array(color),
-            features=_array(features_out),
-            depth=_array(depth),
+            color=_optional(color),
+            features=_optional(features_out),
+            depth=_optional(depth),
             alpha=alpha.numpy(),
             radii=radii.numpy(),
-            contribution=_array(contribution),
+            contribution=_optional(contribution),
             keep=settings.keep,
             threads=num_threads(),
         )
@@ -176,13 +178,13 @@ class _Rasterize(torch.autograd.Function):
             "means2d": wanted(9, count, 2),
         }
         ctx.state.backward(
-            depth=_array(depth),
-            v_color=_array(v_color),
-            v_features=_array(v_features),
-            v_depth=_array(v_depth),
-            v_alpha=_array(v_alpha),
+            depth=_optional(depth),
+            v_color=_optional(v_color),
+            v_features=_optional(v_features),
+            v_depth=_optional(v_depth),
+            v_alpha=_optional(v_alpha),
             threads=num_threads(),
-            **{name: _array(grad) for name, grad in grads.items()},
+            **{name: _optional(grad) for name, grad in grads.items()},
         )
         v_camera = None
         if grads["camera"] is not None:
@@ -224,9 +226,11 @@ def position_of(camera: Camera) -> Tensor:
     return torch.linalg.inv(camera.camera_from_world)[:3, 3]
 
 
-def _array(tensor: Tensor | None) -> np.ndarray | None:
-    if tensor is None:
-        return None
+def _optional(tensor: Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else _array(tensor)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
     if tensor.dtype == torch.float64:
         raise ValueError("the cpu backend takes float32 tensors, got float64: use .float(), or backend='reference'")
     return tensor.detach().contiguous().numpy()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -202,7 +203,8 @@ class _Screen:
         """Blend `channels` [N, C], C >= 1, over a `background` [C], into ([H, W, C], alpha [H, W])."""
         from gsplat import rasterize_to_pixels
 
-        sums, alpha = [], None
+        sums: list[Tensor] = []
+        alpha: Any = None
         for first in range(0, channels.shape[1], CHANNEL_CHUNK):
             part = channels[:, first : first + CHANNEL_CHUNK]
             blended, part_alpha = rasterize_to_pixels(
@@ -223,9 +225,8 @@ class _Screen:
 
     def weight_sums(self, images: Tensor) -> Tensor:
         """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, its gradient by channel."""
-        detached = _Screen(
-            **{name: value.detach() if isinstance(value, Tensor) else value for name, value in vars(self).items()}
-        )
+        tensors: dict[str, Any] = {name: each.detach() for name, each in vars(self).items() if isinstance(each, Tensor)}
+        detached = replace(self, **tensors)
         with torch.enable_grad():
             channels = images.new_zeros(self.means.shape[1], images.shape[-1], requires_grad=True)
             sums, _ = detached.blend(channels)

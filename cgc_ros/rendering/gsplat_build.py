@@ -83,7 +83,7 @@ def build(into: Path | None = None, verbose: bool = False) -> Path:
 def gsplat_folder() -> Path:
     """Of the installed package; importing it would load, or compile, what is to be built."""
     spec = importlib.util.find_spec("gsplat")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise BuildError("gsplat is not installed: pip install --no-deps gsplat==1.5.3")
     return Path(spec.submodule_search_locations[0])
 

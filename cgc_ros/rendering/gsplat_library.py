@@ -71,7 +71,7 @@ def load_compiled() -> bool:
     if COMPILED in sys.modules:
         return True
     spec = compiled_spec()
-    if spec is None:
+    if spec is None or spec.loader is None:
         return False
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

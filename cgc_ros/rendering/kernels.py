@@ -6,6 +6,7 @@ done by torch operators.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NoReturn
 
 import torch
@@ -25,7 +26,7 @@ class _Absent:
 kernels: Any
 WHY_UNAVAILABLE = ""  # the reason and the remedy where there are no kernels
 try:
-    from cgc_ros.rendering import _kernels as kernels
+    kernels = importlib.import_module("cgc_ros.rendering._kernels")
 except ImportError as error:
     WHY_UNAVAILABLE = (
         f"cgc_ros's CPU kernels cannot be loaded ({error}). Build them with 'make setup', with 'pip install .', with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,17 +11,20 @@ from torch.autograd.function import once_differentiable
 
 from cgc_ros.rendering.kernels import kernels, kernels_take, num_threads
 
+#: A tensor where it was asked for, else None. Not `Tensor | None` to a type checker: who asks knows that it is there.
+Asked = Tensor | Any
+
 
 @dataclass
 class Render:
     """One view. What was not asked for is None."""
 
-    color: Tensor | None  # [H, W, 3]
-    features: Tensor | None  # [H, W, F], blended, not normalised
-    depth: Tensor | None  # [H, W] expected depth: sum(w z) / sum(w), 0 where alpha is 0
+    color: Asked  # [H, W, 3]
+    features: Asked  # [H, W, F], blended, not normalised
+    depth: Asked  # [H, W] expected depth: sum(w z) / sum(w), 0 where alpha is 0
     alpha: Tensor  # [H, W]
     radii: Tensor  # [N] int32, pixels; 0 = did not reach the screen
-    contribution: Tensor | None = None  # [N] sum over pixels of alpha * T; carries no gradient
+    contribution: Asked = None  # [N] sum over pixels of alpha * T; carries no gradient
 
     @property
     def visible(self) -> Tensor:

@@ -66,7 +66,10 @@ def step_gradients(
     }
     leaves = {name: value.requires_grad_(True) for name, value in natural.items()}
     render = rasterize(
-        *(leaves[name] for name in ("means", "quats", "scales", "opacities")),
+        leaves["means"],
+        leaves["quats"],
+        leaves["scales"],
+        leaves["opacities"],
         camera,
         colors=leaves["sh"],
         sh_degree=sh_degree,
@@ -85,7 +88,7 @@ def step_gradients(
             seeds.append(torch.full_like(render.alpha, -losses.coverage / render.alpha.numel()))
     reached = [pair for pair in zip(outputs, seeds, strict=True) if pair[0].requires_grad]  # none where none is seen
     if reached:
-        torch.autograd.backward(*zip(*reached, strict=True))
+        torch.autograd.backward([output for output, _ in reached], [seed for _, seed in reached])
     with torch.no_grad():
         visible = render.visible
         found = {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}

@@ -80,7 +80,7 @@ class FrameGuard:
 
     def _check_jump(self, frame: Frame, last: tuple[int, np.ndarray] | None) -> None:
         gap_s = abs(frame.stamp_ns - last[0]) * 1e-9 if last else np.inf
-        if self.settings.pose_jump_m <= 0 or gap_s > self.settings.jump_window_s:
+        if last is None or self.settings.pose_jump_m <= 0 or gap_s > self.settings.jump_window_s:
             self._unconfirmed = 0
             return
         moved, _ = _motion(last[1], frame.world_from_camera)
@@ -92,7 +92,7 @@ class FrameGuard:
             raise FrameError("pose_jump", "waiting for the poses after a jump to agree with each other")
 
     def _check_frozen(self, frame: Frame) -> None:
-        checksum = zlib.crc32(np.ascontiguousarray(frame.image[::_GRID, ::_GRID]))
+        checksum = zlib.crc32(np.ascontiguousarray(frame.image[::_GRID, ::_GRID]).data)
         if self._picture is None or self._picture[0] != checksum:
             self._picture = (checksum, frame.world_from_camera)
             return

@@ -55,7 +55,7 @@ class ImageInput:
         self._node, self._qos, self._callback, self._group = node, qos, callback, group
         self.topic = node.resolve_topic_name(name)
         self._base = self.topic
-        self._subscription = None
+        self._subscription: Subscription | None = None
         self._timer = None
         if transport == "raw":
             self._subscribe(self._base, Image)

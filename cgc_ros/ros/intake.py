@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from std_msgs.msg import Header
 
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.image_size import scaled_frame
@@ -50,7 +51,7 @@ TRANSFORM_FAULTS = {
 
 @dataclass(frozen=True)
 class _Arrival:
-    header: object
+    header: Header
     stamp_ns: int
     image: np.ndarray
     arrived_ns: int

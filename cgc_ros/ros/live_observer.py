@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import psutil
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import ROSClock
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -60,7 +62,7 @@ class _Observer:
     def __init__(self, node: Node, context: rclpy.Context, dds: str):
         self._node, self._dds = node, dds
         self._parameters = p = _parameters_of(node)
-        clock = node.get_clock()
+        clock = cast(ROSClock, node.get_clock())
         self._wait_clock_ns = WaitClock(lambda: clock.now().nanoseconds, lambda: clock.ros_time_is_active)
         self._settings = IntakeSettings.from_parameters(p, node.resolve_topic_name("image"))
         self._executor = SingleThreadedExecutor(context=context)
@@ -88,11 +90,12 @@ class _Observer:
             kind = POSE_TYPES[p.pose_source]
             topic = self._subscribe(kind, "pose", self._counted("pose", self._on_pose), self._qos["pose"])
             poses["pose"] = Stream(topic)
+        self._depth = Stream(self._depth_input.topic if self._depth_input else "")
         self._seen = Observations(
             0.0,
             Stream(self._image_input.topic),
             Stream(info_topic),
-            Stream(self._depth_input.topic) if self._depth_input else None,
+            self._depth if self._depth_input else None,
             poses,
             p.map_frame,
             p.camera_frame,
@@ -113,7 +116,7 @@ class _Observer:
                 self._asked_from_s = time.monotonic() + _SETTLE_SHARE * seconds
                 end = time.monotonic() + seconds
         self._seen.seconds = seconds
-        self._seen.cores = psutil.cpu_count()
+        self._seen.cores = psutil.cpu_count() or 1
         self._seen.load = psutil.cpu_percent(None) / 100
         self._look_around()
         return self._seen
@@ -142,7 +145,7 @@ class _Observer:
             self._queue.add(now, self._seen.camera_frame, stamp_ns, now)
 
     def _on_depth(self, message) -> None:
-        stream = self._seen.depth
+        stream = self._depth
         self._hear(stream, stamp_of(message.header.stamp))
         self._read(stream, message, self._decode_depth)
 
@@ -197,8 +200,8 @@ class _Observer:
         seen.image.topic = self._image_input.topic
         streams = {"image": seen.image, "camera_info": seen.camera_info, **seen.poses}
         if self._depth_input is not None:
-            seen.depth.topic = self._depth_input.topic
-            streams["depth"] = seen.depth
+            self._depth.topic = self._depth_input.topic
+            streams["depth"] = self._depth
         for name, stream in streams.items():
             publishers = node.get_publishers_info_by_topic(stream.topic)
             stream.publishers = len(publishers)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.clock import ROSClock
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from cgc_ros.ros.detection_naming import NamingWorker
@@ -110,15 +111,7 @@ class CgcNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take images in."""
         try:
-            self._intake.clear()
-            self._labels.start()
-            self._outputs.start()
-            if self._naming is not None:
-                self._naming.start()
-            self._session.pause(False)
-            self._inputs = Inputs(
-                self, self.parameters, self._intake, self._transforms, self._faults, self._input_group, self._naming
-            )
+            self._activate()
         except Exception as error:  # as above: named, undone, inactive again
             self._fail("activate", error)
             self._stop_inputs()
@@ -191,7 +184,7 @@ class CgcNode(LifecycleNode):
             [each for each in (self._labels, self._naming) if each is not None],
             session,
             self._now_ns,
-            WaitClock(self._now_ns, lambda: self.get_clock().ros_time_is_active),
+            WaitClock(self._now_ns, lambda: cast(ROSClock, self.get_clock()).ros_time_is_active),
         )
         self._service_set = Services(
             self,
@@ -202,7 +195,7 @@ class CgcNode(LifecycleNode):
             [each for each in (objects, self._naming, texts, self._intake) if each is not None],
             self._query_group,
         )
-        self._start_viewer(parameters)
+        self._start_viewer(session, parameters)
         if parameters.load_on_start:
             self._service_set.load(parameters.load_on_start)
         self.get_logger().info(
@@ -210,11 +203,22 @@ class CgcNode(LifecycleNode):
             f"masks from {parameters.mask_source}"
         )
 
-    def _start_viewer(self, parameters: NodeParameters) -> None:
+    def _activate(self) -> None:
+        session, intake, transforms = self._session, self._intake, self._transforms
+        if session is None or intake is None or transforms is None:
+            raise RuntimeError("the node is not configured")
+        intake.clear()
+        for worker in (self._labels, self._outputs, self._naming):
+            if worker is not None:
+                worker.start()
+        session.pause(False)
+        self._inputs = Inputs(self, self.parameters, intake, transforms, self._faults, self._input_group, self._naming)
+
+    def _start_viewer(self, session: MappingSession, parameters: NodeParameters) -> None:
         if not parameters.viewer:
             return
         try:
-            self._viewer = start_viewer(self._session, parameters.viewer_host, parameters.viewer_port)
+            self._viewer = start_viewer(session, parameters.viewer_host, parameters.viewer_port)
         except ViewerUnavailableError as error:  # a page less is no reason not to map
             self._faults.report("viewer_failed", f"no viewer: {error}")
         else:

@@ -45,7 +45,8 @@ class ParameterServer:
     def _take_overrides(self) -> dict[str, Any]:
         """Values of parameter files and the command line, undeclared again; warns of those that nothing reads."""
         given = {}
-        for name, parameter in self._node.get_parameters_by_prefix("").items():
+        given_by_name: dict[str, Any] = self._node.get_parameters_by_prefix("")  # Parameters, whatever rclpy annotates
+        for name, parameter in given_by_name.items():
             if name in _RCLPY:
                 continue
             given[name] = parameter.value

@@ -103,8 +103,9 @@ class OutputWorker:
 
     def _publish_render(self) -> bool:
         view, snapshot = self._labels.newest_view, self._maps.snapshot
-        is_new = view is not None and snapshot is not None and view is not self._rendered
-        if not is_new or not self._publishers.listeners("render", "render_depth"):
+        if view is None or snapshot is None or view is self._rendered:
+            return False
+        if not self._publishers.listeners("render", "render_depth"):
             return False
         self._rendered = view
         width = self._parameters.current.max_image_width

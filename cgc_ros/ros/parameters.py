@@ -288,7 +288,8 @@ def yaml_text() -> str:
         "/**:",
         "  ros__parameters:",
     ]
-    section, open_groups = "", []
+    section = ""
+    open_groups: list[str] = []
     for each in declarations():
         *groups, last = each.name.split(".")
         if each.section != section:

@@ -157,16 +157,14 @@ class Reporter:
         """Steps are expected while images come and nothing but the machine is in the way."""
         intake = watched.intake
         is_seen = intake is not None and now_ns - (intake.last_image_ns or 0) < _SEEN_NS
-        is_mapping = is_seen and status is not None and status.state == "mapping"
-        is_held_up = is_mapping and ("no_parallax" in status.faults or "mapping_failed" in status.faults)
-        message = self._starvation.update(
-            now_ns,
-            status.steps if status else 0,
-            is_mapping and not is_held_up and status.keyframes > 0,
-            watched.parameters.max_steps_per_second,
-        )
+        steps, objects, is_expected = 0, 0, False
+        if status is not None:
+            is_held_up = "no_parallax" in status.faults or "mapping_failed" in status.faults
+            is_expected = is_seen and status.state == "mapping" and not is_held_up and status.keyframes > 0
+            steps, objects = status.steps, status.objects
+        message = self._starvation.update(now_ns, steps, is_expected, watched.parameters.max_steps_per_second)
         if message:
-            self._faults.report("mapping_starved", f"{message}, {status.objects} objects")
+            self._faults.report("mapping_starved", f"{message}, {objects} objects")
 
     def _watch_name(self, now_ns: int) -> None:
         """Whether another node of this name publishes ~/status, too."""

@@ -7,6 +7,7 @@ it is not there".
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ class StampSynchronizer:
         emitted = []
         while self._pending:
             primary = self._pending[0]
-            matches = {name: self._match(name, policy, primary, now_ns) for name, policy in self._policies.items()}
-            if any(match is None for match in matches.values()):
+            found = {name: self._match(name, policy, primary, now_ns) for name, policy in self._policies.items()}
+            matches = {name: match for name, match in found.items() if match is not None}
+            if len(matches) < len(found):
                 break
             self._pending.popleft()
             emitted.append((primary.stamp_ns, primary.item, {name: match[0] for name, match in matches.items()}))
@@ -108,8 +110,8 @@ class StampSynchronizer:
         nearest = min(
             reversed(buffer), key=lambda entry: abs(entry[0] - primary.stamp_ns), default=None
         )  # of equals the last
-        distance = abs(nearest[0] - primary.stamp_ns) if nearest is not None else None
-        if distance == 0:
+        distance = abs(nearest[0] - primary.stamp_ns) if nearest is not None else math.inf
+        if nearest is not None and distance == 0:
             return nearest[1], "exact"
         is_reusable = policy.reuse_newest and bool(buffer) and policy.fits(primary.item, buffer[-1][1])
         if is_reusable and not self._changed[name]:
@@ -120,7 +122,7 @@ class StampSynchronizer:
         )
         if is_alive and not has_passed and now_ns - primary.arrived_ns < policy.max_wait_ns:
             return None
-        if distance is not None and distance <= policy.tolerance_ns:
+        if nearest is not None and distance <= policy.tolerance_ns:
             return nearest[1], "approximate"
         if policy.reuse_newest and buffer:
             return buffer[-1][1], "reused"

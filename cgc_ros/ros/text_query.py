@@ -20,8 +20,11 @@ class TextQuery:
 
     def relevance(self, text: str, objects: Sequence[MapObject]) -> dict[int, float]:
         """How well a text describes each object, 0..1, by id; those that no keyframe shows are left out."""
+        snapshot = self.session.snapshot
+        if snapshot is None:
+            return {}
         keyframes = self.session.ask(lambda mapper: tuple(mapper.keyframes))
-        return self.search.relevance(text, objects, keyframes, self.session.snapshot)
+        return self.search.relevance(text, objects, keyframes, snapshot)
 
     def clear(self) -> None:
         """The map was replaced."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -171,7 +172,7 @@ class TransformSource:
                 continue
             what = f"transform {parent!r} -> {child!r}"
             self._store(
-                lambda each=each, what=what: matrix_from_transform(each.transform, what),
+                partial(matrix_from_transform, each.transform, what),
                 parent,
                 child,
                 stamp_of(each.header.stamp),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from std_msgs.msg import Header
 
 from cgc_ros.frame import Intrinsics
 
@@ -13,7 +14,7 @@ from cgc_ros.frame import Intrinsics
 class View:
     """An input image whose camera and pose are known: what a label image is made for."""
 
-    header: object  # std_msgs/Header of the input image, untouched
+    header: Header  # of the input image, untouched
     stamp_ns: int
     image: np.ndarray  # [H, W, 3] uint8 RGB, as it came (distorted where the lens is)
     camera: Intrinsics  # of `image`

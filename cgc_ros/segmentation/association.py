@@ -65,10 +65,10 @@ def incidence(table: MaskTable, uids: np.ndarray) -> Incidence:
         weights.append(votes.weights[alive][inside])
     in_mask = _binary(mask_rows, mask_columns, (len(uids), len(table)))
     seen_by = _binary(seen_rows, seen_columns, (len(uids), len(table.votes)))
-    rows, columns, weights = np.concatenate(mask_rows), np.concatenate(mask_columns), np.concatenate(weights)
-    total = np.bincount(columns, weights=weights, minlength=len(table))
+    rows, columns, weight = np.concatenate(mask_rows), np.concatenate(mask_columns), np.concatenate(weights)
+    total = np.bincount(columns, weights=weight, minlength=len(table))
     mean = np.maximum(total, 1e-9) / np.maximum(np.bincount(columns, minlength=len(table)), 1)
-    share = sparse.csr_matrix(((weights / mean[columns]).astype(np.float32), (rows, columns)), shape=in_mask.shape)
+    share = sparse.csr_matrix(((weight / mean[columns]).astype(np.float32), (rows, columns)), shape=in_mask.shape)
     return Incidence(in_mask, share, seen_by)
 
 
@@ -188,5 +188,5 @@ def _pool(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _binary(rows: list[np.ndarray], columns: list[np.ndarray], shape: tuple[int, int]) -> sparse.csr_matrix:
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
-    return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    cells = (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_matrix((np.ones(len(cells[0]), np.float32), cells), shape=shape)

@@ -117,7 +117,8 @@ class ObjectLayer:
         columns = [arrays[f"objects/{name}"] for name in ("uids", "ids", "confidence", "undecided")]
         if any(column.shape != columns[0].shape for column in columns) or columns[0].ndim != 1:
             raise ValueError(f"objects have columns of {[column.shape for column in columns]}")
-        self.state = ObjectState(*columns[:3], records, columns[3])
+        uids, of_gaussians, confidence, undecided = columns
+        self.state = ObjectState(uids, of_gaussians, confidence, records, undecided)
         self.first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
         self.memory.restore(state)
         ids = {"next_id": info["next_object_id"], "missing": info["missing"]}

@@ -121,14 +121,14 @@ class ViewWeights:
 
     def weight(self, world_from_camera: np.ndarray, scene_depth: float) -> float:
         """Of the next view. `scene_depth` in metres, the typical distance of what is seen."""
-        if self._place is None or not self._is_same(world_from_camera, scene_depth):
+        if self._place is None or not self._is_same(self._place, world_from_camera, scene_depth):
             self._place, self._count = world_from_camera, 0
         self._count += 1
         return 1.0 / self._count
 
-    def _is_same(self, pose: np.ndarray, scene_depth: float) -> bool:
-        moved = np.linalg.norm(pose[:3, 3] - self._place[:3, 3])
-        cosine = (np.trace(pose[:3, :3].T @ self._place[:3, :3]) - 1) / 2
+    def _is_same(self, place: np.ndarray, pose: np.ndarray, scene_depth: float) -> bool:
+        moved = np.linalg.norm(pose[:3, 3] - place[:3, 3])
+        cosine = (np.trace(pose[:3, :3].T @ place[:3, :3]) - 1) / 2
         turned = np.arccos(np.clip(cosine, -1, 1))
         return bool(
             moved < self.config.same_translation * scene_depth and turned < np.deg2rad(self.config.same_rotation_deg)

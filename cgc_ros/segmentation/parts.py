@@ -127,7 +127,8 @@ class PartLayer:
         sample = uids if len(uids) <= size else uids[:: -(-len(uids) // size)]
         clusters = associate(table, sample, self.association)
         labelling = label_gaussians(table, clusters, uids, self.labelling)
-        records, cut = [], np.full(len(uids), -1, dtype=np.int64)
+        records: list[PartRecord] = []
+        cut = np.full(len(uids), -1, dtype=np.int64)
         for cluster in range(int(clusters.max(initial=-1)) + 1):
             frames = np.unique(table.frame_of[clusters == cluster])
             members = labelling.clusters == cluster

@@ -99,7 +99,7 @@ class BagSequence(Sequence):
             metric_scale=True,
             **options,
         )
-        self._reader = reader
+        self._reader: AnyReader | None = reader
         self._streams = streams
         self._tolerance_ns = tolerance_ns
         self._lock = threading.Lock()  # one file position
@@ -129,9 +129,9 @@ class BagSequence(Sequence):
 
     def _load(self, role: str, index: int, decode):
         stream, info = self._streams[role], self.frames[index]
-        position = (
-            None if stream is None else stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
-        )
+        if stream is None:
+            return None
+        position = stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
         if position is None:
             return None
         with self._lock:
@@ -159,13 +159,14 @@ class _BagReading:
         topics = chooser.choose(**overrides)
         camera_frame = camera_frame or self._peek(topics.image).header.frame_id
         poses = PoseSource(camera_frame, chooser, topics.pose, pose_frame)
-        streams = {
-            role: None if (topic := getattr(topics, role)) is None else Stream(topic, self._connections(topic))
-            for role in ("image", "depth", "masks", "instances")
-        }
+        images = Stream(topics.image, self._connections(topics.image))
+        streams: dict[str, Stream | None] = {"image": images}
+        for role in ("depth", "masks", "instances"):
+            topic = getattr(topics, role)
+            streams[role] = None if topic is None else Stream(topic, self._connections(topic))
         calibrations = self._scan(topics, streams, poses)
         poses.settle(map_frame)
-        frames = self._frames(streams["image"], calibrations, poses)
+        frames = self._frames(images, calibrations, poses)
         self._warnings += [*chooser.warnings, *poses.warnings]
         self._warnings += [
             f"{count} messages of {topic} are damaged: left out" for topic, count in sorted(self._damaged.items())
@@ -279,7 +280,7 @@ _READ_ERRORS = (
 
 
 def _open(path: Path) -> AnyReader:
-    recording = _recording(path)
+    recording = _recording(path) or path
     files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}")) if recording.is_dir() else []
     if recording.is_dir() and not (recording / "metadata.yaml").is_file():
         if len(files) != 1:

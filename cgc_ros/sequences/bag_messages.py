@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,14 +69,16 @@ def intrinsics(info, rectified: bool) -> Intrinsics:
     """CameraInfo -> Intrinsics: P without distortion where the image is rectified, else K and D."""
     matrix = np.asarray(info.p).reshape(3, 4) if rectified else np.asarray(info.k).reshape(3, 3)
     distorted = not rectified and np.any(info.d)
+    is_fisheye = info.distortion_model in ("equidistant", "fisheye") and not rectified
     return Intrinsics(
         int(info.width),
         int(info.height),
-        *(float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2))),
-        info.distortion_model
-        if distorted or info.distortion_model in ("equidistant", "fisheye") and not rectified
-        else "none",
-        tuple(float(value) for value in info.d) if distorted else (),
+        fx=float(matrix[0, 0]),
+        fy=float(matrix[1, 1]),
+        cx=float(matrix[0, 2]),
+        cy=float(matrix[1, 2]),
+        distortion_model=info.distortion_model if distorted or is_fisheye else "none",
+        distortion=tuple(float(value) for value in info.d) if distorted else (),
     )
 
 
@@ -149,7 +152,7 @@ def _raw_image(message, encoding: str, color_space: str | None = None) -> np.nda
         ) from error
 
 
-def _bare_image(message, encoding: str, height: int, data: np.ndarray) -> SimpleNamespace:
+def _bare_image(message, encoding: str, height: int, data: np.ndarray) -> Any:
     return SimpleNamespace(
         encoding=encoding, height=height, width=message.width, is_bigendian=message.is_bigendian, data=data
     )

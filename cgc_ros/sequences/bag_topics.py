@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import ReaderError as ReaderError1
@@ -75,7 +76,7 @@ class TopicChooser:
             "object_points": lambda: self._first("/truth/object_points"),
             "pose": lambda: None,
         }
-        chosen = {}
+        chosen: dict[str, Any] = {}  # what must be there is checked below
         for field in fields(BagTopics):
             override = overrides.get(field.name)
             chosen[field.name] = automatic[field.name]() if override is None else override or None

@@ -62,7 +62,7 @@ def read(path: Path, *, image_folder: str | Path | None = None, rate_hz: float =
     `image_folder`: where the images are; by default the first `images` folder at or above the model that has one of
     them.
     """
-    model = _model_folder(path)
+    model = _model_folder(path) or path
     suffix = ".bin" if (model / "images.bin").is_file() else ".txt"
     try:
         cameras = (
@@ -80,7 +80,8 @@ def read(path: Path, *, image_folder: str | Path | None = None, rate_hz: float =
     images.sort(key=lambda image: natural_order(image.name))
     folder = _image_folder(model, [image.name for image in images], image_folder)
 
-    frames, files, missing, broken = [], [], [], []
+    frames: list[FrameInfo] = []
+    files, missing, broken = [], [], []
     for image in images:
         if image.camera_id not in cameras:
             raise SequenceError(

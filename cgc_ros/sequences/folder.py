@@ -98,9 +98,12 @@ def read_intrinsics(path: Path) -> tuple[Intrinsics, bool | None]:
         intrinsics = Intrinsics(
             int(document["width"]),
             int(document["height"]),
-            *(float(document[key]) for key in ("fx", "fy", "cx", "cy")),
-            str(document.get("distortion_model", "none")),
-            tuple(float(value) for value in document.get("distortion", ())),
+            fx=float(document["fx"]),
+            fy=float(document["fy"]),
+            cx=float(document["cx"]),
+            cy=float(document["cy"]),
+            distortion_model=str(document.get("distortion_model", "none")),
+            distortion=tuple(float(value) for value in document.get("distortion", ())),
         )
     except (TypeError, ValueError) as error:
         raise SequenceError("bad_intrinsics", f"{path} holds something that is no number: {error}") from error
@@ -156,14 +159,14 @@ def _parse_row(record: dict, where: str) -> _PoseRow:
             "bad_poses", f"{where}: expected {len(COLUMNS)} values ({','.join(COLUMNS)}): repair or remove the row"
         )
     try:
-        stamp, tx, ty, tz, *quaternion = (float(record[column]) for column in COLUMNS[:-1])
+        stamp, tx, ty, tz, *quaternion = [float(record[column]) for column in COLUMNS[:-1]]
     except ValueError as error:
         raise SequenceError("bad_poses", f"{where}: {error}: repair or remove the row") from error
     if not np.isfinite(stamp):
         raise SequenceError("bad_poses", f"{where}: stamp is {stamp}, it must be seconds: repair or remove the row")
     pose = np.full((4, 4), np.nan)
     norm = np.linalg.norm(quaternion)
-    if np.isfinite([tx, ty, tz, norm]).all():
+    if np.isfinite((tx, ty, tz, float(norm))).all():
         if abs(norm - 1.0) > 0.01:
             raise SequenceError(
                 "bad_poses",

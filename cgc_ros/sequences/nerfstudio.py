@@ -38,7 +38,7 @@ def read(path: Path, *, rate_hz: float = 5.0) -> Sequence:
     """Open a transforms.json or its folder. Frames play in the order of their file names; the format has no stamps,
     `rate_hz` makes them.
     """
-    file = _transforms_file(path)
+    file = _transforms_file(path) or path
     document = _read_document(file)
     entries = sorted(document["frames"], key=lambda entry: natural_order(str(entry.get("file_path", ""))))
     warnings: list[str] = []

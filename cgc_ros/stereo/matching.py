@@ -50,7 +50,8 @@ class MatchLevel:
     @property
     def size(self) -> tuple[int, int]:
         """(h, w)."""
-        return tuple(self.reference.shape)
+        height, width = self.reference.shape
+        return height, width
 
     @property
     def chunk(self) -> int:
@@ -152,10 +153,10 @@ class SupportWindow:
                 where = (slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
                 unlike = (colors[:, where[0], where[1]] - color).square().sum(0).mul_(-0.5 / color_sigma**2)
                 samples.append((where, unlike.sub_((dy * dy + dx * dx) / spread).exp_(), greys[where]))
-        total = sum(weight for _, weight, _ in samples)
-        mean = sum(weight * grey for _, weight, grey in samples) / total
+        total = sum((weight for _, weight, _ in samples), torch.zeros_like(samples[0][1]))
+        mean = sum((weight * grey for _, weight, grey in samples), torch.zeros_like(total)) / total
         self._taps = [(where, weight / total, weight / total * (grey - mean)) for where, weight, grey in samples]
-        second = sum(weight * grey * grey for _, weight, grey in samples) / total
+        second = sum((weight * grey * grey for _, weight, grey in samples), torch.zeros_like(total)) / total
         self._variance = (second - mean.square()).clamp_(min=0).add_(level.noise_variance)
 
     def __call__(self, w: Tensor) -> Tensor:
@@ -186,8 +187,9 @@ def over_sources(scores: Sequence[Tensor], hidden: float) -> Tensor:
     """
     if len(scores) == 1:
         return torch.nan_to_num(scores[0], nan=-1.0)
-    seen = sum((~score.isnan()).float() for score in scores)
-    mean = sum(torch.nan_to_num(score, nan=0.0) for score in scores).div_(seen.clamp(min=1.0))
+    none = torch.zeros_like(scores[0])
+    seen = sum(((~score.isnan()).float() for score in scores), none)
+    mean = sum((torch.nan_to_num(score, nan=0.0) for score in scores), none).div_(seen.clamp(min=1.0))
     scores = [torch.nan_to_num(score, nan=-1.0) for score in scores]
     first, second = torch.maximum(scores[0], scores[1]), torch.minimum(scores[0], scores[1])
     for score in scores[2:]:

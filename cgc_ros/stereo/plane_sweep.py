@@ -167,7 +167,7 @@ class _Matcher:
         sure = (volume.gather(0, best[None])[0] > 0.7) & textured
         found = position[sure] * step
         if prior is not None:
-            known = _nearest(prior, tuple(textured.shape))
+            known = _nearest(prior, (textured.shape[0], textured.shape[1]))
             found = torch.cat((found, known[known > 0]))
         if found.numel() < 20:
             return None

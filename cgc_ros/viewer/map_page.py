@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Literal
 
 import numpy as np
 import viser
@@ -66,7 +67,7 @@ class Page:
             list_changed=self._posted(self._list_objects),
         ))  # fmt: skip
 
-        @server.scene.on_click()
+        @server.scene.on_click()  # type: ignore[arg-type]  # a coroutine function is fine: viser says so
         async def _(event: viser.SceneClickEvent) -> None:
             self._post(functools.partial(self._click, event))
 
@@ -104,14 +105,16 @@ class Page:
     def show_splats(self) -> None:
         """The Gaussians, where the map or what is chosen has changed; nothing is computed while clouds are shown."""
         snapshot, options = self._source.snapshot, self._view_panel.options
-        wanted = snapshot is not None and options.style.startswith("splats")
+        wanted = snapshot if options.style.startswith("splats") else None
         background = frozenset(item.id for item in self._objects.values() if item.background)
-        state = (_version(snapshot), options, self._lit, frozenset(self._hidden), background) if wanted else None
+        hidden = frozenset(self._hidden)
+        state = None if wanted is None else (_version(wanted), options, self._lit, hidden, background)
         if not self._changed("splats", state):
             return
-        if wanted and self._changed("splat set", _version(snapshot)):
-            self._splats = SplatSet.of(snapshot)
-        self._scene.draw_splats(self._splats if wanted else None, options, self._lit, self._hidden, background)
+        if wanted is not None and self._changed("splat set", _version(wanted)):
+            self._splats = SplatSet.of(wanted)
+        splats = None if wanted is None else self._splats
+        self._scene.draw_splats(splats, options, self._lit, self._hidden, background)
 
     def show_objects(self) -> None:
         """List, clouds, boxes and names, where the map has changed."""
@@ -164,7 +167,7 @@ class Page:
         return None if self._selected in self._hidden else self._selected
 
     def _selected_object(self) -> MapObject | None:
-        return self._objects.get(self._selected)
+        return None if self._selected is None else self._objects.get(self._selected)
 
     def _parts(self) -> tuple[MapObject, ...]:
         """The selected object's."""
@@ -223,8 +226,11 @@ class Page:
 
     def _show_crops(self, item: MapObject | None) -> None:
         snapshot: MapSnapshot | None = self._source.snapshot
-        crops = [] if item is None or snapshot is None else object_crops(item, self._views.keyframes, snapshot)
-        self._object_panel.show_crops(contact_sheet([outlined(each, item.id) for each in crops]) if crops else None)
+        sheet = None
+        if item is not None and snapshot is not None:
+            crops = object_crops(item, self._views.keyframes, snapshot)
+            sheet = contact_sheet([outlined(each, item.id) for each in crops]) if crops else None
+        self._object_panel.show_crops(sheet)
 
     def _rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
         item, name = self._selected_object(), clean_name(text)
@@ -281,6 +287,6 @@ def _version(snapshot: MapSnapshot) -> tuple[int, int]:
     return snapshot.version, snapshot.stamp_ns
 
 
-def _notify(client: viser.ClientHandle | None, title: str, body: str, color: str) -> None:
+def _notify(client: viser.ClientHandle | None, title: str, body: str, color: Literal["red", "green"]) -> None:
     if client is not None:
         client.add_notification(title, body, color=color, auto_close_seconds=6.0)

@@ -51,10 +51,11 @@ class ObjectPanel:
             self._build_selection()
         selection.dock_below(listing)
 
-        @self._filter.on_update
-        @self._with_background.on_update
-        async def _(_event) -> None:
+        async def list_changed(_event) -> None:
             actions.list_changed()
+
+        self._filter.on_update(list_changed)
+        self._with_background.on_update(list_changed)
 
     def _build_selection(self) -> None:
         gui, actions = self._gui, self._actions
@@ -72,10 +73,11 @@ class ObjectPanel:
             )
             self._crops = gui.add_image(np.full((8, 8, 3), 255, np.uint8), visible=False, format="jpeg")
 
-        @rename.on_click
-        @form.on_submit
-        async def _(event) -> None:
+        async def renamed(event) -> None:
             actions.rename(self._name.value, event.client)
+
+        rename.on_click(renamed)
+        form.on_submit(renamed)
 
         @self._hide.on_click
         async def _(_event) -> None:
@@ -107,7 +109,7 @@ class ObjectPanel:
         self._hide.label, self._hide.icon = ("Show", viser.Icon.EYE) if hidden else ("Hide", viser.Icon.EYE_OFF)
 
     def set_name(self, name: str) -> None:
-        self._name.value = name
+        self._name.value = name  # type: ignore[misc]  # has a setter, which a Protocol of viser hides
 
     def show_crops(self, picture: np.ndarray | None) -> None:
         """One picture [h, w, 3] uint8 RGB of crops, or none."""

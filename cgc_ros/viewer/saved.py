@@ -15,7 +15,7 @@ from cgc_ros.run_files import HISTORY_FILE, map_path
 from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.viewer.history import read_history
 from cgc_ros.viewer.viewer import MapViewer
-from cgc_ros.viewer.views import rename_in_session
+from cgc_ros.viewer.views import Result, rename_in_session
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ class SavedMap:
         self.mapper = mapper
         self.snapshot: MapSnapshot | None = mapper.snapshot()
 
-    def ask(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
+    def ask(self, function: Callable[[Mapper], Result], timeout: float = 0.0) -> Result:
         return function(self.mapper)
 
-    def change(self, function: Callable[[Mapper], object], timeout: float = 0.0) -> object:
+    def change(self, function: Callable[[Mapper], Result], timeout: float = 0.0) -> Result:
         result = function(self.mapper)
         self.snapshot = self.mapper.snapshot()
         return result

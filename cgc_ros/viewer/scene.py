@@ -130,7 +130,7 @@ class SceneView:
         self._scene.add_camera_frustum(
             "/camera/current", view.vertical_fov, view.intrinsics.width / view.intrinsics.height,
             scale=1.6 * FRUSTUM_SIZE * self._scale, color=CHOSEN_COLOR, image=view.image[::step, ::step],
-            thickness=2.0, thickness_units="screen", **_pose(view),
+            thickness=2.0, thickness_units="screen", wxyz=_wxyz(view), position=view.world_from_camera[:3, 3],
         )  # fmt: skip
 
     def _cloud(
@@ -182,7 +182,7 @@ class SceneView:
         handle = self._scene.add_camera_frustum(
             f"/camera/keyframe_{view.id}", view.vertical_fov, view.intrinsics.width / view.intrinsics.height,
             scale=FRUSTUM_SIZE * self._scale, color=KEYFRAME_COLOR, thickness=1.2, thickness_units="screen",
-            variant="filled", **_pose(view),
+            variant="filled", wxyz=_wxyz(view), position=view.world_from_camera[:3, 3],
         )  # fmt: skip
 
         @handle.on_click
@@ -209,7 +209,5 @@ def box_edges(box: OrientedBox) -> np.ndarray:
     return corners[np.array(pairs)]
 
 
-def _pose(view: CameraView) -> dict[str, tuple[float, ...]]:
-    rotation, position = view.world_from_camera[:3, :3], view.world_from_camera[:3, 3]
-    wxyz = transforms.SO3.from_matrix(rotation).wxyz
-    return {"wxyz": tuple(wxyz.tolist()), "position": tuple(position.tolist())}
+def _wxyz(view: CameraView) -> np.ndarray:
+    return transforms.SO3.from_matrix(view.world_from_camera[:3, :3]).wxyz

@@ -21,7 +21,8 @@ def open_server(host: str, port: int) -> viser.ViserServer:
     port = _free_port(host, port)
     with _quiet():
         server = viser.ViserServer(host, port, label="cgc_ros", verbose=False)
-    server.request_share_url = _no_tunnel  # a page could ask for one: the map would leave this machine
+    # A page could ask for one: the map would leave this machine.
+    server.request_share_url = _no_tunnel  # type: ignore[method-assign]
     server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(28, 126, 214))
     return server
 

@@ -37,7 +37,7 @@ class SplatSet:
     def of(snapshot: MapSnapshot, limit: int = MAX_SPLATS) -> SplatSet:
         """The snapshot's Gaussians; of more than `limit`, those that cover most: opacity times area."""
         model, unit = snapshot.model, max(snapshot.scene_depth, 1e-6) / 50
-        rows = slice(None)
+        rows: slice | torch.Tensor = slice(None)
         if len(model) > limit:
             covering = model.opacities * model.sizes**2
             rows = torch.topk(covering, limit).indices.sort().values

@@ -16,7 +16,8 @@ from cgc_ros.viewer.text import STYLE, note_html
 WIDTH = 305  # pixels
 PICTURE_WIDTH = 320  # pixels, of each of the three pictures
 CURVE_HEIGHT = 190  # pixels
-AXIS_FONT, NO_TICKS = "12px sans-serif", {"show": False}
+AXIS_FONT = "12px sans-serif"
+NO_TICKS = uplot.Axis_Ticks(show=False)
 MIN_ASPECT = 0.5  # width over height that the columns must leave to the 3D view
 
 
@@ -79,11 +80,13 @@ class ViewPanel:
             "boxes": gui.add_checkbox("Boxes", default.boxes),
             "cameras": gui.add_checkbox("Cameras", default.cameras, hint="path and keyframes"),
         }
-        for switch in (self._style, *self._switches.values()):
 
-            @switch.on_update
-            async def _(_event) -> None:
-                actions.display_changed()
+        async def changed(_event) -> None:
+            actions.display_changed()
+
+        self._style.on_update(changed)
+        for switch in self._switches.values():
+            switch.on_update(changed)
 
     @property
     def options(self) -> DisplayOptions:

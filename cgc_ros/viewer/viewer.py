@@ -58,7 +58,7 @@ class MapViewer:
         self._wake = threading.Event()
         self._worker = Worker("viewer", self._work, wake=self._wake.set)
         self._faults: Counter[str] = Counter()  # what failed in the viewer itself, by task
-        self._page: Page | None = None
+        self._page: Page  # made by `start`, as what it needs
 
     @property
     def url(self) -> str:
@@ -87,7 +87,8 @@ class MapViewer:
             (Pace(3.0, 0.012), self._show_objects),
         ]
         self._started, self._sample_due, self._steps = time.monotonic(), 0.0, 0
-        self._views_of, self._views_asked = None, False
+        self._views_of: tuple | None = None  # (state,) in which keyframes were asked for last
+        self._views_asked = False
         self._page.server.on_client_connect(lambda _client: self._post(self._hurry))
         self._worker.start()
 

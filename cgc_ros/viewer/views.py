@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +14,8 @@ from cgc_ros.frame import UNLABELLED, Intrinsics
 from cgc_ros.mapping import Mapper, MapSnapshot
 from cgc_ros.palette import overlay_picture
 from cgc_ros.rendering import Camera
+
+Result = TypeVar("Result")
 
 CALL_TIMEOUT = 30.0  # seconds to wait for the mapper's thread
 
@@ -24,10 +26,11 @@ class MapSource(Protocol):
     `ask` runs a function that reads the mapper, `change` one after which there is a new snapshot.
     """
 
-    snapshot: MapSnapshot | None
+    @property
+    def snapshot(self) -> MapSnapshot | None: ...
 
-    def ask(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
-    def change(self, function: Callable[[Mapper], object], timeout: float = ...) -> object: ...
+    def ask(self, function: Callable[[Mapper], Result], timeout: float = ...) -> Result: ...
+    def change(self, function: Callable[[Mapper], Result], timeout: float = ...) -> Result: ...
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from sensor_msgs.msg import PointCloud2, PointField
 #: One point: PCL's layout of colour (the bits 0x00RRGGBB in a float32), then what is ours.
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("label", "u4"), ("confidence", "f4")])
 
+_OFFSETS = {name: entry[1] for name, entry in (POINT.fields or {}).items()}
 _FIELDS = [
-    PointField(name=name, offset=POINT.fields[name][1], datatype=datatype, count=1)
+    PointField(name=name, offset=_OFFSETS[name], datatype=datatype, count=1)
     for name, datatype in (
         ("x", PointField.FLOAT32),
         ("y", PointField.FLOAT32),

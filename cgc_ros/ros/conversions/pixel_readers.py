@@ -157,5 +157,5 @@ def _plain_image(message: Image, encoding: Encoding) -> _PlainImage:
 
 
 def _not_decoded(data: np.ndarray | _PlainImage | CompressedImage, name: str, why: str) -> FrameError:
-    size = memoryview(data if isinstance(data, np.ndarray) else data.data).nbytes
+    size = np.asarray(data if isinstance(data, np.ndarray) else data.data).nbytes
     return FrameError("bad_image", f"image ({name[:40]!r}, {size} bytes) cannot be decoded: {why}; check the driver")
