@@ -25,6 +25,7 @@ SUPPRESSIONS = Path(__file__).with_name("check_kernels.supp")
 class Check:
     sanitizers: str  # of -fsanitize
     runtimes: tuple[str, ...]  # to be loaded before everything else: Python itself is not built with them
+    levels: str  # instruction sets beside the baseline
     environment: dict[str, str]
     tests: tuple[str, ...]
     options: tuple[str, ...] = field(default=())  # of pytest
@@ -34,6 +35,7 @@ CHECKS = {
     "address": Check(
         "address,undefined",
         ("libasan.so", "libubsan.so", "libstdc++.so"),  # libstdc++: its exceptions are intercepted, too
+        "x86_64_v4",  # with the baseline every path there is: the level between has none of its own
         {
             "ASAN_OPTIONS": "detect_leaks=0:exitcode=99",  # Python and torch free nothing at their end
             "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=99",
@@ -49,6 +51,7 @@ CHECKS = {
     "thread": Check(
         "thread",
         ("libtsan.so", "libstdc++.so"),
+        "",  # threads divide the work alike in all
         {"TSAN_OPTIONS": f"suppressions={SUPPRESSIONS}:exitcode=99:halt_on_error=0:report_signal_unsafe=0"},
         ("test_rendering_cpu.py", "test_mapping_training.py"),
         ("-k", "thread"),
@@ -68,7 +71,7 @@ def main() -> int:
 
 def run_check(name: str, check: Check) -> bool:
     started = time.monotonic()
-    package = build(name, check.sanitizers)
+    package = build(name, check)
     built = time.monotonic()
     environment = {
         **os.environ,
@@ -96,7 +99,7 @@ def run_check(name: str, check: Check) -> bool:
     return result.returncode == 0
 
 
-def build(name: str, sanitizers: str) -> Path:
+def build(name: str, check: Check) -> Path:
     """The folder that holds a copy of the package with such kernels."""
     folder, package = BUILD / name / "build", BUILD / name / "package"
     shutil.rmtree(package, ignore_errors=True)
@@ -104,7 +107,8 @@ def build(name: str, sanitizers: str) -> Path:
     shutil.copytree(ROOT / "cgc_ros", package / "cgc_ros", ignore=unwanted)
     configure = [
         *("cmake", "-S", str(CSRC), "-B", str(folder), "-Wno-dev", f"-DPython3_EXECUTABLE={sys.executable}"),
-        f"-DCGC_SANITIZE={sanitizers}",
+        f"-DCGC_SANITIZE={check.sanitizers}",
+        f"-DCGC_X86_LEVELS={check.levels}",
         f"-DCGC_KERNELS_DESTINATION={package / 'cgc_ros' / 'rendering'}",
     ]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -12,10 +12,12 @@ namespace cgc {
 namespace baseline {
 extern const KernelTable table;
 }
-#ifdef CGC_X86_LEVELS
+#ifdef CGC_HAS_x86_64_v3
 namespace x86_64_v3 {
 extern const KernelTable table;
 }
+#endif
+#ifdef CGC_HAS_x86_64_v4
 namespace x86_64_v4 {
 extern const KernelTable table;
 }
@@ -28,14 +30,18 @@ const KernelTable* const* runnable() {
   static const KernelTable* found[4] = {};
   static const bool once = [] {
     int n = 0;
-#ifdef CGC_X86_LEVELS
+#ifdef __x86_64__
     __builtin_cpu_init();
-    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                    __builtin_cpu_supports("bmi2");
-    const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                    __builtin_cpu_supports("avx512cd");
+    [[maybe_unused]] const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    [[maybe_unused]] const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                                     __builtin_cpu_supports("avx512cd");
+#endif
+#ifdef CGC_HAS_x86_64_v4
     if (v4) found[n++] = &x86_64_v4::table;
+#endif
+#ifdef CGC_HAS_x86_64_v3
     if (v3) found[n++] = &x86_64_v3::table;
 #endif
     found[n] = &baseline::table;
