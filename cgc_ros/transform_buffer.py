@@ -53,6 +53,11 @@ class TransformBuffer:
         self._frames: dict[str, None] = {}  # every frame ever named, in order of arrival; survives clear(), as in tf2
         self._lock = threading.RLock()
 
+    def num_samples(self) -> int:
+        """How many are held, of all edges."""
+        with self._lock:
+            return sum(len(edge.stamps) for edge in self._edges.values())
+
     def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None:
         """Store parent_from_child, a [4, 4] rigid transform in metres. Samples of one edge may arrive in any order.
 

@@ -159,11 +159,11 @@ def test_masks_of_a_keyframe_that_has_left_or_is_another_map_s_are_not_taken():
     session.mapper.add_frame(BLIND)
     masks = np.ones(BLIND.image.shape[:2], np.int32)
     for keyframe_id, stamp_ns in ((7, BLIND.stamp_ns), (0, BLIND.stamp_ns - 1)):
-        session._masks.finished.put((keyframe_id, stamp_ns, masks))
-    session._take_masks()
+        session.masks.finished.put((keyframe_id, stamp_ns, masks))
+    session.turn()
     assert not session.mapper.segmenter.masks
-    session._masks.finished.put((0, BLIND.stamp_ns, masks))
-    session._take_masks()
+    session.masks.finished.put((0, BLIND.stamp_ns, masks))
+    session.turn()
     assert list(session.mapper.segmenter.masks) == [0]
 
 
@@ -184,10 +184,9 @@ def test_a_keyframe_that_leaves_the_store_leaves_the_queue_too():
     sequence = SyntheticSequence(num_frames=24, width=80, height=60)
     for index in range(len(sequence)):
         session.submit(replace(sequence[index], masks=None))
-        session._take_frame()
+        session.turn()
     held = set(session.mapper.keyframes.keyframes)
-    asked = {keyframe_id for keyframe_id, _ in session._masks._waiting} | set(session._masks._looks)
-    assert session.mapper.keyframes.next_id > len(held) == 4 and asked == held
+    assert session.mapper.keyframes.next_id > len(held) == 4 and session.masks.wanted() == held
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has a thread a priority of its own")

@@ -217,22 +217,22 @@ def test_memory_running_out_is_met_with_fewer_prompts_then_named(options, image,
 
     source = SamMaskSource(options(points_per_batch=16), model=tiny_sam())
     expected = source.segment(image)
-    generate, batches = source._generator.generate, []
+    generate, batches = source.generator.generate, []
 
     def short_of_memory(picture):
-        batches.append(source._generator.points_per_batch)
-        if source._generator.points_per_batch > 4:
+        batches.append(source.generator.points_per_batch)
+        if source.generator.points_per_batch > 4:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return generate(picture)
 
-    monkeypatch.setattr(source._generator, "generate", short_of_memory)
+    monkeypatch.setattr(source.generator, "generate", short_of_memory)
     np.testing.assert_array_equal(source.segment(image), expected)
     assert batches == [16, 8, 4]
 
     def always(picture):
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(source._generator, "generate", always)
+    monkeypatch.setattr(source.generator, "generate", always)
     assert reason_and_text(lambda: source.segment(image))[0] == "out_of_memory"
 
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from recording_writer import write_recording
+from waiting import wait_until
 
 from cgc_ros.demo import run_demo
 from cgc_ros.demo.cloud_view import Viewpoint, draw_points, viewpoint_around
@@ -43,7 +44,7 @@ def test_a_missing_recording_is_named(tmp_path, capsys):
 
 def test_a_process_that_ends_early_is_shown_with_the_end_of_its_log(tmp_path):
     with Companion("player", "cgc_ros.demo.player", [str(tmp_path / "nowhere")], tmp_path / "player.log") as player:
-        player._process.wait(60)
+        wait_until(lambda: not player.is_running, 60)
         with pytest.raises(DemoError, match="(?s)the player ended with exit status 1.*nowhere"):
             player.check()
 

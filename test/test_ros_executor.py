@@ -54,7 +54,7 @@ def test_a_callback_that_fails_ends_no_thread(monkeypatch):
         monkeypatch.setattr(queries.Answerer, "query_objects", lambda *_: 1 / 0)
         assert "ZeroDivisionError" in rig.call(QueryObjects, "cgc/query_objects").message
         reached = threading.Event()
-        monkeypatch.setattr(rig.node._service_set, "_answer", lambda *_: reached.set() or 1 / 0)
+        monkeypatch.setattr(rig.node.service_set, "_answer", lambda *_: reached.set() or 1 / 0)
         client = rig.user.create_client(QueryObjects, "cgc/query_objects")
         assert client.wait_for_service(5.0)
         lost = client.call_async(QueryObjects.Request())

@@ -153,7 +153,7 @@ BEFORE = {"blurred frames": sharp_for_a_while}
 def test_a_fault_is_named_within_two_seconds_with_what_to_do_and_mapping_goes_on(rig, what):
     fault, happen = WAYS[what]
     # An earlier test may have had the same one.
-    rig.wait(lambda: fault not in rig.faults(), 2.0, do=lambda: rig.node._faults.clear(fault), every=0.1)
+    rig.wait(lambda: fault not in rig.faults(), 2.0, do=lambda: rig.node.faults.clear(fault), every=0.1)
     BEFORE.get(what, lambda rig: rig.send())(rig)
     # again: best effort may lose one
     assert FAULTS[fault].remedy in rig.wait(lambda: rig.diagnosis(fault), 2.0, do=lambda: happen(rig), every=0.3)

@@ -16,6 +16,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
+from cgc_ros.mapping import session as session_module
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig
 from cgc_ros.mapping.mapper import MAX_MEMORY_FAILURES
 from cgc_ros.masks import MaskSource
@@ -136,7 +137,7 @@ def test_memory_that_runs_out_in_training_makes_the_map_smaller(rig, monkeypatch
 
 
 def test_memory_that_runs_out_in_a_snapshot_does_not_end_mapping(rig, monkeypatch):
-    rig.node._faults.clear("out_of_memory")
+    rig.node.faults.clear("out_of_memory")
     snapshot, failing = rig.session.mapper.snapshot, [MemoryError()]
     monkeypatch.setattr(rig.session.mapper, "snapshot", lambda: snapshot() if not failing else raising(failing.pop()))
     named(rig, "out_of_memory", 3.0, do=lambda: look(rig), every=0.1)
@@ -144,12 +145,12 @@ def test_memory_that_runs_out_in_a_snapshot_does_not_end_mapping(rig, monkeypatc
 
 
 def test_memory_that_runs_out_for_label_images_makes_the_map_smaller(rig, monkeypatch):
-    rig.node._faults.clear("out_of_memory")
+    rig.node.faults.clear("out_of_memory")
     render, failing = view_rendering.render_labels, [RuntimeError("DefaultCPUAllocator: can't allocate memory")]
     monkeypatch.setattr(
         view_rendering, "render_labels", lambda *seen: render(*seen) if not failing else raising(failing.pop())
     )
-    rig.session._last_relief = 0.0
+    monkeypatch.setattr(session_module, "RELIEF_PAUSE", 0.0)
     failures = rig.session.mapper.memory_failures
     rig.listen(Image, "cgc/segmentation/image")
     named(rig, "out_of_memory", do=lambda: look(rig), every=0.1)
@@ -209,7 +210,7 @@ def foreign(content):
 def test_a_bad_map_file_is_refused_and_the_map_stays(rig, change):
     saved = rig.call(SaveMap, "cgc/save_map", name="bad")
     Path(saved.path).write_bytes(change(Path(saved.path).read_bytes()))
-    rig.node._faults.clear("load_failed")
+    rig.node.faults.clear("load_failed")
     gaussians = rig.session.status().gaussians
     refused = rig.call(LoadMap, "cgc/load_map", name="bad")
     assert not refused.success and saved.path in refused.message
@@ -237,7 +238,7 @@ def test_the_offline_recipe_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="cgc map --recipe paper"):
         create_session(parameters)
     with Rig(autostart=False, mapper__recipe="paper") as rig:
-        rig.node._session_factory = create_session
+        rig.node.session_factory = create_session
         assert not rig.node.autostart() and rig.node.lifecycle_state == "unconfigured"
         assert "offline baseline" in named(rig, "configure_failed")
 

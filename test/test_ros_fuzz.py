@@ -211,7 +211,7 @@ def test_any_transforms_and_poses_are_taken_or_refused_by_name(kind, messages, t
 def rig(tmp_path_factory):
     with Rig(map_directory=str(tmp_path_factory.mktemp("maps")), max_render_pixels=4000) as rig:
         rig.connect()
-        rig.wait(lambda: rig.session.snapshot is not None and rig.node._labels.newest_view, do=rig.send, every=0.05)
+        rig.wait(lambda: rig.session.snapshot is not None and rig.node.labels.newest_view, do=rig.send, every=0.05)
         yield rig
 
 
@@ -236,7 +236,7 @@ NAMES = TEXTS | st.sampled_from(["../m", "/etc/passwd", "m", "m.cgc", "a/../m", 
 
 def answered(rig, service, kind, request):
     """The reply of a service's callback: a success, or a failure with its reason; never an internal error."""
-    response = getattr(rig.node._service_set, f"_{service}")(request, kind.Response())
+    response = getattr(rig.node.service_set, service)(request, kind.Response())
     assert response.success or (response.message and "internal error" not in response.message), response.message
     return response
 
@@ -296,12 +296,12 @@ def test_memory_stays_as_it_is_while_only_nonsense_comes(rig):
             stamp = time_message(time.time_ns())
             broken.header.stamp = whole.header.stamp = stamp
             whole.header.frame_id = f"nowhere_{index}_{get_ident()}"
-            with rig.node._inputs._lock:
+            with rig.node.inputs.lock:
                 for message in (broken, whole):
-                    rig.node._intake.on_image(message)
-                rig.node._intake.on_depth(broken)
-                rig.node._intake.on_camera_info(CameraInfo(width=640, height=480))
-                rig.node._intake.poll()
+                    rig.node.intake.on_image(message)
+                rig.node.intake.on_depth(broken)
+                rig.node.intake.on_camera_info(CameraInfo(width=640, height=480))
+                rig.node.intake.poll()
 
     nonsense(100)
     before = resident_mb()

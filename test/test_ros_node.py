@@ -208,7 +208,7 @@ def test_nothing_is_rendered_for_nobody():
     with Rig(session) as rig:
         rig.connect()
         rig.wait(lambda: len(session.frames) > 3, do=rig.send, every=0.05)
-        assert rig.node._labels.newest is None and rig.node._labels.newest_view is not None
+        assert rig.node.labels.newest is None and rig.node.labels.newest_view is not None
 
 
 def change(rig, transition):
@@ -271,7 +271,7 @@ def test_the_map_is_saved_on_shutdown(tmp_path):
 
 def test_the_viewer_is_served_while_the_node_is_configured():
     with Rig(viewer=True, viewer_port=0) as rig:
-        assert urllib.request.urlopen(rig.node._viewer.url, timeout=5.0).status == 200
+        assert urllib.request.urlopen(rig.node.viewer.url, timeout=5.0).status == 200
 
 
 def test_two_nodes_side_by_side_in_namespaces():

@@ -130,7 +130,7 @@ def test_every_image_leaves_once_in_order_within_its_wait_and_memory_is_bounded(
         elif kind == "depth":
             sync.add_partner("depth", stamp * MS, f"d{stamp}", now)
         emitted += [(item, stamp_out, partners["depth"]) for stamp_out, item, partners in sync.poll(now)]
-        assert len(sync) <= 10 and len(sync._buffers["depth"]) <= 8
+        assert len(sync) <= 10 and sync.buffered("depth") <= 8
     emitted += [(item, stamp_out, partners["depth"]) for stamp_out, item, partners in sync.poll(now + 200 * MS)]
     items = [item for item, _, _ in emitted]
     assert items == sorted(set(items)) and len(items) + sync.counts["overflow"] == added

@@ -27,17 +27,17 @@ def submit(session, frames):
 
 def test_the_page_follows_the_map_from_nothing_to_objects_and_back_to_nothing(session):
     with MapViewer(session, port=0) as viewer, Visitor(viewer.url):
-        page = viewer._page
+        page = viewer.page
         submit(session, range(len(SEQUENCE)))
-        wait_until(lambda: len(page._views.keyframes) == session.status().keyframes > 0)
-        wait_until(lambda: page._splats is not None and len(page._splats.ids) > 0)
-        wait_until(lambda: any(not item.background for item in page._objects.values()))
-        wait_until(lambda: len(viewer._history.samples) > 0)
-        viewer._post(lambda: page._select(max(page._objects)))
-        wait_until(lambda: page._selected is not None)
+        wait_until(lambda: len(page.views.keyframes) == session.status().keyframes > 0)
+        wait_until(lambda: page.splats is not None and len(page.splats.ids) > 0)
+        wait_until(lambda: any(not item.background for item in page.objects.values()))
+        wait_until(lambda: len(viewer.history.samples) > 0)
+        viewer.post(lambda: page.select(max(page.objects)))
+        wait_until(lambda: page.selected is not None)
         session.reset()
-        wait_until(lambda: not page._objects and not page._views.keyframes and page._selected is None)
-        wait_until(lambda: len(page._splats.ids) == 0)
+        wait_until(lambda: not page.objects and not page.views.keyframes and page.selected is None)
+        wait_until(lambda: len(page.splats.ids) == 0)
         assert viewer.faults == {}
 
 
@@ -46,16 +46,16 @@ def test_work_begins_with_the_first_visitor_and_ends_with_the_last(session):
     wait_until(lambda: session.snapshot is not None and session.snapshot.num_gaussians > 0)
     with MapViewer(session, port=0) as viewer:
         time.sleep(0.3)
-        assert viewer._page._drawn == {}
+        assert viewer.page.drawn == {}
         with Visitor(viewer.url) as visitor:
-            wait_until(lambda: {"splats", "objects", "pictures"} <= viewer._page._drawn.keys())
+            wait_until(lambda: {"splats", "objects", "pictures"} <= viewer.page.drawn.keys())
             wait_until(lambda: visitor.received > 32 * session.snapshot.num_gaussians)
-        wait_until(lambda: not viewer._page.server.get_clients())
+        wait_until(lambda: not viewer.page.server.get_clients())
         time.sleep(0.3)  # a round that had begun
-        drawn = dict(viewer._page._drawn)
+        drawn = dict(viewer.page.drawn)
         version = session.snapshot.version
         wait_until(lambda: session.snapshot.version > version + 3)
-        assert viewer._page._drawn == drawn
+        assert viewer.page.drawn == drawn
 
 
 def test_the_owner_may_give_frames_and_take_names(session):
@@ -69,11 +69,11 @@ def test_the_owner_may_give_frames_and_take_names(session):
         rename=lambda object_id, name: given.append((object_id, name)),
     )
     with viewer, Visitor(viewer.url):
-        page = viewer._page
-        wait_until(lambda: page._views.current is newest and len(page._objects) > 0)
-        chosen = min(page._objects)
-        viewer._post(lambda: page._select(chosen))
-        viewer._post(lambda: page._rename_selected("  red \n mug ", None))
+        page = viewer.page
+        wait_until(lambda: page.views.current is newest and len(page.objects) > 0)
+        chosen = min(page.objects)
+        viewer.post(lambda: page.select(chosen))
+        viewer.post(lambda: page.rename_selected("  red \n mug ", None))
         wait_until(lambda: given == [(chosen, "red mug")])
         assert viewer.faults == {}
 
@@ -88,8 +88,8 @@ def test_a_part_that_fails_is_named_on_the_page_and_the_others_go_on(session):
 
     submit(session, range(3))
     with MapViewer(session, port=0, frames=frames) as viewer, Visitor(viewer.url):
-        wait_until(lambda: "did not answer" in viewer._page._reported.get("viewer: keyframes", ""))
+        wait_until(lambda: "did not answer" in viewer.page.reported.get("viewer: keyframes", ""))
         assert viewer.faults["keyframes"] > 0
-        wait_until(lambda: viewer._page._splats is not None)
+        wait_until(lambda: viewer.page.splats is not None)
         failing[0] = False
-        wait_until(lambda: viewer._page._reported == {})
+        wait_until(lambda: viewer.page.reported == {})

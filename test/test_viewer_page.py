@@ -59,7 +59,7 @@ class World:
 
     def camera(self) -> Camera:
         """The camera of the 3D view, as the page reported it."""
-        state = next(iter(self.viewer._page.server.get_clients().values())).camera
+        state = next(iter(self.viewer.page.server.get_clients().values())).camera
         camera_from_world = np.eye(4)
         camera_from_world[:3, :3] = Rotation.from_quat(state.wxyz, scalar_first=True).as_matrix().T
         camera_from_world[:3, 3] = -camera_from_world[:3, :3] @ state.position
@@ -86,7 +86,7 @@ def world():
 @pytest.fixture
 def page(world):
     """The page with nothing selected."""
-    world.viewer._post(lambda: world.viewer._page._select(None))
+    world.viewer.post(lambda: world.viewer.page.select(None))
     world.says("Click an object, in the list or in the 3D view")
     return world
 
@@ -106,7 +106,7 @@ def test_a_click_in_the_list_selects_and_a_second_one_lets_go(page):
     page.press(f"object {item.id}")
     page.selected(item.id)
     page.says(f"{len(item.points):,} points")
-    assert page.viewer._page._selected == item.id
+    assert page.viewer.page.selected == item.id
     page.press(f"object {item.id}")
     page.says("Click an object, in the list or in the 3D view")
 
@@ -140,10 +140,10 @@ def test_a_hidden_object_is_listed_as_such_and_comes_back(page):
     page.selected(item.id)
     page.press("Hide")
     page.says("· hidden")
-    assert item.id not in [each.id for each in page.viewer._page._visible()]
+    assert item.id not in [each.id for each in page.viewer.page.visible()]
     page.press("Show")
     page.browser.wait_for("!document.body.innerText.includes('· hidden')", WAIT)
-    assert item.id in [each.id for each in page.viewer._page._visible()]
+    assert item.id in [each.id for each in page.viewer.page.visible()]
 
 
 def test_export_downloads_the_cloud(page, tmp_path):
@@ -164,11 +164,11 @@ def test_export_downloads_the_cloud(page, tmp_path):
 
 def test_a_click_on_a_camera_shows_what_it_saw_and_selects_no_object(page):
     page.says("Newest keyframe 7")
-    camera, pose = page.camera(), page.viewer._page._views.keyframes[0].world_from_camera
+    camera, pose = page.camera(), page.viewer.page.views.keyframes[0].world_from_camera
     x, y, z = (camera.camera_from_world.numpy() @ pose @ [0.0, 0.0, 0.05, 1.0])[:3]  # inside the frustum
     page.click_view(camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy)
     page.says("Keyframe 0, image 0000")
-    assert page.viewer._page._selected is None
+    assert page.viewer.page.selected is None
     page.press("Follow the newest view")
     page.says("Newest keyframe 7")
 

@@ -40,12 +40,12 @@ def free_port():
 def test_nothing_is_read_drawn_or_sent_while_nobody_looks():
     source = Watched()
     with MapViewer(source, port=0) as viewer:
-        sent = len(viewer._page.server._websock_server._broadcast_buffer.message_from_id)
+        sent = len(viewer.page.server._websock_server._broadcast_buffer.message_from_id)
         time.sleep(0.5)
-        viewer._wake.set()
+        viewer.post(lambda: None)  # wakes it
         time.sleep(0.5)
         assert source.reads == 0
-        assert len(viewer._page.server._websock_server._broadcast_buffer.message_from_id) == sent
+        assert len(viewer.page.server._websock_server._broadcast_buffer.message_from_id) == sent
 
 
 def test_the_page_is_served_on_the_given_address_only():
@@ -95,8 +95,7 @@ def test_an_address_that_cannot_be_served_is_refused_with_a_remedy(host, port, s
 
 def test_no_page_can_ask_for_a_tunnel_out_of_this_machine():
     with MapViewer(Watched(), port=0) as viewer:
-        assert viewer._page.server.request_share_url() is None
-        assert viewer._page.server._share_tunnel is None
+        assert viewer.page.server.request_share_url() is None
 
 
 def test_standard_output_stays_clean(capfd):
@@ -108,8 +107,8 @@ def test_standard_output_stays_clean(capfd):
 def test_a_fault_is_counted_and_the_viewer_goes_on(caplog):
     done = threading.Event()
     with MapViewer(Watched(), port=0) as viewer:
-        viewer._post(lambda: 1 / 0)
-        viewer._post(done.set)
+        viewer.post(lambda: 1 / 0)
+        viewer.post(done.set)
         assert done.wait(10)
         assert viewer.faults == {"action": 1}
     assert "ZeroDivisionError" in caplog.text
@@ -119,10 +118,10 @@ def test_a_rename_reaches_the_map_and_its_snapshot():
     source = SavedMap(mapper())
     viewer = MapViewer(source)
     item = source.snapshot.objects[0]
-    viewer._rename(item.id, "red mug")
+    viewer.rename(item.id, "red mug")
     renamed = source.snapshot.objects[0]
     assert (renamed.id, renamed.label, renamed.label_confidence) == (item.id, "red mug", 1.0)
-    viewer._rename(item.id, "")
+    viewer.rename(item.id, "")
     assert source.snapshot.objects[0].label == ""
 
 

@@ -120,6 +120,11 @@ class MaskWorker:
         """Start the thread."""
         self._worker.start()
 
+    def wanted(self) -> set[int]:
+        """Ids of the keyframes that wait for masks, or for better ones."""
+        with self._lock:
+            return {keyframe_id for keyframe_id, _ in self._waiting} | set(self._looks)
+
     def stop(self, timeout: float) -> bool:
         """Have the source end what it holds, and stop the thread; False where it did not end in time."""
         self._worker.tell_to_stop()

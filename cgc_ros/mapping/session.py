@@ -78,9 +78,9 @@ class MappingSession:
         self._paused = threading.Event()
         self._worker = Worker("mapper", self._work, niceness, self._wake.set)
         self._last_snapshot = 0.0
-        self._masks = None
+        self.masks = None
         if mask_source is not None:
-            self._masks = MaskWorker(
+            self.masks = MaskWorker(
                 mask_source,
                 self._newest,
                 self._record,
@@ -92,23 +92,23 @@ class MappingSession:
     @property
     def mask_timeout(self) -> float:
         """Seconds on one image after which the mask source counts as stuck; infinite without one. May be set."""
-        return math.inf if self._masks is None else self._masks.timeout
+        return math.inf if self.masks is None else self.masks.timeout
 
     @mask_timeout.setter
     def mask_timeout(self, seconds: float) -> None:
-        if self._masks is not None:
-            self._masks.timeout = seconds
+        if self.masks is not None:
+            self.masks.timeout = seconds
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
         self._worker.start()
-        if self._masks is not None:
-            self._masks.start()
+        if self.masks is not None:
+            self.masks.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """Stop the threads; the mapper and the last snapshot stay. False where one did not end within `timeout` s."""
         self._worker.tell_to_stop()
-        masks_ended = self._masks is None or self._masks.stop(timeout)
+        masks_ended = self.masks is None or self.masks.stop(timeout)
         return self._worker.stop(timeout) and masks_ended
 
     def submit(self, frame: Frame) -> None:
@@ -134,7 +134,7 @@ class MappingSession:
     @property
     def masks_in_work(self) -> bool:
         """Whether the mask source has an image in work."""
-        return self._masks is not None and self._masks.is_working
+        return self.masks is not None and self.masks.is_working
 
     def pause(self, paused: bool = True) -> None:
         """While paused, nothing is mapped or trained; frames are counted as dropped, snapshots stay readable."""
@@ -172,8 +172,8 @@ class MappingSession:
             with self._lock:
                 self._frames.clear()
             self._record.clear()
-            if self._masks is not None:
-                self._masks.forget()
+            if self.masks is not None:
+                self.masks.forget()
 
         self.change(forget, timeout)
 
@@ -185,8 +185,8 @@ class MappingSession:
             self._wake.set()
 
     def status(self) -> SessionStatus:
-        if self._masks is not None:
-            self._masks.watch()
+        if self.masks is not None:
+            self.masks.watch()
         mapper, counts = self.mapper, self._record.counts()
         return SessionStatus(
             state=self._state(),
@@ -213,7 +213,7 @@ class MappingSession:
 
     def _work(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
-            failure = _failure_of(self._turn)  # in a snapshot, say: the thread outlives whatever it meets
+            failure = _failure_of(self.turn)  # in a snapshot, say: the thread outlives whatever it meets
             if failure is not None:
                 self._survive(failure)
                 stopping.wait(FAILURE_PAUSE)
@@ -222,7 +222,8 @@ class MappingSession:
             self._survive(failure)
         self._run_calls()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Calls, a frame, masks, a step: what the thread does over and over, for who runs a session without it."""
         self._run_calls()
         if self._relief_wanted.is_set():
             self._relief_wanted.clear()
@@ -279,24 +280,24 @@ class MappingSession:
         self._record.use()
         for name, message in self.mapper.faults().items():
             self._record.fault(name, message)
-        if self._masks is not None and outcome.keyframe_id is not None:
+        if self.masks is not None and outcome.keyframe_id is not None:
             if outcome.evicted_id is not None:
-                self._masks.forget(outcome.evicted_id)
+                self.masks.forget(outcome.evicted_id)
             if frame.masks is None:
-                self._masks.request(outcome.keyframe_id, frame)
+                self.masks.request(outcome.keyframe_id, frame)
         return True
 
     def _take_masks(self) -> None:
-        while self._masks is not None and not self._masks.finished.empty():
-            keyframe_id, stamp_ns, masks = self._masks.finished.get()
+        while self.masks is not None and not self.masks.finished.empty():
+            keyframe_id, stamp_ns, masks = self.masks.finished.get()
             keyframe = self.mapper.keyframes.keyframes.get(keyframe_id)
             if keyframe is None or keyframe.stamp_ns != stamp_ns:  # it has left, or the map was reset or loaded
-                self._masks.forget(keyframe_id)
+                self.masks.forget(keyframe_id)
                 continue
             try:
                 self.mapper.add_masks(keyframe_id, masks)
             except Exception as error:  # sources of others return anything: another size, no integers, nothing
-                self._masks.refused(keyframe_id, error)
+                self.masks.refused(keyframe_id, error)
 
     def _newest(self) -> tuple[MapSnapshot | None, int]:
         return self.snapshot, self.mapper.steps

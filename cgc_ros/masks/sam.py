@@ -58,7 +58,7 @@ class SamMaskSource(MaskSource):
         self.device = _device(options.device)
         if model is None:
             model = _load_model(options)
-        self._generator = generator_class(
+        self.generator = generator_class(
             model.to(self.device).eval(),
             points_per_side=options.points_per_side,
             points_per_batch=options.points_per_batch,
@@ -80,10 +80,10 @@ class SamMaskSource(MaskSource):
         while True:
             try:
                 with torch.inference_mode(), self._precision():
-                    return self._generator.generate(image)
+                    return self.generator.generate(image)
             except torch.cuda.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
-                batch = self._generator.points_per_batch // 2
+                batch = self.generator.points_per_batch // 2
                 if batch < _FEWEST_POINTS:
                     raise MaskError(
                         "out_of_memory",
@@ -91,7 +91,7 @@ class SamMaskSource(MaskSource):
                         "smaller images, or mask_source graph",
                     ) from error
                 log.warning("segment-anything ran out of GPU memory: goes on with %d prompts at once", batch)
-                self._generator.points_per_batch = batch
+                self.generator.points_per_batch = batch
             except RuntimeError as error:
                 raise MaskError(
                     "failed", f"segment-anything failed on a {image.shape[1]}x{image.shape[0]} image: {error}"

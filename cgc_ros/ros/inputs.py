@@ -121,7 +121,7 @@ class Inputs:
         naming: NamingWorker | None = None,
     ):
         self._node, self._intake, self._faults = node, intake, faults
-        self._lock = threading.Lock()  # inputs end in another thread than messages arrive in
+        self.lock = threading.Lock()  # inputs end in another thread than messages arrive in
         self._is_open = True
         # Messages come from the first subscription on: what their callbacks use is made before.
         self._timer = node.create_timer(_POLL_PERIOD_S, self._poll, group, Clock(clock_type=ClockType.STEADY_TIME))
@@ -172,7 +172,7 @@ class Inputs:
 
     def destroy(self) -> None:
         """End all subscriptions; a callback that runs is waited for, and none runs afterwards."""
-        with self._lock:
+        with self.lock:
             self._is_open = False
         self._node.destroy_timer(self._timer)
         for image in self._images:
@@ -199,7 +199,7 @@ class Inputs:
         """After each message, look whether an image that waits is complete now; the timer runs only while one waits."""
 
         def receive(message) -> None:
-            with self._lock:
+            with self.lock:
                 if not self._is_open:
                     return
                 try:
@@ -213,7 +213,7 @@ class Inputs:
         return receive
 
     def _poll(self) -> None:
-        with self._lock:
+        with self.lock:
             if not self._is_open:
                 return
             self._intake.poll()

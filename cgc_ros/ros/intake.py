@@ -159,6 +159,11 @@ class Intake:
         with self._lock:
             self._extras.add_partner("masks", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
+    @property
+    def images_waiting(self) -> int:
+        """Images that wait for their pose."""
+        return len(self._poses)
+
     def poll(self) -> None:
         """Hand on what is complete or has waited long enough: call it after each message, and every few ms while
         `is_waiting`.

@@ -57,26 +57,26 @@ class CgcNode(LifecycleNode):
 
     def __init__(self, session_factory: Callable[[NodeParameters], MappingSession] = create_session, **kwargs):
         super().__init__("cgc", automatically_declare_parameters_from_overrides=True, **kwargs)
-        self._session_factory = session_factory
+        self.session_factory = session_factory
         self._session: MappingSession | None = None
         self._topics: Publishers | None = None
-        self._service_set: Services | None = None
-        self._intake: Intake | None = None
-        self._inputs: Inputs | None = None
-        self._labels: LabelWorker | None = None
+        self.service_set: Services | None = None
+        self.intake: Intake | None = None
+        self.inputs: Inputs | None = None
+        self.labels: LabelWorker | None = None
         self._outputs: OutputWorker | None = None
         self._transforms: TransformSource | None = None
-        self._viewer: MapViewer | None = None
+        self.viewer: MapViewer | None = None
         self._naming: NamingWorker | None = None
         self._step_back: StepBack | None = None
         self._activated_ns: int | None = None
         self.is_map_lost = False  # whether the map was to be saved at shutdown and could not be
         self._latency = LatencyMeter()
-        self._faults = FaultBoard(time.monotonic_ns)
-        self._faults.listeners.append(FaultLog(self.get_logger()))
+        self.faults = FaultBoard(time.monotonic_ns)
+        self.faults.listeners.append(FaultLog(self.get_logger()))
         self._parameter_server = ParameterServer(self, lambda: self._session is None, self._apply_parameters)
         self._input_group, self._query_group = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
-        self._reporter = Reporter(self, self._faults, self._watched)
+        self._reporter = Reporter(self, self.faults, self._watched)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -105,7 +105,7 @@ class CgcNode(LifecycleNode):
             self._fail("configure", error)
             self._release()
             return _FAILED
-        self._faults.clear("configure_failed")
+        self.faults.clear("configure_failed")
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -154,16 +154,16 @@ class CgcNode(LifecycleNode):
         for path in directory.remove_unfinished():
             self.get_logger().info(f"removed {path}, left by a save that was killed")
         self._latency = LatencyMeter()
-        session = self._session = self._session_factory(parameters)
+        session = self._session = self.session_factory(parameters)
         session.start()
         session.pause(True)
         self._step_back = StepBack(session, parameters.training_niceness)
         buffer_kind = parameters.transform_buffer if parameters.pose_source == "tf" else "buffer"
         buffer = create_buffer(buffer_kind, parameters.transform_history)
-        current, failures = self._parameter_server, OutputFailures(self.get_logger(), self._faults, session)
+        current, failures = self._parameter_server, OutputFailures(self.get_logger(), self.faults, session)
         self._transforms = TransformSource(buffer, round(parameters.clock_jump * 1e9), self._on_refused_transform)
         self._topics = Publishers(self)
-        self._labels = LabelWorker(
+        self.labels = LabelWorker(
             MapLabels(session, current),
             LabelOutput(self._topics, self._latency, self._now_ns),
             current,
@@ -172,108 +172,108 @@ class CgcNode(LifecycleNode):
         )
         objects = ObjectCache(session, self._now_ns)
         self._outputs = OutputWorker(
-            self._topics, self._labels, session, objects, current, failures, parameters.label_niceness
+            self._topics, self.labels, session, objects, current, failures, parameters.label_niceness
         )
         if parameters.use_detections:
-            self._naming = NamingWorker(session, current, self._faults)
+            self._naming = NamingWorker(session, current, self.faults)
         texts = create_text_query(session, parameters)
-        self._intake = Intake(
+        self.intake = Intake(
             self._intake_settings(),
             CameraPoses(self._transforms, current),
-            self._faults,
-            [each for each in (self._labels, self._naming) if each is not None],
+            self.faults,
+            [each for each in (self.labels, self._naming) if each is not None],
             session,
             self._now_ns,
             WaitClock(self._now_ns, lambda: cast(ROSClock, self.get_clock()).ros_time_is_active),
         )
-        self._service_set = Services(
+        self.service_set = Services(
             self,
             session,
             directory,
-            self._faults,
-            Answerer(session, objects, current, self._transforms, self._labels, self._now_ns, texts),
-            [each for each in (objects, self._naming, texts, self._intake) if each is not None],
+            self.faults,
+            Answerer(session, objects, current, self._transforms, self.labels, self._now_ns, texts),
+            [each for each in (objects, self._naming, texts, self.intake) if each is not None],
             self._query_group,
         )
         self._start_viewer(session, parameters)
         if parameters.load_on_start:
-            self._service_set.load(parameters.load_on_start)
+            self.service_set.load(parameters.load_on_start)
         self.get_logger().info(
             f"configured: poses in {parameters.map_frame!r} from {parameters.pose_source} ({type(buffer).__name__}), "
             f"masks from {parameters.mask_source}"
         )
 
     def _activate(self) -> None:
-        session, intake, transforms = self._session, self._intake, self._transforms
+        session, intake, transforms = self._session, self.intake, self._transforms
         if session is None or intake is None or transforms is None:
             raise RuntimeError("the node is not configured")
         intake.clear()
-        for worker in (self._labels, self._outputs, self._naming):
+        for worker in (self.labels, self._outputs, self._naming):
             if worker is not None:
                 worker.start()
         session.pause(False)
-        self._inputs = Inputs(self, self.parameters, intake, transforms, self._faults, self._input_group, self._naming)
+        self.inputs = Inputs(self, self.parameters, intake, transforms, self.faults, self._input_group, self._naming)
 
     def _start_viewer(self, session: MappingSession, parameters: NodeParameters) -> None:
         if not parameters.viewer:
             return
         try:
-            self._viewer = start_viewer(session, parameters.viewer_host, parameters.viewer_port)
+            self.viewer = start_viewer(session, parameters.viewer_host, parameters.viewer_port)
         except ViewerUnavailableError as error:  # a page less is no reason not to map
-            self._faults.report("viewer_failed", f"no viewer: {error}")
+            self.faults.report("viewer_failed", f"no viewer: {error}")
         else:
-            self.get_logger().info(f"watch the map grow: {self._viewer.url}")
+            self.get_logger().info(f"watch the map grow: {self.viewer.url}")
 
     def _stop_inputs(self) -> None:
         self._activated_ns = None
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
-        for worker in (self._labels, self._outputs, self._naming):
+        if self.inputs is not None:
+            self.inputs.destroy()
+            self.inputs = None
+        for worker in (self.labels, self._outputs, self._naming):
             if worker is not None and not worker.stop():
                 self.get_logger().warn(f"{type(worker).__name__} did not stop in time; a new start waits for it")
-        if self._labels is not None:
-            self._labels.clear()
+        if self.labels is not None:
+            self.labels.clear()
         if self._session is not None:
             self._session.pause(True)
-        self._faults.clear("no_images")
+        self.faults.clear("no_images")
 
     def _release(self) -> None:
         self._stop_inputs()
-        if self._service_set is not None:
-            self._service_set.destroy()
+        if self.service_set is not None:
+            self.service_set.destroy()
         if self._topics is not None:
             self._topics.destroy()
-        if self._viewer is not None:
-            self._viewer.stop()
+        if self.viewer is not None:
+            self.viewer.stop()
         if self._session is not None:
             if not self._session.stop(_SESSION_STOP_S):
                 self.get_logger().warn("mapping or its mask source did not stop in time; it ends with the process")
-        self._service_set = self._topics = self._session = self._labels = self._outputs = self._intake = None
-        self._transforms = self._viewer = self._naming = self._step_back = None
+        self.service_set = self._topics = self._session = self.labels = self._outputs = self.intake = None
+        self._transforms = self.viewer = self._naming = self._step_back = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown
-        if not name or self._service_set is None:
+        if not name or self.service_set is None:
             return
         try:
-            self._service_set.save(name)
+            self.service_set.save(name)
         except Exception as error:  # the last thing the node does: say what was lost, and end
             self.is_map_lost = True
-            self._faults.report("save_failed", f"the map was not saved at shutdown: {error}")
+            self.faults.report("save_failed", f"the map was not saved at shutdown: {error}")
 
     def _intake_settings(self) -> IntakeSettings:
         return IntakeSettings.from_parameters(self.parameters, self.resolve_topic_name("image"))
 
     def _watched(self) -> Watched:
-        inputs = self._inputs  # another thread may end them
+        inputs = self.inputs  # another thread may end them
         return Watched(
             self.parameters,
             self.lifecycle_state,
             self._session,
-            self._intake,
+            self.intake,
             inputs.image if inputs is not None else None,
-            self._labels,
+            self.labels,
             self._activated_ns,
             self._latency,
             self._naming,
@@ -281,8 +281,8 @@ class CgcNode(LifecycleNode):
         )
 
     def _apply_parameters(self, parameters: NodeParameters) -> None:
-        if self._intake is not None:
-            self._intake.configure(self._intake_settings())
+        if self.intake is not None:
+            self.intake.configure(self._intake_settings())
         if self._session is not None:
             self._session.max_steps_per_second = parameters.max_steps_per_second
             self._session.snapshot_period = parameters.snapshot_period
@@ -294,7 +294,7 @@ class CgcNode(LifecycleNode):
     def _on_refused_transform(self, reason: str, message: str) -> None:
         fault = _REFUSED_TRANSFORMS.get(reason)
         if fault:
-            self._faults.report(fault, message)
+            self.faults.report(fault, message)
 
     def _fail(self, transition: str, error: Exception) -> None:
-        self._faults.report("configure_failed", f"cannot {transition}: {error}")
+        self.faults.report("configure_failed", f"cannot {transition}: {error}")

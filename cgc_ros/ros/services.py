@@ -45,12 +45,12 @@ class Services:
         self._services = [
             node.create_service(service_type, name, callback, callback_group=group)
             for service_type, name, callback, group in (
-                (QueryObjects, "~/query_objects", self._query_objects, queries),
-                (RenderView, "~/render_view", self._render_view, views),
-                (SaveMap, "~/save_map", self._save_map, changes),
-                (LoadMap, "~/load_map", self._load_map, changes),
-                (Trigger, "~/reset", self._reset, changes),
-                (SetBool, "~/pause", self._pause, changes),
+                (QueryObjects, "~/query_objects", self.query_objects, queries),
+                (RenderView, "~/render_view", self.render_view, views),
+                (SaveMap, "~/save_map", self.save_map, changes),
+                (LoadMap, "~/load_map", self.load_map, changes),
+                (Trigger, "~/reset", self.reset, changes),
+                (SetBool, "~/pause", self.pause, changes),
             )
         ]
 
@@ -82,13 +82,13 @@ class Services:
         for each in self._followers:
             each.clear()
 
-    def _query_objects(self, request, response):
+    def query_objects(self, request, response):
         return self._answer(response, lambda: self._answerer.query_objects(request, response))
 
-    def _render_view(self, request, response):
+    def render_view(self, request, response):
         return self._answer(response, lambda: self._answerer.render_view(request, response))
 
-    def _save_map(self, request, response):
+    def save_map(self, request, response):
         def save():
             response.path = self.save(request.name)
             response.success, response.message = True, f"saved to {response.path}"
@@ -96,7 +96,7 @@ class Services:
 
         return self._answer(response, save, "save_failed")
 
-    def _load_map(self, request, response):
+    def load_map(self, request, response):
         def load():
             self.load(request.name)
             status = self._session.status()
@@ -109,7 +109,7 @@ class Services:
 
         return self._answer(response, load, "load_failed")
 
-    def _reset(self, request, response):
+    def reset(self, request, response):
         def reset():
             self._session.reset()
             self._forget()
@@ -119,7 +119,7 @@ class Services:
 
         return self._answer(response, reset)
 
-    def _pause(self, request, response):
+    def pause(self, request, response):
         self._session.pause(request.data)
         response.success, response.message = True, "paused" if request.data else "mapping"
         return response

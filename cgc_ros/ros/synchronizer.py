@@ -104,6 +104,10 @@ class StampSynchronizer:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def buffered(self, name: str) -> int:
+        """Partners of a kind that are held."""
+        return len(self._buffers[name])
+
     def _match(self, name: str, policy: PartnerPolicy, primary: _Pending, now_ns: int) -> tuple[Any, str] | None:
         """(item, kind of match), or None to go on waiting."""
         buffer = self._buffers[name]

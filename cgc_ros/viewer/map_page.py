@@ -42,15 +42,15 @@ class Page:
         answered in yet another thread, which may wait for the mapper, and hands the answer to the viewer's thread.
         """
         self.server, self._source, self._rename, self._post, self._ask = server, source, rename, post, ask
-        self._objects: dict[int, MapObject] = {}
-        self._views = CameraViews()
-        self._splats: SplatSet | None = None
-        self._selected: int | None = None
+        self.objects: dict[int, MapObject] = {}
+        self.views = CameraViews()
+        self.splats: SplatSet | None = None
+        self.selected: int | None = None
         self._hidden: set[int] = set()
         self._keyframe: int | None = None  # chosen by a click; None follows the newest view
-        self._drawn: dict[str, object] = {}  # by part: what it shows now
+        self.drawn: dict[str, object] = {}  # by part: what it shows now
         self._frustum_click: tuple[int, tuple[float, float]] | None = None
-        self._reported: dict[str, str] = {}
+        self.reported: dict[str, str] = {}
 
         self._scene = SceneView(server, self._on_keyframe)
         self._view_panel = ViewPanel(server, ViewActions(
@@ -60,7 +60,7 @@ class Page:
         ))  # fmt: skip
         self._object_panel = ObjectPanel(server, ObjectActions(
             select=self._posted(self._select_row),
-            rename=self._posted(self._rename_selected),
+            rename=self._posted(self.rename_selected),
             toggle_hidden=self._posted(self._toggle_hidden),
             export=self._posted(self._export),
             center=self._posted(self._center),
@@ -72,19 +72,19 @@ class Page:
             self._post(functools.partial(self._click, event))
 
     def show_status(self, status: SessionStatus | None, history: History) -> None:
-        keyframes = len(self._views.keyframes)
-        self._view_panel.show_status(status_html(status, self._source.snapshot, keyframes, self._reported))
+        keyframes = len(self.views.keyframes)
+        self._view_panel.show_status(status_html(status, self._source.snapshot, keyframes, self.reported))
         self._view_panel.show_curves(history)
 
     def report(self, part: str, fault: str | None) -> None:
         """What is wrong with a part of the viewer, shown below the state; None: nothing any more."""
         if fault is None:
-            self._reported.pop(f"viewer: {part}", None)
+            self.reported.pop(f"viewer: {part}", None)
         else:
-            self._reported[f"viewer: {part}"] = fault
+            self.reported[f"viewer: {part}"] = fault
 
     def show_views(self, views: CameraViews) -> None:
-        self._views = views
+        self.views = views
         if self._keyframe is not None and self._chosen_view() is None:
             self._keyframe = None
         if self._source.snapshot is not None:
@@ -106,14 +106,14 @@ class Page:
         """The Gaussians, where the map or what is chosen has changed; nothing is computed while clouds are shown."""
         snapshot, options = self._source.snapshot, self._view_panel.options
         wanted = snapshot if options.style.startswith("splats") else None
-        background = frozenset(item.id for item in self._objects.values() if item.background)
+        background = frozenset(item.id for item in self.objects.values() if item.background)
         hidden = frozenset(self._hidden)
         state = None if wanted is None else (_version(wanted), options, self._lit, hidden, background)
         if not self._changed("splats", state):
             return
         if wanted is not None and self._changed("splat set", _version(wanted)):
-            self._splats = SplatSet.of(wanted)
-        splats = None if wanted is None else self._splats
+            self.splats = SplatSet.of(wanted)
+        splats = None if wanted is None else self.splats
         self._scene.draw_splats(splats, options, self._lit, self._hidden, background)
 
     def show_objects(self) -> None:
@@ -121,24 +121,24 @@ class Page:
         snapshot = self._source.snapshot
         if snapshot is None or not self._changed("objects", _version(snapshot)):
             return
-        self._objects = {item.id: item for item in snapshot.objects}
-        if self._selected not in self._objects:
-            self._selected = None
+        self.objects = {item.id: item for item in snapshot.objects}
+        if self.selected not in self.objects:
+            self.selected = None
         self._draw_objects()
 
     def _draw_objects(self) -> None:
         parts = self._parts()
-        self._scene.draw_objects(self._visible(), self._view_panel.options, self._lit, parts)
+        self._scene.draw_objects(self.visible(), self._view_panel.options, self._lit, parts)
         self._list_objects()
-        self._object_panel.show_selected(self._selected_object(), parts, self._selected in self._hidden)
+        self._object_panel.show_selected(self._selected_object(), parts, self.selected in self._hidden)
 
     def _draw_cameras(self) -> None:
         options = self._view_panel.options
-        self._scene.draw_cameras(self._views, options, self._keyframe)
+        self._scene.draw_cameras(self.views, options, self._keyframe)
         self._scene.draw_current(self._view(), options)
 
     def _list_objects(self) -> None:
-        self._object_panel.show_list(tuple(self._objects.values()), self._hidden, self._selected)
+        self._object_panel.show_list(tuple(self.objects.values()), self._hidden, self.selected)
 
     def _redraw(self) -> None:
         """After a choice: everything from what is known already."""
@@ -149,36 +149,36 @@ class Page:
 
     def _changed(self, part: str, state: object) -> bool:
         """Note what a part of the page shows from now on; False where it shows that already."""
-        if part in self._drawn and self._drawn[part] == state:
+        if part in self.drawn and self.drawn[part] == state:
             return False
-        self._drawn[part] = state
+        self.drawn[part] = state
         return True
 
-    def _visible(self) -> list[MapObject]:
+    def visible(self) -> list[MapObject]:
         background = self._view_panel.options.background
         return [
-            item for item in self._objects.values()
+            item for item in self.objects.values()
             if item.id not in self._hidden and (background or not item.background)
         ]  # fmt: skip
 
     @property
     def _lit(self) -> int | None:
         """The object that stands out in the 3D view, while all others fade: the selected one, unless it is hidden."""
-        return None if self._selected in self._hidden else self._selected
+        return None if self.selected in self._hidden else self.selected
 
     def _selected_object(self) -> MapObject | None:
-        return None if self._selected is None else self._objects.get(self._selected)
+        return None if self.selected is None else self.objects.get(self.selected)
 
     def _parts(self) -> tuple[MapObject, ...]:
         """The selected object's."""
-        return parts_of(self._selected, self._source.snapshot)
+        return parts_of(self.selected, self._source.snapshot)
 
     def _chosen_view(self) -> CameraView | None:
-        return next((view for view in self._views.keyframes if view.id == self._keyframe), None)
+        return next((view for view in self.views.keyframes if view.id == self._keyframe), None)
 
     def _view(self) -> CameraView | None:
         """The view whose pictures are shown."""
-        return self._chosen_view() or self._views.current
+        return self._chosen_view() or self.views.current
 
     def _caption(self, view: CameraView) -> str:
         what = f"keyframe {view.id}" if view.id >= 0 else "frame"
@@ -209,15 +209,15 @@ class Page:
         if (event.client_id, event.screen_pos) == self._frustum_click:
             self._frustum_click = None
             return
-        self._select(pick_object(np.array(event.ray_origin), np.array(event.ray_direction), self._visible()))
+        self.select(pick_object(np.array(event.ray_origin), np.array(event.ray_direction), self.visible()))
 
     def _select_row(self, object_id: int) -> None:
-        self._select(None if object_id == self._selected else object_id)
+        self.select(None if object_id == self.selected else object_id)
 
-    def _select(self, object_id: int | None) -> None:
-        if object_id == self._selected:
+    def select(self, object_id: int | None) -> None:
+        if object_id == self.selected:
             return
-        self._selected = object_id
+        self.selected = object_id
         item = self._selected_object()
         self._object_panel.set_name("" if item is None else item.label)
         self._draw_objects()
@@ -228,11 +228,11 @@ class Page:
         snapshot: MapSnapshot | None = self._source.snapshot
         sheet = None
         if item is not None and snapshot is not None:
-            crops = object_crops(item, self._views.keyframes, snapshot)
+            crops = object_crops(item, self.views.keyframes, snapshot)
             sheet = contact_sheet([outlined(each, item.id) for each in crops]) if crops else None
         self._object_panel.show_crops(sheet)
 
-    def _rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
+    def rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
         item, name = self._selected_object(), clean_name(text)
         if item is None or (name == item.label and not 0 < item.label_confidence < 1):  # votes may be confirmed
             return
@@ -245,13 +245,13 @@ class Page:
             return
         answer.result()  # any other failure is the viewer's own
         _notify(client, "Renamed", f"{title_of(item)} is now {name or 'without a name'}", "green")
-        if self._selected == item.id:
+        if self.selected == item.id:
             self._object_panel.set_name(name)
         self.show_objects()
 
     def _toggle_hidden(self) -> None:
-        if self._selected is not None:
-            self._hidden ^= {self._selected}
+        if self.selected is not None:
+            self._hidden ^= {self.selected}
             self._redraw()
 
     def _export(self, client: viser.ClientHandle | None) -> None:

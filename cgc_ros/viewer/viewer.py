@@ -52,13 +52,13 @@ class MapViewer:
         """
         self._source, self._host, self._port = source, host, port
         self._frames = frames or functools.partial(session_views, source)
-        self._rename = rename or functools.partial(rename_in_session, source)
-        self._history = history or History()
+        self.rename = rename or functools.partial(rename_in_session, source)
+        self.history = history or History()
         self._posted: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._wake = threading.Event()
         self._worker = Worker("viewer", self._work, wake=self._wake.set)
         self._faults: Counter[str] = Counter()  # what failed in the viewer itself, by task
-        self._page: Page  # made by `start`, as what it needs
+        self.page: Page  # made by `start`, as what it needs; used by the viewer's thread alone
 
     @property
     def url(self) -> str:
@@ -66,7 +66,7 @@ class MapViewer:
         if not self._worker.is_started:
             raise RuntimeError("the viewer is not started: call start()")
         host = "localhost" if self._host in ("0.0.0.0", "::", "") else self._host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._page.server.get_port()}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.page.server.get_port()}"
 
     @property
     def faults(self) -> dict[str, int]:
@@ -77,7 +77,7 @@ class MapViewer:
         """Serve the page; raises ViewerError where the address is not to be had."""
         if self._worker.is_started:
             return
-        self._page = Page(open_server(self._host, self._port), self._source, self._rename, self._post, self._ask)
+        self.page = Page(open_server(self._host, self._port), self._source, self.rename, self.post, self._ask)
         self._asker = ThreadPoolExecutor(1, "viewer-asker")
         self._tasks = [
             (Pace(1.0, 0.003), self._show_status),
@@ -89,7 +89,7 @@ class MapViewer:
         self._started, self._sample_due, self._steps = time.monotonic(), 0.0, 0
         self._views_of: tuple | None = None  # (state,) in which keyframes were asked for last
         self._views_asked = False
-        self._page.server.on_client_connect(lambda _client: self._post(self._hurry))
+        self.page.server.on_client_connect(lambda _client: self.post(self._hurry))
         self._worker.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -98,7 +98,7 @@ class MapViewer:
             return self._worker.has_ended
         has_ended = self._worker.stop(timeout)
         self._asker.shutdown(wait=False, cancel_futures=True)
-        close_server(self._page.server)
+        close_server(self.page.server)
         return has_ended
 
     def __enter__(self) -> MapViewer:
@@ -108,7 +108,7 @@ class MapViewer:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def _post(self, action: Callable[[], None], part: str = "action") -> None:
+    def post(self, action: Callable[[], None], part: str = "action") -> None:
         """Have `action` run in the viewer's thread, on behalf of a part of the page."""
         self._posted.put((part, action))
         self._wake.set()
@@ -116,7 +116,7 @@ class MapViewer:
     def _ask(self, question: Callable[[], object], then: Callable[[Future], None], part: str = "action") -> None:
         """Have `question` answered where waiting for the mapper holds up nobody, and `then` take the answer."""
         future = self._asker.submit(question)
-        future.add_done_callback(lambda answer: self._post(functools.partial(then, answer), part))
+        future.add_done_callback(lambda answer: self.post(functools.partial(then, answer), part))
 
     def _hurry(self) -> None:
         """Somebody came, or something changed that everybody should see at once."""
@@ -125,7 +125,7 @@ class MapViewer:
 
     def _work(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
-            watched = bool(self._page.server.get_clients())
+            watched = bool(self.page.server.get_clients())
             self._wake.wait(TICK if watched else SAMPLE_PERIOD)
             self._wake.clear()
             while not self._posted.empty() and not stopping.is_set():
@@ -133,7 +133,7 @@ class MapViewer:
             if time.monotonic() >= self._sample_due:
                 self._sample_due = time.monotonic() + SAMPLE_PERIOD
                 self._attempt("curves", self._sample)
-            if self._page.server.get_clients():
+            if self.page.server.get_clients():
                 self._refresh(stopping)
 
     def _refresh(self, stopping: threading.Event) -> None:
@@ -145,12 +145,12 @@ class MapViewer:
     def _attempt(self, name: str, task: Callable[[], None]) -> None:
         try:
             task()
-            self._page.report(name, None)
+            self.page.report(name, None)
         except Exception as error:  # one broken part of the page must stop neither the others nor mapping
             self._faults[name] += 1
             level = logging.ERROR if self._faults[name] == 1 else logging.DEBUG  # once is enough for a log
             log.log(level, "viewer: %s failed", name, exc_info=True)
-            self._page.report(name, f"{type(error).__name__}: {error}")
+            self.page.report(name, f"{type(error).__name__}: {error}")
 
     def _status(self) -> SessionStatus | None:
         """None for a map at rest."""
@@ -162,12 +162,12 @@ class MapViewer:
         if status is None or status.state != "mapping":
             return
         if status.steps < self._steps:  # the map was reset or replaced
-            self._history.clear()
+            self.history.clear()
         self._steps = status.steps
-        self._history.add(time.monotonic() - self._started, status.steps_per_second, status.train_psnr)
+        self.history.add(time.monotonic() - self._started, status.steps_per_second, status.train_psnr)
 
     def _show_status(self) -> None:
-        self._page.show_status(self._status(), self._history)
+        self.page.show_status(self._status(), self.history)
 
     def _show_views(self) -> None:
         """Ask for keyframes only where there can be new ones, and one question at a time."""
@@ -178,17 +178,17 @@ class MapViewer:
 
         def show(answer: Future) -> None:
             self._views_asked = False
-            self._page.show_views(answer.result())
+            self.page.show_views(answer.result())
             self._views_of = (state,)
 
         self._views_asked = True
         self._ask(self._frames, show, "keyframes")
 
     def _show_pictures(self) -> None:
-        self._page.show_pictures()
+        self.page.show_pictures()
 
     def _show_splats(self) -> None:
-        self._page.show_splats()
+        self.page.show_splats()
 
     def _show_objects(self) -> None:
-        self._page.show_objects()
+        self.page.show_objects()
