@@ -9,7 +9,7 @@ from cgc_ros.frame import Frame, Intrinsics
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping import Mapper, MapperConfig
 from cgc_ros.mapping.config import DensityConfig, KeyframeConfig, SeedingConfig, TrainingConfig
-from cgc_ros.mapping.contribution import FIRST_VIEWS, VIEWS_EACH_TIME, MapContribution
+from cgc_ros.mapping.contribution import MapContribution
 from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import KeyframeStore
@@ -51,7 +51,7 @@ def added(model: GaussianModel, seeds: GaussianSeeds) -> torch.Tensor:
 
 def growing(model: GaussianModel, store: KeyframeStore, cap: int) -> MapGrowth:
     density = DensityConfig(max_gaussians=cap, make_room=1.0)
-    return MapGrowth(model, SeedingConfig(), density, MapContribution(model, store, "cpu"), "cpu", 0)
+    return MapGrowth(model, SeedingConfig(), density, MapContribution(model, store, density, "cpu"), "cpu", 0)
 
 
 def textured() -> np.ndarray:
@@ -69,7 +69,7 @@ def test_a_gaussian_counts_as_much_as_its_best_view_shows_of_it():
     """However many keyframes see it, and relative to the view, so that cameras of any size count alike."""
     model, store = GaussianModel(), store_of(0.0, 0.05, -0.05, 50.0)
     often, once = added(model, patch(0.0, 2.0)), added(model, patch(50.0, 2.0))
-    values = MapContribution(model, store, "cpu").measure()
+    values = MapContribution(model, store, DensityConfig(), "cpu").measure()
     torch.testing.assert_close(values[often].sum(), values[once].sum(), rtol=0.05, atol=0.0)
     share = (1.2 * FOCAL / 2.0) ** 2 / (
         WIDTH * HEIGHT
@@ -126,11 +126,12 @@ def test_young_gaussians_are_left_to_show_what_they_are_good_for():
 
 def test_nothing_is_called_unseen_before_every_keyframe_has_looked():
     """Of many keyframes the most different ones look first, the others a few at a time."""
-    places = [0.0001 * k for k in range(FIRST_VIEWS + 3 * VIEWS_EACH_TIME)]
+    density = DensityConfig(contribution_first=6, contribution_again=2)
+    places = [0.0001 * k for k in range(12)]
     model, store = GaussianModel(), store_of(*places)
     unseen = added(model, patch(0.0, -3.0))
     added(model, patch(0.0, 2.0))
-    contribution, calls = MapContribution(model, store, "cpu"), 1
+    contribution, calls = MapContribution(model, store, density, "cpu"), 1
     while torch.isinf(contribution.measure()[unseen]).any():
         calls += 1
     assert calls == 3
@@ -141,7 +142,7 @@ def test_what_moves_into_view_is_noticed_and_rows_keep_their_values():
     model, store = GaussianModel(), store_of(0.0)
     first = added(model, patch(0.0, 2.0))
     second = added(model, patch(0.0, -3.0))
-    contribution = MapContribution(model, store, "cpu")
+    contribution = MapContribution(model, store, DensityConfig(), "cpu")
     before = contribution.measure()
     assert (before[second] == 0).all() and (before[first] > 0).all()
     model.parameters["means"][second, 2] = 1.0

@@ -27,7 +27,7 @@ def carved(means: list[tuple[float, float, float]], depth: np.ndarray, guessed: 
     frame = Frame(0, np.zeros((HEIGHT, WIDTH, 3), np.uint8), pose, intrinsics, depth)
     keyframes = KeyframeStore(KeyframeConfig(), TrainingConfig())
     keyframe = keyframes.add(frame, 2.0)
-    contribution = MapContribution(model, keyframes, "cpu")
+    contribution = MapContribution(model, keyframes, DensityConfig(), "cpu")
     growth = MapGrowth(model, SeedingConfig(), DensityConfig(), contribution, "cpu", 0)
     number = growth.carve(SeedDepth(keyframe, depth, guessed))
     faded = (model.opacities < 0.5).numpy()

@@ -65,7 +65,16 @@ def keyframe_of(config: TrainingConfig, depth: bool) -> Keyframe:
     return keyframe
 
 
-LOSSES = StepLosses(ssim=0.2, depth=0.4, opacity=0.1, coverage=0.3, anisotropy=0.3, max_anisotropy=3.0)
+LOSSES = StepLosses(
+    ssim=0.2,
+    depth=0.4,
+    opacity=0.1,
+    coverage=0.3,
+    anisotropy=0.3,
+    max_anisotropy=3.0,
+    depth_min_alpha=0.3,
+    depth_max_error=0.5,
+)
 
 
 def place(keyframe: Keyframe, scale: float) -> tuple[Camera, dict]:

@@ -188,7 +188,16 @@ def time_training(scene: BenchScene, camera: Camera, backend: str, calls: int = 
 class _Move:
     """The photometric part of a step, as the mapper takes it on a backend."""
 
-    LOSSES = StepLosses(ssim=0.2, depth=0.1, opacity=0.0, coverage=0.0, anisotropy=0.0, max_anisotropy=6.0)
+    LOSSES = StepLosses(
+        ssim=0.2,
+        depth=0.1,
+        opacity=0.0,
+        coverage=0.0,
+        anisotropy=0.0,
+        max_anisotropy=6.0,
+        depth_min_alpha=0.3,
+        depth_max_error=0.5,
+    )
 
     def __init__(self, camera: Camera, target: Render, backend: str):
         self.camera, self.backend = camera, backend

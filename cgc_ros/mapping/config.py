@@ -130,6 +130,8 @@ class TrainingConfig(Settings):
     )
     ssim_weight: float = number(0.2, "of 1 - SSIM in the photometric loss; the rest is L1", 0, 1)
     depth_weight: float = number(0.15, "of the relative depth error, where the frame has depth", 0, 100)
+    depth_min_alpha: float = number(0.3, "opacity of a pixel, above which its depth is compared", 0, 1)
+    depth_max_error: float = number(0.5, "of the depth: pixels that are farther off pull no more", 0, 1000)
     opacity_weight: float = number(0.002, "pulls towards fewer, more opaque Gaussians", 0, 100)
     coverage_weight: float = number(
         0.2, "of the mean transparency of a view from a depth camera: every pixel shows something", 0, 100
@@ -174,6 +176,12 @@ class DensityConfig(Settings):
     make_room: float = number(
         0.05, "share of the cap that the least important Gaussians free when a keyframe finds it full", 0, 1
     )
+    newcomer_share: float = number(
+        0.35, "of a new Gaussian's contribution counts beside those of old ones, which are trained already", 0, 10
+    )
+    contribution_width: int = number(160, "of the renders that contributions are measured in", 8, 10_000, "px")
+    contribution_first: int = number(24, "keyframes, as different as can be, measured before any may leave", 1, 100_000)
+    contribution_again: int = number(4, "keyframes measured again whenever Gaussians are to leave", 1, 100_000)
 
 
 @dataclass(frozen=True)

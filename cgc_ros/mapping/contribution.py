@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
+from cgc_ros.mapping.config import DensityConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.rendering import rasterize
-
-VIEW_WIDTH = 160  # pixels of the renders that are measured
-FIRST_VIEWS = 24  # keyframes, as different as can be, that are looked at before anything is said
-VIEWS_EACH_TIME = 4  # keyframes that are looked at again whenever values are asked for
 
 
 class MapContribution:
@@ -23,8 +20,8 @@ class MapContribution:
     counts as unseen only after a round in which all keyframes looked at it.
     """
 
-    def __init__(self, model: GaussianModel, keyframes: KeyframeStore, backend: str):
-        self.model, self.keyframes, self.backend = model, keyframes, backend
+    def __init__(self, model: GaussianModel, keyframes: KeyframeStore, config: DensityConfig, backend: str):
+        self.model, self.keyframes, self.config, self.backend = model, keyframes, config, backend
         self._uids = model.uids  # [M] Gaussians at the last look
         self._last, self._found = (torch.zeros(len(model), device=model.device) for _ in range(2))  # [M] by round
         self._begun = False
@@ -41,12 +38,12 @@ class MapContribution:
         """Look again from some keyframes; share of a view [N], infinite for Gaussians of which nothing is known yet."""
         if not self._begun:
             self._begun = True
-            for keyframe in self.keyframes.spread(FIRST_VIEWS):
+            for keyframe in self.keyframes.spread(self.config.contribution_first):
                 self.look(keyframe)
         waiting = [keyframe for keyframe in self.keyframes if keyframe.id not in self._looked]
-        for keyframe in waiting[:VIEWS_EACH_TIME]:
+        for keyframe in waiting[: self.config.contribution_again]:
             self.look(keyframe)
-        if len(waiting) <= VIEWS_EACH_TIME:
+        if len(waiting) <= self.config.contribution_again:
             self._end_round()
         self._follow_rows()
         value = torch.maximum(self._last, self._found)
@@ -59,8 +56,8 @@ class MapContribution:
         self._follow_rows()
         if not self._looked:
             self._round_uid = self.model.next_uid
-        camera = keyframe.camera(1.0, self.model.device)
-        camera = camera.scaled_to(VIEW_WIDTH, max(1, round(VIEW_WIDTH * camera.height / camera.width)))
+        camera, width = keyframe.camera(1.0, self.model.device), self.config.contribution_width
+        camera = camera.scaled_to(width, max(1, round(width * camera.height / camera.width)))
         geometry = self.model.geometry
         if seeds is not None:
             means, quats, scales, opacities = geometry

@@ -17,8 +17,6 @@ from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 
-NEWCOMER_SHARE = 0.35  # of what a new Gaussian contributes counts against old ones: those are trained already
-
 
 class MapGrowth:
     """Adds Gaussians to a model under its cap."""
@@ -124,7 +122,7 @@ class MapGrowth:
         """
         model, density, count = self.model, self.density, len(self.model)
         in_its_view = self.contribution.look(keyframe, seeds)
-        values = torch.cat([self.contribution.measure(), NEWCOMER_SHARE * in_its_view[count:]])
+        values = torch.cat([self.contribution.measure(), self.density.newcomer_share * in_its_view[count:]])
         old, new = torch.arange(len(values), device=model.device).tensor_split([count])
         aged = old[model.born_step <= step - density.min_age]
         giving = least_contributing(values, aged, int(density.make_room * density.max_gaussians))

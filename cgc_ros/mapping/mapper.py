@@ -83,7 +83,7 @@ class Mapper:
         self.segmenter = MapSegmenter(self.model, self.keyframes, config.segmentation, self.backend, config.seed)
         self.parts = PartSegmenter(self.model, self.keyframes, config.segmentation, self.backend)
         self.depth_source = DepthSource(self.device, config.depth, config.stereo, config.filling)
-        self.contribution = MapContribution(self.model, self.keyframes, self.backend)
+        self.contribution = MapContribution(self.model, self.keyframes, config.density, self.backend)
         self.growth = MapGrowth(
             self.model, config.seeding, config.density, self.contribution, self.backend, config.seed
         )

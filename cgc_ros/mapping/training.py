@@ -89,6 +89,8 @@ class PhotometricTrainer:
             self._coverage_weight(keyframe),
             config.anisotropy_weight,
             config.max_anisotropy,
+            config.depth_min_alpha,
+            config.depth_max_error,
         )
 
     def _rates(self, factor: float) -> dict[str, float]:

@@ -18,9 +18,6 @@ from cgc_ros.rendering.photometric import photometric_gradient
 from cgc_ros.rendering.rasterization import rasterize
 from cgc_ros.rendering.training_step import StepLosses, StepOutcome
 
-SEEN_ALPHA = 0.3  # from which on a pixel's depth is compared
-MOST_DEPTH_ERROR = 0.5  # of the depth: larger errors count as this
-
 
 @dataclass(frozen=True)
 class StepGradients:
@@ -82,7 +79,7 @@ def step_gradients(
         outputs, seeds = [render.color], [of_color]
         if depth is not None:
             outputs.append(render.depth)
-            seeds.append(_depth_gradient(render.depth, render.alpha, depth, losses.depth))
+            seeds.append(_depth_gradient(render.depth, render.alpha, depth, losses))
         if losses.coverage:
             outputs.append(render.alpha)
             seeds.append(torch.full_like(render.alpha, -losses.coverage / render.alpha.numel()))
@@ -127,14 +124,15 @@ def _color_gradient(
     return loss, torch.linalg.vector_norm(exposed - wanted), gradient * exposure[0], of_exposure
 
 
-def _depth_gradient(rendered: Tensor, alpha: Tensor, depth: Tensor, weight: float) -> Tensor:
-    """[H, W] of `weight` times the mean of |rendered - depth| / depth over pixels that have both."""
+def _depth_gradient(rendered: Tensor, alpha: Tensor, depth: Tensor, losses: StepLosses) -> Tensor:
+    """[H, W] of `losses.depth` times the mean of |rendered - depth| / depth over pixels that have both."""
     depth = depth.to(rendered.dtype)
-    valid = (depth > 0).logical_and_(alpha > SEEN_ALPHA)
+    valid = (depth > 0).logical_and_(alpha > losses.depth_min_alpha)
     scale = valid / depth.clamp_min(1e-6)
     error = (rendered - depth) * scale
-    inside = torch.ops.aten.hardtanh_backward(error.sign(), error, -MOST_DEPTH_ERROR, MOST_DEPTH_ERROR)
-    return inside.mul_(scale).mul_(weight / valid.sum().clamp_min(1))
+    most = losses.depth_max_error
+    inside = torch.ops.aten.hardtanh_backward(error.sign(), error, -most, most)
+    return inside.mul_(scale).mul_(losses.depth / valid.sum().clamp_min(1))
 
 
 def _add_anisotropy(gradient: Tensor, ordered: Tensor, order: Tensor, visible: Tensor, losses: StepLosses) -> None:

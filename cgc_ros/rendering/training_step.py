@@ -23,7 +23,7 @@ TRAINED = ("means", "quats", "log_scales", "logit_opacities", "sh")
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Weights of the losses beside L1: `ssim` in 0..1, the others factors of what each one's mean is."""
+    """Losses beside L1: weights, `ssim` in 0..1 and the others factors of what each one's mean is, and limits."""
 
     ssim: float
     depth: float
@@ -31,6 +31,8 @@ class StepLosses:
     coverage: float
     anisotropy: float
     max_anisotropy: float  # longest over middle axis
+    depth_min_alpha: float  # of a pixel, above which its depth is compared
+    depth_max_error: float  # of the depth: pixels that are farther off have no gradient
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def train_in_place(
         background=background.tolist(),
         ssim_weight=losses.ssim,
         depth_weight=losses.depth,
+        depth_min_alpha=losses.depth_min_alpha,
+        depth_max_error=losses.depth_max_error,
         opacity_weight=losses.opacity,
         coverage_weight=losses.coverage,
         anisotropy_weight=losses.anisotropy,

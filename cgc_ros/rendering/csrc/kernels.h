@@ -145,6 +145,8 @@ struct TargetPixels {
   const uint8_t* color_bytes;   // [P, 3] target, 255 = 1
   const uint16_t* depth_halves; // [P] target, half precision, 0 = invalid
   float gain[3], offset[3];
+  float depth_min_alpha;        // above it a pixel's depth is compared
+  float depth_max_error;        // relative; a larger one has no gradient
   float* exposed;               // [P, 3]
   float* target;                // [P, 3]
   float* color_gradient;        // [P, 3] of `exposed`, then of `color`

@@ -134,9 +134,20 @@ TrainingResult train(const TrainingStep& step, int threads) {
   for (int64_t i = 0; i < n; ++i) result.visible += render.view().radii()[i] > 0;
   Array<float> exposed(3 * count), target(3 * count), color_gradient(3 * count),
       depth_gradient(input.depth ? count : 0);
-  TargetPixels pixels{
-      count, color.data(),   output.depth,  alpha.data(),          step.color,           step.depth_halves, {},
-      {},    exposed.data(), target.data(), color_gradient.data(), depth_gradient.data()};
+  TargetPixels pixels{count,
+                      color.data(),
+                      output.depth,
+                      alpha.data(),
+                      step.color,
+                      step.depth_halves,
+                      {},
+                      {},
+                      step.depth_min_alpha,
+                      step.depth_max_error,
+                      exposed.data(),
+                      target.data(),
+                      color_gradient.data(),
+                      depth_gradient.data()};
   std::copy_n(step.gain, 3, pixels.gain), std::copy_n(step.offset, 3, pixels.offset);
   compare(step, pixels, result, threads);
 

@@ -16,7 +16,7 @@ struct TrainingStep {
   float gain[3] = {1, 1, 1}, offset[3] = {};
   float background[3] = {};
   float ssim_weight = 0, depth_weight = 0, opacity_weight = 0, coverage_weight = 0, anisotropy_weight = 0,
-        max_log_ratio = 0;
+        max_log_ratio = 0, depth_min_alpha = 0, depth_max_error = 0;
   float beta1 = 0, beta2 = 0, epsilon = 0;
   bool camera_wanted = false;
 };

@@ -28,9 +28,9 @@ py::array_t<double> array_of(const double* values, std::initializer_list<py::ssi
 py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows log_scales, PyRows logit_opacities,
                         PyRows sh, int sh_degree, Optional<float> camera_position, In<uint8_t> color,
                         Optional<uint16_t> depth, std::array<float, 3> gain, std::array<float, 3> offset,
-                        std::array<float, 3> background, float ssim_weight, float depth_weight, float opacity_weight,
-                        float coverage_weight, float anisotropy_weight, float max_log_ratio, float beta1, float beta2,
-                        float epsilon, bool camera_wanted, int threads) {
+                        std::array<float, 3> background, float ssim_weight, float depth_weight, float depth_min_alpha,
+                        float depth_max_error, float opacity_weight, float coverage_weight, float anisotropy_weight,
+                        float max_log_ratio, float beta1, float beta2, float epsilon, bool camera_wanted, int threads) {
   TrainingStep step;
   step.view = view.view;
   const py::ssize_t n = std::get<0>(means).ndim() ? std::get<0>(means).shape(0) : 0;
@@ -52,6 +52,7 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
   std::copy_n(background.data(), 3, step.background);
   step.ssim_weight = ssim_weight, step.depth_weight = depth_weight, step.opacity_weight = opacity_weight;
   step.coverage_weight = coverage_weight;
+  step.depth_min_alpha = depth_min_alpha, step.depth_max_error = depth_max_error;
   step.anisotropy_weight = anisotropy_weight, step.max_log_ratio = max_log_ratio;
   step.beta1 = beta1, step.beta2 = beta2, step.epsilon = epsilon, step.camera_wanted = camera_wanted;
   TrainingResult result;
@@ -82,9 +83,10 @@ void bind_training(py::module_& m) {
         py::arg("quats").noconvert(), py::arg("log_scales").noconvert(), py::arg("logit_opacities").noconvert(),
         py::arg("sh").noconvert(), py::arg("sh_degree"), py::arg("camera_position").noconvert(),
         py::arg("color").noconvert(), py::arg("depth").noconvert(), py::arg("gain"), py::arg("offset"),
-        py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"), py::arg("opacity_weight"),
-        py::arg("coverage_weight"), py::arg("anisotropy_weight"), py::arg("max_log_ratio"), py::arg("beta1"),
-        py::arg("beta2"), py::arg("epsilon"), py::arg("camera_wanted"), py::arg("threads"),
+        py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"), py::arg("depth_min_alpha"),
+        py::arg("depth_max_error"), py::arg("opacity_weight"), py::arg("coverage_weight"), py::arg("anisotropy_weight"),
+        py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("camera_wanted"),
+        py::arg("threads"),
         "One photometric step: renders, compares, and moves the parameters and Adam's moments in place.");
 }
 

@@ -6,8 +6,6 @@ namespace cgc::CGC_ISA {
 namespace {
 
 constexpr int kPixels = 8;             // of one turn: three vectors of interleaved colour
-constexpr float kSolidAlpha = 0.3f;    // below, a pixel shows too little for its depth to be compared
-constexpr float kMostDepthError = 0.5f;  // relative; a larger one counts as this much and has no gradient
 
 // A positive half-precision number; infinities become 65536.
 inline float from_half(uint16_t half) {
@@ -32,7 +30,7 @@ void add_by_channel(const vfloat* sums, double* out) {
 }
 
 inline bool has_depth(const TargetPixels& job, int64_t pixel) {
-  return (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > kSolidAlpha;
+  return (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > job.depth_min_alpha;
 }
 
 }  // namespace
@@ -85,7 +83,7 @@ void loss_gradient_pixels(const TargetPixels& job, float depth_scale, int64_t be
   for (int64_t i = begin; i < end; ++i) {
     const float depth = from_half(job.depth_halves[i]), error = job.depth[i] - depth;
     const float slope = has_depth(job, i) ? depth_scale / (depth > 1e-6f ? depth : 1e-6f) : 0.0f;
-    const bool near = __builtin_fabsf(error) <= kMostDepthError * depth;
+    const bool near = __builtin_fabsf(error) <= job.depth_max_error * depth;
     const float sign = float(error > 0.0f) - float(error < 0.0f);
     job.depth_gradient[i] = near ? sign * slope : 0.0f;
   }
