@@ -36,10 +36,13 @@ def adam_step(
             are taken as they are.
         moves: bool, broadcastable: where it is False, the means stay and the step is 0.
     """
-    mean, square = torch.lerp(first, gradient, 1 - betas[0]), torch.lerp(second, gradient.square(), 1 - betas[1])
-    if moves is not None:
-        mean, square = torch.where(moves, mean, first), torch.where(moves, square, second)
-    first.copy_(mean), second.copy_(square)
+    squared = gradient.square()
+    if moves is None:
+        first.lerp_(gradient, 1 - betas[0]), second.lerp_(squared, 1 - betas[1])
+    else:
+        first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - betas[0]), first))
+        second.copy_(torch.where(moves, torch.lerp(second, squared, 1 - betas[1]), second))
+    mean, square = first, second
     if count:
         mean, square = mean / (1 - betas[0] ** count), square / (1 - betas[1] ** count)
     step = mean / (square.sqrt() + epsilon)
