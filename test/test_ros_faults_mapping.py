@@ -115,7 +115,7 @@ def test_a_mask_source_that_hangs_is_named_2_s_after_it_should_have_been_done(ri
 
     def hanging():
         look(rig)
-        if rig.session.masks_in_work and not started:
+        if rig.session.masks.is_working and not started:
             started.append(time.monotonic())
 
     message = named(rig, "mask_source_hung", 5.0, do=hanging, every=0.05)
@@ -225,7 +225,7 @@ def test_shutdown_takes_less_than_5_s_while_a_mask_source_hangs_and_saves_the_ma
     session = MappingSession(Mapper(CONFIG), masks)
     with Rig(session, map_directory=str(tmp_path), save_on_shutdown="last") as rig:
         rig.connect()
-        rig.wait(lambda: session.masks_in_work, 10.0, do=lambda: look(rig), every=0.1)
+        rig.wait(lambda: session.masks.is_working, 10.0, do=lambda: look(rig), every=0.1)
         started = time.monotonic()
         rig.node.trigger_shutdown()
         assert time.monotonic() - started < 5.0 * slowdown()

@@ -31,6 +31,7 @@ class GaussianSeeds:
         return self.means.shape[0]
 
     def select(self, index: Tensor) -> GaussianSeeds:
+        """Those at `index`: rows, or a mask."""
         return GaussianSeeds(*(getattr(self, field.name)[index] for field in fields(self)))
 
 

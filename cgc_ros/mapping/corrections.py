@@ -38,10 +38,6 @@ class KeyframeCorrections:
         for value, part in zip((self.log_gain, self.offset, self.twist), parts, strict=True):
             value.copy_(part)
 
-    def expose(self, color: Tensor) -> Tensor:
-        """The map's colour [H, W, 3] as this keyframe's camera would have taken it."""
-        return color * self.log_gain.exp().to(color.device) + self.offset.to(color.device)
-
     def place(self, camera: Camera, scene_depth: float) -> Camera:
         """The camera at its corrected pose."""
         if not self.twist.requires_grad:

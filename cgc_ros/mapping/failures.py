@@ -48,6 +48,7 @@ class Failure:
 
     @staticmethod
     def of(error: Exception) -> Failure:
+        """What is known of an exception, without what it holds on to: its frames' tensors."""
         kind = "out_of_memory" if is_out_of_memory(error) else "gpu_lost" if is_gpu_lost(error) else "other"
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -53,6 +53,7 @@ class Keyframe:
     _scaled: _ScaledImages | None = field(default=None, repr=False)
 
     def camera(self, scale: float, device: torch.device) -> Camera:
+        """Its camera at `scale` of its size, at the given pose."""
         camera = Camera.from_intrinsics(self.intrinsics, self.world_from_camera, device)
         if scale == 1.0:
             return camera
@@ -193,6 +194,7 @@ class KeyframeStore:
             raise ValueError(f"the next keyframe's id, {self.next_id}, is taken")
 
     def newest(self) -> Keyframe | None:
+        """The one that came last; None where there is none."""
         return next(reversed(self.keyframes.values()), None)
 
     def novelty(self, frame: Frame, depth: float) -> float:

@@ -36,6 +36,8 @@ class PosedImage(Protocol):
 
 @dataclass(frozen=True)
 class ObjectCrop:
+    """A square picture around an object in one view."""
+
     picture: np.ndarray  # [size, size, 3] uint8 RGB
     mask: np.ndarray  # [size, size] bool, the object in it
 

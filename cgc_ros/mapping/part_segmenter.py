@@ -42,6 +42,7 @@ class PartSegmenter:
         self.waiting.append(keyframe.id)
 
     def drop_keyframe(self, keyframe_id: int) -> None:
+        """Forget a keyframe that has left, and its votes."""
         self.masks.pop(keyframe_id, None)
         self.unheard.discard(keyframe_id)
         self.layer.votes.pop(keyframe_id, None)

@@ -26,6 +26,7 @@ class ResidentView:
 
     @property
     def megabytes(self) -> float:
+        """What it takes on the device, 10^6 bytes."""
         return sum(image.nbytes for image in (self.color, self.depth) if image is not None) / 1e6
 
 
@@ -54,6 +55,7 @@ class ResidentImages:
         return found
 
     def clear(self) -> None:
+        """Free the memory; what is needed again is copied again."""
         self._views.clear()
         self.megabytes = 0.0
 

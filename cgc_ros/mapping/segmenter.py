@@ -49,7 +49,6 @@ class MapSegmenter:
         self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its objects stay
         self.clustered_step = 0
         self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
-        self.feature_loss = float("nan")
         self.prototype_ids = np.zeros(0, dtype=np.int64)  # object ids, sorted
         self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
 
@@ -66,6 +65,7 @@ class MapSegmenter:
             self.waiting.append(keyframe.id)
 
     def drop_keyframe(self, keyframe_id: int) -> None:
+        """Forget a keyframe that has left; its votes live on in the memory."""
         self.masks.pop(keyframe_id, None)
         self.unheard.discard(keyframe_id)
         self.layer.drop_keyframe(keyframe_id)
@@ -228,7 +228,6 @@ class MapSegmenter:
             loss = loss + spatial_similarity_loss(features[sample.to(device)], self.model.means[sample.to(device)])
         loss.backward()
         self.optimizer.step({"features": features.grad}, {"features": config.contrastive_rate}, touched_only=True)
-        self.feature_loss = float(loss.detach())
 
     def _prototype_rows(self, keyframe_id: int, masks: np.ndarray) -> np.ndarray:
         """Row of `prototypes` for each pixel's mask [P], -1 where the mask is of no known object."""

@@ -131,11 +131,6 @@ class MappingSession:
         """Frames submitted and not yet taken by the mapper."""
         return len(self._frames)
 
-    @property
-    def masks_in_work(self) -> bool:
-        """Whether the mask source has an image in work."""
-        return self.masks is not None and self.masks.is_working
-
     def pause(self, paused: bool = True) -> None:
         """While paused, nothing is mapped or trained; frames are counted as dropped, snapshots stay readable."""
         if paused:
@@ -185,6 +180,7 @@ class MappingSession:
             self._wake.set()
 
     def status(self) -> SessionStatus:
+        """What goes in, comes out and goes wrong at this moment. From any thread."""
         if self.masks is not None:
             self.masks.watch()
         mapper, counts = self.mapper, self._record.counts()

@@ -34,6 +34,8 @@ class SessionStatus:
 
 @dataclass(frozen=True)
 class FrameCounts:
+    """Frames since the session was made."""
+
     received: int
     used: int
     dropped: dict[str, int]  # by reason

@@ -194,6 +194,7 @@ def _end_with(parent: int) -> None:
 
 
 def main() -> int:
+    """The child: make the source, then answer image by image until the parent closes the connection or ends."""
     descriptor, parent = map(int, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes; the parent decides
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

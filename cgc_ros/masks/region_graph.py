@@ -34,6 +34,7 @@ class Regions:
 
     @property
     def has_depth(self) -> bool:
+        """Whether the regions have planes of inverse depth."""
         return self.moments.shape[1] > 0
 
     def knows_depth(self) -> np.ndarray:

@@ -54,6 +54,7 @@ def device_of(backend: str) -> torch.device:
 
 
 def backend_module(name: str) -> ModuleType:
+    """The module behind a name of `BACKENDS`; it is imported here, where it is first needed."""
     return importlib.import_module(BACKENDS[name])
 
 

@@ -89,6 +89,7 @@ def gsplat_folder() -> Path:
 
 
 def sources(package: Path) -> list[str]:
+    """Paths of gsplat's CUDA and C++ files; BuildError where the package holds none."""
     folder = package / "cuda"
     if not (folder / "ext.cpp").exists():
         raise BuildError(f"{folder} holds no CUDA sources: install gsplat's pure Python wheel, or gsplat from source")

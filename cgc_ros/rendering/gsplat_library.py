@@ -53,6 +53,7 @@ def why_unavailable() -> str:
 
 
 def has_gpu() -> bool:
+    """Whether torch sees a CUDA device."""
     return torch.cuda.is_available()
 
 

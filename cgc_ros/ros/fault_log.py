@@ -14,6 +14,7 @@ class FaultLog:
         self._logger = logger
 
     def fault_appeared(self, fault: ActiveFault) -> None:
+        """One line: what happened, and the remedy."""
         line = f"{fault.name}: {fault.message}. {fault.remedy[:1].upper()}{fault.remedy[1:]}"
         # rclpy keeps one level per place of a call.
         if fault.level == ERROR:
@@ -22,4 +23,5 @@ class FaultLog:
             self._logger.warn(line)
 
     def fault_gone(self, fault: ActiveFault) -> None:
+        """One line: it is over."""
         self._logger.info(f"{fault.name} is over ({fault.count} times)")

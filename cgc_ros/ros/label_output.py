@@ -49,6 +49,7 @@ class LabelOutput:
         return self.topics.listeners("labels", "overlay") > 0
 
     def publish(self, labelled: LabelledView) -> None:
+        """Label image, confidence and depth to whoever listens, and note how long it took."""
         if self.topics.listeners("labels"):
             self.topics.publish("labels", encode_image(labelled.labels, "mono16", labelled.view.header))
         since_stamp_ns = self.clock_ns() - labelled.view.stamp_ns

@@ -37,7 +37,6 @@ class LabelWorker:
         self._worker = Worker("labels", self._run, niceness, self._wake)
         self.newest_view: View | None = None
         self.newest: LabelledView | None = None
-        self.superseded = 0  # views that a newer one replaced before their turn
 
     def start(self) -> None:
         """Start the thread."""
@@ -53,7 +52,6 @@ class LabelWorker:
         if not self._sink.is_wanted():
             return
         with self._condition:
-            self.superseded += self._waiting is not None
             self._waiting = view
             self._condition.notify()
 

@@ -24,6 +24,7 @@ class OutputFailures:
     session: MappingSession
 
     def failed(self, failure: Failure) -> None:
+        """Name what went wrong while something was made for a topic; out of memory, have the map cut."""
         if failure.kind == "out_of_memory":
             self.faults.report("out_of_memory", "rendering for topics ran out of memory: the map is cut")
             self.session.relieve_memory()

@@ -79,6 +79,7 @@ class Answerer:
 
     @property
     def parameters(self) -> NodeParameters:
+        """The current ones."""
         return self.node_parameters.current
 
     def query_objects(self, request: QueryObjects.Request, response: QueryObjects.Response) -> QueryObjects.Response:

@@ -83,12 +83,16 @@ class Services:
             each.clear()
 
     def query_objects(self, request, response):
+        """~/query_objects"""
         return self._answer(response, lambda: self._answerer.query_objects(request, response))
 
     def render_view(self, request, response):
+        """~/render_view"""
         return self._answer(response, lambda: self._answerer.render_view(request, response))
 
     def save_map(self, request, response):
+        """~/save_map"""
+
         def save():
             response.path = self.save(request.name)
             response.success, response.message = True, f"saved to {response.path}"
@@ -97,6 +101,8 @@ class Services:
         return self._answer(response, save, "save_failed")
 
     def load_map(self, request, response):
+        """~/load_map"""
+
         def load():
             self.load(request.name)
             status = self._session.status()
@@ -110,6 +116,8 @@ class Services:
         return self._answer(response, load, "load_failed")
 
     def reset(self, request, response):
+        """~/reset"""
+
         def reset():
             self._session.reset()
             self._forget()
@@ -120,6 +128,7 @@ class Services:
         return self._answer(response, reset)
 
     def pause(self, request, response):
+        """~/pause"""
         self._session.pause(request.data)
         response.success, response.message = True, "paused" if request.data else "mapping"
         return response

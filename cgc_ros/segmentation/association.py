@@ -34,6 +34,7 @@ class MaskTable:
 
     @staticmethod
     def of(votes: Sequence[MaskVotes]) -> MaskTable:
+        """Number the masks of all keyframes through."""
         counts = np.array([v.num_masks for v in votes], dtype=np.int64)
         return MaskTable(votes, np.concatenate([[0], np.cumsum(counts)]), np.repeat(np.arange(len(votes)), counts))
 

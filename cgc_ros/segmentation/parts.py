@@ -40,6 +40,7 @@ class PartState(GaussianIds):
 
 
 def no_parts() -> PartState:
+    """Of a map that has not been cut."""
     return PartState(np.zeros(0, np.int64), np.zeros(0, np.int32), {})
 
 

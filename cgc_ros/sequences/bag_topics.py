@@ -95,6 +95,7 @@ class TopicChooser:
         )
 
     def listing(self) -> str:
+        """What was recorded, for an error."""
         return "topics: " + (", ".join(f"{topic} ({kind})" for topic, kind in sorted(self._types.items())) or "none")
 
     def _image(self) -> str:

@@ -34,6 +34,7 @@ class History:
         self.samples.append((seconds, steps_per_second, psnr))
 
     def clear(self) -> None:
+        """Begin anew."""
         self.samples, self._stride, self._offered = [], 1, 0
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -72,6 +72,7 @@ class Page:
             self._post(functools.partial(self._click, event))
 
     def show_status(self, status: SessionStatus | None, history: History) -> None:
+        """State, faults and curves; a status of None is that of a map at rest."""
         keyframes = len(self.views.keyframes)
         self._view_panel.show_status(status_html(status, self._source.snapshot, keyframes, self.reported))
         self._view_panel.show_curves(history)
@@ -84,6 +85,7 @@ class Page:
             self.reported[f"viewer: {part}"] = fault
 
     def show_views(self, views: CameraViews) -> None:
+        """Path and keyframes, where they were taken."""
         self.views = views
         if self._keyframe is not None and self._chosen_view() is None:
             self._keyframe = None
@@ -155,6 +157,7 @@ class Page:
         return True
 
     def visible(self) -> list[MapObject]:
+        """Objects that the list and the 3D view show."""
         background = self._view_panel.options.background
         return [
             item for item in self.objects.values()
@@ -215,6 +218,7 @@ class Page:
         self.select(None if object_id == self.selected else object_id)
 
     def select(self, object_id: int | None) -> None:
+        """Make an object the selected one; None: none."""
         if object_id == self.selected:
             return
         self.selected = object_id
@@ -233,6 +237,7 @@ class Page:
         self._object_panel.show_crops(sheet)
 
     def rename_selected(self, text: str, client: viser.ClientHandle | None) -> None:
+        """Give the selected object a name; the answer is shown to `client`."""
         item, name = self._selected_object(), clean_name(text)
         if item is None or (name == item.label and not 0 < item.label_confidence < 1):  # votes may be confirmed
             return

@@ -109,6 +109,7 @@ class ObjectPanel:
         self._hide.label, self._hide.icon = ("Show", viser.Icon.EYE) if hidden else ("Hide", viser.Icon.EYE_OFF)
 
     def set_name(self, name: str) -> None:
+        """Put a name into the field."""
         self._name.value = name  # type: ignore[misc]  # has a setter, which a Protocol of viser hides
 
     def show_crops(self, picture: np.ndarray | None) -> None:

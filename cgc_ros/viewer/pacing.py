@@ -26,6 +26,7 @@ class Pace:
 
     @property
     def due(self) -> bool:
+        """Whether its turn has come."""
         return self._clock() >= self._due
 
     def hurry(self) -> None:

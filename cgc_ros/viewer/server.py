@@ -28,6 +28,7 @@ def open_server(host: str, port: int) -> viser.ViserServer:
 
 
 def close_server(server: viser.ViserServer) -> None:
+    """Close the page for everybody and free the port."""
     with _quiet():
         server.stop()
 

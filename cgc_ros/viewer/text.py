@@ -60,6 +60,7 @@ def row_text(item: MapObject, hidden: bool) -> str:
 
 
 def counted(number: int, noun: str) -> str:
+    """1 object, 2 objects."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -119,6 +120,7 @@ def status_html(
 
 
 def note_html(text: str) -> str:
+    """A line of explanation, in grey."""
     return _padded(f'<div class="cgc-note">{html.escape(text)}</div>')
 
 

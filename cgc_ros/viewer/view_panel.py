@@ -94,6 +94,7 @@ class ViewPanel:
         return DisplayOptions(self._style.value, **{name: each.value for name, each in self._switches.items()})
 
     def show_status(self, html: str) -> None:
+        """Put in the text of the state."""
         self._status.content = html
 
     def show_pictures(self, caption: str, pictures: list[np.ndarray], pinned: bool) -> None:
@@ -104,6 +105,7 @@ class ViewPanel:
             widget.image = picture
 
     def show_curves(self, history: History) -> None:
+        """Speed and quality over time; nothing before two samples."""
         seconds, rates, psnrs = history.arrays()
         known = len(history.samples) > 1
         self._no_curves.visible = not known
