@@ -140,6 +140,9 @@ class TrainingConfig(Settings):
     max_anisotropy: float = number(6.0, "longest over middle axis beyond which a Gaussian is a needle", 1, 10_000)
     newest_share: float = number(0.2, "of steps, spent on the newest keyframes", 0, 1)
     newest_count: int = number(3, "keyframes that count as the newest", 1, 100_000)
+    loss_memory: float = number(
+        0.7, "share of a keyframe's running loss that a step leaves: what is rendered badly is chosen more often", 0, 1
+    )
     means_rate: float = number(0.04, "per step, of a Gaussian's own size, the mean of its two longer axes", 0, 10)
     quats_rate: float = number(1e-3, "per step, of quaternions' components", 0, 10)
     scales_rate: float = number(2e-2, "per step, of the logarithm of standard deviations", 0, 10)

@@ -15,8 +15,6 @@ from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.resident_images import ResidentImages
 from cgc_ros.rendering import StepLosses, StepOutcome, device_of, step_gradients, train_in_place
 
-LOSS_MEMORY = 0.7  # of a keyframe's running loss
-
 
 @dataclass(frozen=True)
 class StepReport:
@@ -51,9 +49,8 @@ class PhotometricTrainer:
         corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
         corrections.step()
         keyframe.steps += 1
-        known = not math.isnan(keyframe.loss)
-        loss = found.photometric
-        keyframe.loss = LOSS_MEMORY * keyframe.loss + (1 - LOSS_MEMORY) * loss if known else loss
+        loss, memory = found.photometric, self.config.loss_memory
+        keyframe.loss = loss if math.isnan(keyframe.loss) else memory * keyframe.loss + (1 - memory) * loss
         return StepReport(keyframe.id, loss, -10 * math.log10(max(found.mse, 1e-10)))
 
     def _move(self, keyframe: Keyframe, scale: float, scene_depth: float, rates: dict[str, float]) -> StepOutcome:
