@@ -14,7 +14,15 @@ from cgc_ros.evaluation.mapping_run import RunOutcome, held_in
 from cgc_ros.evaluation.view_images import clear_pngs, side_by_side, write_png
 from cgc_ros.mapping import MapObject, MappingSession, MapSnapshot, SessionStatus
 from cgc_ros.palette import label_picture, overlay_picture
-from cgc_ros.run_files import EVAL_FOLDER, HISTORY_FILE, MAP_FILE, METRICS_FILE, OBJECTS_FILE, PREVIEWS_FOLDER
+from cgc_ros.run_files import (
+    EVAL_FOLDER,
+    HISTORY_FILE,
+    MAP_FILE,
+    METRICS_FILE,
+    OBJECTS_FILE,
+    PREVIEWS_FOLDER,
+    RunError,
+)
 from cgc_ros.sequences import Sequence, SequenceError
 
 NUM_PREVIEWS = 4
@@ -32,9 +40,11 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     keyframes_taken = session.ask(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
     session.change(lambda mapper: mapper.refresh_objects(), SAVE_TIMEOUT)
     session.ask(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
-    snapshot = session.ask(lambda mapper: mapper.snapshot(), SAVE_TIMEOUT)
     status = session.status()
     session.stop()
+    snapshot = session.snapshot
+    if snapshot is None:
+        raise RunError("the session published no map: see its log")
 
     write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
