@@ -159,11 +159,7 @@ class Mapper:
         scale, factor = step_scale(keyframe, training), rate_factor(keyframe, training, self.steps)
         report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
         self.steps += 1
-        self.train_psnr = (
-            report.psnr
-            if np.isnan(self.train_psnr)
-            else PSNR_MEMORY * self.train_psnr + (1 - PSNR_MEMORY) * report.psnr
-        )
+        self._note_psnr(report)
         if self.steps % density.prune_every == 0:
             prune(self.model, density, self.steps, self.scene_depth)
         if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
@@ -316,6 +312,10 @@ class Mapper:
         self._note_depth(source.keyframe, source.depth)
         self.growth.carve(source)
         self.growth.seed(source, self.steps)
+
+    def _note_psnr(self, report: StepReport) -> None:
+        before = report.psnr if np.isnan(self.train_psnr) else self.train_psnr
+        self.train_psnr = PSNR_MEMORY * before + (1 - PSNR_MEMORY) * report.psnr
 
     def _note_background(self, image: np.ndarray) -> None:
         """What no Gaussian shows is taken to look like the scene's mean: corners that no keyframe saw are less wrong

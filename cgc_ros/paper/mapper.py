@@ -20,7 +20,7 @@ from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.look import look_at
-from cgc_ros.mapping.mapper import PSNR_MEMORY, FrameOutcome, Mapper, OnDevice
+from cgc_ros.mapping.mapper import FrameOutcome, Mapper, OnDevice
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import StepReport
 from cgc_ros.paper.adaptive_density import ScreenGradients, adapt_density, reset_opacities, scene_extent
@@ -118,8 +118,7 @@ class PaperMapper(Mapper):
         keyframe = self._next_view()
         report, motion = self.trainer.step(keyframe, self.steps, self.progress, self.extent)
         keyframe.steps += 1
-        before = report.psnr if np.isnan(self.train_psnr) else self.train_psnr
-        self.train_psnr = PSNR_MEMORY * before + (1 - PSNR_MEMORY) * report.psnr
+        self._note_psnr(report)
         self.progress = self._progress()
         self._control_density(motion)
         self.finished = self.progress >= 1.0
