@@ -73,8 +73,8 @@ LOSSES = StepLosses(
     coverage=0.3,
     anisotropy=0.3,
     max_anisotropy=3.0,
-    depth_min_alpha=0.3,
-    depth_max_error=0.5,
+    depth_min_alpha=0.45,
+    depth_max_error=0.4,
 )
 
 
@@ -127,9 +127,9 @@ def by_autograd(
     loss = photometric = photometric_loss(exposed, target, LOSSES.ssim)
     if depth is not None:
         measured = torch.from_numpy(depth).double()
-        valid = (measured > 0) & (render.alpha.detach() > 0.3)
+        valid = (measured > 0) & (render.alpha.detach() > LOSSES.depth_min_alpha)
         error = (render.depth - measured).abs() / measured.clamp_min(1e-6)
-        loss = loss + LOSSES.depth * (error.clamp_max(0.5) * valid).sum() / valid.sum().clamp_min(1)
+        loss = loss + LOSSES.depth * (error.clamp_max(LOSSES.depth_max_error) * valid).sum() / valid.sum().clamp_min(1)
     loss = loss + LOSSES.opacity * (opacities * render.visible).sum() / render.visible.sum().clamp_min(1)
     ordered = leaves["log_scales"].sort(dim=1).values
     needle = (ordered[:, 2] - ordered[:, 1] - np.log(LOSSES.max_anisotropy)).clamp_min(0)
