@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cgc_ros.cli.console import add_backend, add_json, numbers, positive, print_json
 from cgc_ros.cli.recordings import add_reader_options, open_recording
-from cgc_ros.frame import IGNORED, UNLABELLED
 
 _DESCRIPTION = """\
 Render a map from a pose, or from a frame of a recording. Writes color.png, depth.png (16 bit, millimetres, 0 unknown),
@@ -64,6 +63,7 @@ def add_parsers(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Render the view and write its images."""
     from cgc_ros.evaluation.view_images import depth_millimetres, write_png
+    from cgc_ros.frame import IGNORED, UNLABELLED
     from cgc_ros.mapping.saved_map import open_map
     from cgc_ros.palette import overlay_picture
     from cgc_ros.rendering import Camera
