@@ -24,6 +24,7 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
     """The same frame at most `max_width` pixels wide; 0: as it is. Its lens may distort.
 
     Colours are averaged over areas; depth and masks, which have no average at an edge, are those of the nearest pixel.
+    What touches an ignored pixel is ignored.
     """
     camera = within_width(frame.intrinsics, max_width)
     if camera is frame.intrinsics:
@@ -35,7 +36,18 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
         intrinsics=camera,
         depth=None if frame.depth is None else nearest_resized(frame.depth, *size),
         masks=None if frame.masks is None else nearest_resized(frame.masks, *size),
+        ignore=None if frame.ignore is None else touched_resized(frame.ignore, *size),
     )
+
+
+def touched_resized(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A mask [H, W] bool on a grid of another size: every pixel whose averaged colour any pixel of the mask has a part
+    in, or that is nearest to one.
+    """
+    if mask.shape == (height, width):
+        return mask
+    part = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return (part > 0) | nearest_resized(mask, width, height)
 
 
 def nearest_resized(array: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -82,6 +82,7 @@ FAULTS: dict[str, FaultKind] = {
         "goes on without it",
     ),
     "masks_mismatch": FaultKind(WARN, "`masks` must have the size of the image they were made from"),
+    "ignore_mismatch": FaultKind(WARN, "`ignore` must have the size of the image it was made from"),
     "masks_lost": FaultKind(
         WARN,
         "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait",
