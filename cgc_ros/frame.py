@@ -97,13 +97,19 @@ class Frame:
             raise FrameError(
                 "masks_mismatch", f"masks are {self.masks.shape[1]}x{self.masks.shape[0]}, the image {width}x{height}"
             )
-        if self.ignore is not None and (self.ignore.shape != (height, width) or self.ignore.dtype != np.bool_):
-            raise FrameError(
-                "ignore_mismatch",
-                f"ignored pixels are {self.ignore.shape} {self.ignore.dtype}, the image {width}x{height}: "
-                "use a mask [H, W] bool of the image's size",
-            )
+        if self.ignore is not None:
+            check_ignore(self.ignore, height, width)
         check_rigid(self.world_from_camera)
+
+
+def check_ignore(ignore: np.ndarray, height: int, width: int) -> None:
+    """Raise FrameError unless `ignore` is [height, width] bool."""
+    if ignore.shape != (height, width) or ignore.dtype != np.bool_:
+        raise FrameError(
+            "ignore_mismatch",
+            f"ignored pixels are {ignore.shape} {ignore.dtype}, the image {width}x{height}: "
+            "use a mask [H, W] bool of the image's size",
+        )
 
 
 def check_rigid(pose: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.ignored_pixels import touched_resized
 
 #: Wider images are mapped scaled to this width.
 MAX_IMAGE_WIDTH = 1280
@@ -38,16 +39,6 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
         masks=None if frame.masks is None else nearest_resized(frame.masks, *size),
         ignore=None if frame.ignore is None else touched_resized(frame.ignore, *size),
     )
-
-
-def touched_resized(mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A mask [H, W] bool on a grid of another size: every pixel whose averaged colour any pixel of the mask has a part
-    in, or that is nearest to one.
-    """
-    if mask.shape == (height, width):
-        return mask
-    part = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    return (part > 0) | nearest_resized(mask, width, height)
 
 
 def nearest_resized(array: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -205,11 +205,13 @@ class _Move:
             images = (self.color.numpy(), self.depth.numpy())
             adam = {"betas": (BETA1, BETA2), "epsilon": EPSILON}
             train_in_place(
-                model.parameters, model.moments, rates, self.camera, *images, self.LOSSES, **settings, **adam
+                model.parameters, model.moments, rates, self.camera, *images, None, self.LOSSES, **settings, **adam
             )
             return
         images = (self.color, self.depth)
-        found = step_gradients(model.parameters, self.camera, *images, self.LOSSES, **settings, backend=self.backend)
+        found = step_gradients(
+            model.parameters, self.camera, *images, None, self.LOSSES, **settings, backend=self.backend
+        )
         optimizer.step(found.gradients, rates, found.visible)
 
 

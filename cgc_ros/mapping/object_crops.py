@@ -27,6 +27,7 @@ class PosedImage(Protocol):
     intrinsics: Intrinsics
     world_from_camera: np.ndarray  # [4, 4], metres
     image: np.ndarray  # [H, W, 3] uint8 RGB
+    ignore: np.ndarray | None  # [H, W] bool, pixels that are no part of the world
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def _crop(
     columns, rows = (np.arange(size) / zoom + start for start in (left, top))
     inside = ((rows >= 0) & (rows < k.height))[:, None] & ((columns >= 0) & (columns < k.width))[None, :]
     mask = (snapshot.segment(camera) == item.id) & inside
+    if view.ignore is not None:
+        at = np.ix_(
+            *(np.clip(np.rint(each), 0, n - 1).astype(int) for each, n in ((rows, k.height), (columns, k.width)))
+        )
+        mask &= ~view.ignore[at]
     if mask.mean() < MIN_VISIBLE:
         return None
     picture = cv2.warpAffine(

@@ -57,12 +57,17 @@ class MapSegmenter:
 
         Better masks of a keyframe that has voted take its former masks' place at once.
         """
-        image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
+        image = self.masks[keyframe.id] = VoteImage.of(masks, keyframe.ignore, self.config)
         if keyframe.id in self.layer.votes:
             self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
             self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight))
-        else:
+        elif keyframe.id not in self.waiting:
             self.waiting.append(keyframe.id)
+
+    def renew_masks(self, keyframe: Keyframe) -> None:
+        """Other pixels of a keyframe are ignored: its masks say without them what they said."""
+        if keyframe.id in self.masks:
+            self.add_masks(keyframe, keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0])
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         self.masks.pop(keyframe_id, None)
@@ -103,8 +108,9 @@ class MapSegmenter:
         voted_steps = {int(key): int(step) for key, step in info.get("voted_steps", [])}
         unheard = [each.id for each in self.keyframes if each.masks is not None and each.id not in voted_steps]
         for key, voted_step in (voted_steps | dict.fromkeys(unheard, -1)).items():
-            masks = self.keyframes.keyframes[key].masks
-            self.masks[key] = VoteImage.of(masks if masks.ndim == 2 else masks[0], self.config, voted_step)
+            keyframe = self.keyframes.keyframes[key]
+            of_objects = keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0]
+            self.masks[key] = VoteImage.of(of_objects, keyframe.ignore, self.config, voted_step)
         self.waiting = deque([*map(int, info.get("waiting", [])), *unheard])
         self.unheard = {*map(int, info.get("unheard", [])), *unheard}
         self.clustered_step = int(info.get("clustered_step", info["steps"]))
@@ -197,7 +203,7 @@ class MapSegmenter:
         config = self.config
         keyframe_id = list(self.masks)[int(self.rng.integers(len(self.masks)))]
         entry, keyframe = self.masks[keyframe_id], self.keyframes.keyframes.get(keyframe_id)
-        inside = np.flatnonzero(entry.masks)
+        inside = np.flatnonzero(entry.masks > 0)
         if keyframe is None or len(inside) < 2:
             return
         pixels = np.sort(self.rng.choice(inside, min(config.contrastive_pixels, len(inside)), replace=False))

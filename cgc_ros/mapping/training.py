@@ -73,7 +73,7 @@ class PhotometricTrainer:
         view = self.resident.view(keyframe, scale)
         camera = corrections.place(view.camera, scene_depth)
         found = step_gradients(
-            model.parameters, camera, view.color, view.depth, losses, **settings, backend=self.backend
+            model.parameters, camera, view.color, view.depth, view.mask, losses, **settings, backend=self.backend
         )
         rates = rates | {"means": rates["means"] * found.sizes}
         self.optimizer.step(found.gradients, rates, found.visible)

@@ -25,9 +25,9 @@ def initial_gaussians(
 
     Depth is the cameras' own where any keyframe has some, else what `stereo` finds. Empty without either.
     """
-    measured = [keyframe for keyframe in keyframes if keyframe.depth is not None and (keyframe.depth > 0).any()]
+    measured = [keyframe for keyframe in keyframes if keyframe.world_depth() is not None]
     if measured:
-        sources = ((keyframe, keyframe.depth.astype(np.float32)) for keyframe in measured)
+        sources = ((keyframe, keyframe.world_depth()) for keyframe in measured)  # one depth image at a time
         count = len(measured)
     else:
         sources = stereo_depths(keyframes, config.stereo_views, stereo)

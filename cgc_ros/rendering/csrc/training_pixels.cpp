@@ -31,8 +31,17 @@ void add_by_channel(const vfloat* sums, double* out) {
     for (int l = 0; l < kLanes; ++l) out[(k * kLanes + l) % 3] += double(sums[k][l]);
 }
 
+// Zeros among eight interleaved pixels' values where the mask leaves a pixel out.
+inline void leave_out(const uint8_t* mask, vfloat* values) {
+  uint64_t bytes;
+  std::memcpy(&bytes, mask, sizeof bytes);
+  if (bytes == 0x0101010101010101u) return;
+  for (int i = 0; i < 3 * kPixels; ++i)
+    if (!mask[i / 3]) values[i / kLanes][i % kLanes] = 0.0f;
+}
+
 inline bool has_depth(const TargetPixels& job, int64_t pixel) {
-  return (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > kSolidAlpha;
+  return (!job.mask || job.mask[pixel]) && (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > kSolidAlpha;
 }
 
 }  // namespace
@@ -43,16 +52,20 @@ void expose_pixels(const TargetPixels& job, int64_t begin, int64_t end, Exposure
   vfloat squares = splat(0.0f);
   int64_t pixel = begin;
   for (; pixel + kPixels <= end; pixel += kPixels) {
+    vfloat errors[3];
     for (int k = 0; k < 3; ++k) {
       const int64_t at = 3 * pixel + k * kLanes;
-      const vfloat exposed = load(job.color + at) * gain.v[k] + offset.v[k], error = exposed - load(job.target + at);
+      const vfloat exposed = load(job.color + at) * gain.v[k] + offset.v[k];
+      errors[k] = exposed - load(job.target + at);
       store(job.exposed + at, exposed);
-      squares += error * error;
     }
+    if (job.mask) leave_out(job.mask + pixel, errors);
+    for (int k = 0; k < 3; ++k) squares += errors[k] * errors[k];
   }
   sums.squares += double(sum(squares));
   for (int64_t i = 3 * pixel; i < 3 * end; ++i) {
     job.exposed[i] = job.color[i] * job.gain[i % 3] + job.offset[i % 3];
+    if (job.mask && !job.mask[i / 3]) continue;
     const float error = job.exposed[i] - job.target[i];
     sums.squares += double(error * error);
   }
