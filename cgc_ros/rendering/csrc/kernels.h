@@ -178,7 +178,7 @@ struct TrainingUpdate {
   const float* scales;          // [N, 3]
   const float* opacities;       // [N]
   const int32_t* radii;         // [N]; rows that are not visible stay as they are
-  bool touched_only;            // rows whose opacity has no gradient do not move either: no pixel that counts shows them
+  bool touched_only;            // rows whose opacity has no gradient do not move either: no counting pixel shows them
   float beta1, beta2, epsilon;
   float opacity_pull, needle_pull, max_log_ratio;
 };

@@ -24,9 +24,13 @@ struct Window {
 
 int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
+// Whether a row of the mask has no gap.
+bool is_whole(const uint8_t* mask, int width) { return !std::memchr(mask, 0, size_t(width)); }
+
 // Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room
 // for whole vectors and start as zeros.
 struct Rows {
+  bool all_count;  // counts are those of a row without a gap
   int n, length, border, input_length;  // 3 W; room for it; 15 zeros on each side of an input row
   float* input;
   float* counts;  // 1 where a value counts, 0 where the mask or the image ends
@@ -40,14 +44,23 @@ struct Rows {
     counts = input + size_t(maps) * input_length;
     ring = counts + length;
     std::memset(input, 0, floats * sizeof(float));
-    for (int i = 0; i < n; ++i) counts[i] = 1.0f;
+    count_all();
   }
   float* input_row(int map) { return input + size_t(map) * input_length + border; }
   float* ring_row(int map, int y) { return ring + (size_t(map) * kTaps + (y + kTaps) % kTaps) * length; }
 
+  void count_all() {
+    for (int i = 0; i < n; ++i) counts[i] = 1.0f;
+    all_count = true;
+  }
   void load_counts(const SsimImages& job, int y) {
     if (!job.mask) return;
-    for (int i = 0; i < n; ++i) counts[i] = job.mask[size_t(y) * job.width + i / 3] ? 1.0f : 0.0f;
+    const uint8_t* row = job.mask + size_t(y) * job.width;
+    const bool whole = is_whole(row, job.width);
+    if (whole && all_count) return;
+    if (whole) return count_all();
+    all_count = false;
+    for (int i = 0; i < job.width; ++i) counts[3 * i] = counts[3 * i + 1] = counts[3 * i + 2] = row[i] ? 1.0f : 0.0f;
   }
   void filter_along_x(const Window& window, int map, int y) {
     const float* in = input_row(map) - border;
@@ -95,8 +108,10 @@ void load_pair(const SsimImages& job, int row, float* x, float* y) {
   std::memcpy(x, job.rendered + at, sizeof(float) * 3 * job.width);
   std::memcpy(y, job.target + at, sizeof(float) * 3 * job.width);
   if (!job.mask) return;
+  const uint8_t* mask = job.mask + size_t(row) * job.width;
+  if (is_whole(mask, job.width)) return;
   for (int i = 0; i < job.width; ++i) {
-    if (job.mask[size_t(row) * job.width + i]) continue;
+    if (mask[i]) continue;
     for (int k = 0; k < 3; ++k) x[3 * i + k] = y[3 * i + k] = 0.0f;
   }
 }
