@@ -24,8 +24,20 @@ struct Window {
 
 int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Whether a row of the mask has no gap.
-bool is_whole(const uint8_t* mask, int width) { return !std::memchr(mask, 0, size_t(width)); }
+// Zeros in rows of interleaved values where a row of the mask has gaps; whether it has any.
+template <class... Values>
+bool clear_gaps(const uint8_t* mask, int width, Values*... values) {
+  const uint8_t *end = mask + width, *at = mask;
+  bool any = false;
+  while ((at = static_cast<const uint8_t*>(std::memchr(at, 0, size_t(end - at))))) {
+    const uint8_t* begin = at;
+    while (at < end && !*at) ++at;
+    (std::memset(values + 3 * (begin - mask), 0, sizeof(float) * 3 * size_t(at - begin)), ...);
+    any = true;
+    if (at == end) break;
+  }
+  return any;
+}
 
 // Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room
 // for whole vectors and start as zeros.
@@ -55,12 +67,8 @@ struct Rows {
   }
   void load_counts(const SsimImages& job, int y) {
     if (!job.mask) return;
-    const uint8_t* row = job.mask + size_t(y) * job.width;
-    const bool whole = is_whole(row, job.width);
-    if (whole && all_count) return;
-    if (whole) return count_all();
-    all_count = false;
-    for (int i = 0; i < job.width; ++i) counts[3 * i] = counts[3 * i + 1] = counts[3 * i + 2] = row[i] ? 1.0f : 0.0f;
+    if (!all_count) count_all();
+    all_count = !clear_gaps(job.mask + size_t(y) * job.width, job.width, counts);
   }
   void filter_along_x(const Window& window, int map, int y) {
     const float* in = input_row(map) - border;
@@ -107,13 +115,7 @@ void load_pair(const SsimImages& job, int row, float* x, float* y) {
   const size_t at = size_t(row) * job.width * 3;
   std::memcpy(x, job.rendered + at, sizeof(float) * 3 * job.width);
   std::memcpy(y, job.target + at, sizeof(float) * 3 * job.width);
-  if (!job.mask) return;
-  const uint8_t* mask = job.mask + size_t(row) * job.width;
-  if (is_whole(mask, job.width)) return;
-  for (int i = 0; i < job.width; ++i) {
-    if (mask[i]) continue;
-    for (int k = 0; k < 3; ++k) x[3 * i + k] = y[3 * i + k] = 0.0f;
-  }
+  if (job.mask) clear_gaps(job.mask + size_t(row) * job.width, job.width, x, y);
 }
 
 }  // namespace

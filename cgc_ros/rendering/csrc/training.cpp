@@ -158,10 +158,11 @@ TrainingResult train(const TrainingStep& step, int threads) {
   if (input.depth) gradients.depth = depth_gradient.data();
   Array<float> alpha_gradient(step.coverage_weight > 0 ? count : 0);  // of the mean transparency
   const float pull = -step.coverage_weight / float(std::max<int64_t>(1, counting));
-  std::fill_n(alpha_gradient.data(), alpha_gradient.size(), pull);
-  if (step.mask)
+  if (!step.mask)
+    std::fill_n(alpha_gradient.data(), alpha_gradient.size(), pull);
+  else
     std::transform(step.mask, step.mask + alpha_gradient.size(), alpha_gradient.data(),
-                   [&](uint8_t counts) { return counts ? pull : 0.0f; });
+                   [pull](uint8_t counts) { return counts ? pull : 0.0f; });
   if (step.coverage_weight > 0) gradients.alpha = alpha_gradient.data();
   const Array<float> pairs = render.backward_tiles(input, output.depth, gradients, threads);
   move_gaussians(step, input, render, pairs, result, threads);

@@ -41,8 +41,9 @@ inline void leave_out(const uint8_t* mask, vfloat* values) {
 }
 
 template <bool kMasked>
-inline bool has_depth(const TargetPixels& job, int64_t pixel) {
-  return (!kMasked || job.mask[pixel]) && (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > kSolidAlpha;
+inline bool has_depth(const TargetPixels& job, int64_t pixel) {  // all is read, so that loops become vectors
+  const bool measured = (job.depth_halves[pixel] & 0x7fffu) != 0, solid = job.alpha[pixel] > kSolidAlpha;
+  return measured & solid & (!kMasked || job.mask[pixel] != 0);
 }
 
 template <bool kMasked>
