@@ -66,6 +66,7 @@ class Frame:
     masks: np.ndarray | None = None  # [H, W] int32 ids that mean nothing outside this frame, 0 = no mask
     name: str = ""  # for reports; a recording's image name without its suffix
     metadata: dict = field(default_factory=dict)
+    ignore: np.ndarray | None = None  # [H, W] bool, True = no part of the world, or no longer true
 
     def check(self) -> None:
         """Raise FrameError where the frame cannot be mapped: shapes that disagree, a pose that is not rigid."""
@@ -96,7 +97,19 @@ class Frame:
             raise FrameError(
                 "masks_mismatch", f"masks are {self.masks.shape[1]}x{self.masks.shape[0]}, the image {width}x{height}"
             )
+        if self.ignore is not None:
+            check_ignore(self.ignore, height, width)
         check_rigid(self.world_from_camera)
+
+
+def check_ignore(ignore: np.ndarray, height: int, width: int) -> None:
+    """Raise FrameError unless `ignore` is [height, width] bool."""
+    if ignore.shape != (height, width) or ignore.dtype != np.bool_:
+        raise FrameError(
+            "ignore_mismatch",
+            f"ignored pixels are {ignore.shape} {ignore.dtype}, the image {width}x{height}: "
+            "use a mask [H, W] bool of the image's size",
+        )
 
 
 def check_rigid(pose: np.ndarray) -> None:

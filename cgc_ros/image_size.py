@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.ignored_pixels import touched_resized
 
 #: Wider images are mapped scaled to this width.
 MAX_IMAGE_WIDTH = 1280
@@ -24,6 +25,7 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
     """The same frame at most `max_width` pixels wide; 0: as it is. Its lens may distort.
 
     Colours are averaged over areas; depth and masks, which have no average at an edge, are those of the nearest pixel.
+    What touches an ignored pixel is ignored.
     """
     camera = within_width(frame.intrinsics, max_width)
     if camera is frame.intrinsics:
@@ -35,6 +37,7 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
         intrinsics=camera,
         depth=None if frame.depth is None else nearest_resized(frame.depth, *size),
         masks=None if frame.masks is None else nearest_resized(frame.masks, *size),
+        ignore=None if frame.ignore is None else touched_resized(frame.ignore, *size),
     )
 
 

@@ -107,6 +107,18 @@ class Undistorter:
         self._check_size(array)
         return array if self.is_identity else array.reshape(-1)[self._nearest]
 
+    def touched(self, mask: np.ndarray) -> np.ndarray:
+        """Pixels [H, W] bool whose resampled colour any pixel of `mask` [H, W] bool has a part in, or that are nearest
+        to one.
+        """
+        self._check_size(mask)
+        if self.is_identity or not mask.any():
+            return mask
+        part = cv2.remap(
+            mask.astype(np.float32), self._map, self._weights, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        return (part > 0) | self.nearest(mask)
+
     def frame(self, frame: Frame) -> Frame:
         """The same frame seen through the pinhole."""
         if self.is_identity:
@@ -117,6 +129,7 @@ class Undistorter:
             intrinsics=self.intrinsics,
             depth=None if frame.depth is None else self.nearest(frame.depth),
             masks=None if frame.masks is None else self.nearest(frame.masks),
+            ignore=None if frame.ignore is None else self.touched(frame.ignore),
         )
 
     def _check_size(self, array: np.ndarray) -> None:

@@ -16,6 +16,7 @@ INPUTS = {
     "camera_info": "calibration of that image",
     "depth": "depth image registered to the colour image, 16UC1 mm or 32FC1 m; mapping works without",
     "masks": "label images of your own segmenter, for mask_source topic",
+    "ignore": "mono8 masks of what in the image is no part of the world (nonzero): a person, a gripper",
     "detections_2d": "vision_msgs/Detection2DArray of a 2D detector on that image, for use_detections",
     "label_info": "vision_msgs/LabelInfo: names of that detector's classes, where it sends numbers",
     "pose": "camera poses, for pose_source pose, pose_with_covariance or odometry",
@@ -157,7 +158,7 @@ def _recorder(value: dict[str, str], use_sim_time: bool) -> ExecuteProcess:
     suffixes = {"raw": [""], "compressed": ["/compressed"]}.get(value["image_transport"], ["", "/compressed"])
     topics = [_absolute(value["image"], value) + suffix for suffix in suffixes]
     topics += [_absolute(value["depth"], value) + suffix for suffix in ("", "/compressed", "/compressedDepth")]
-    topics += [_absolute(value[name], value) for name in ("camera_info", "masks", "pose", "tf", "tf_static")]
+    topics += [_absolute(value[name], value) for name in ("camera_info", "masks", "ignore", "pose", "tf", "tf_static")]
     clock = ["--use-sim-time"] if use_sim_time else []
     return ExecuteProcess(
         cmd=["ros2", "bag", "record", "-o", value["record"], *clock, "--topics", *topics],

@@ -17,7 +17,8 @@ from cgc_ros.evaluation.image_metrics import psnr
 from cgc_ros.evaluation.label_metrics import SceneSegmentation, mean_iou
 from cgc_ros.evaluation.report import write_report
 from cgc_ros.evaluation.synthetic import SyntheticSequence
-from cgc_ros.frame import UNLABELLED
+from cgc_ros.frame import IGNORED, UNLABELLED
+from cgc_ros.palette import label_picture
 from cgc_ros.run_files import RunError
 from cgc_ros.sequences import SequenceError
 
@@ -55,6 +56,38 @@ def test_flaws_show_in_the_figures_they_belong_to(sequence, tmp_path):
     assert 27 < evaluation.metrics["psnr"] < 29  # 20 log10(255 / 10) = 28.1, less where clipped
     missing = next(instance for instance in evaluation.instances if instance.id == 3)
     assert (missing.iou, missing.predicted_id, missing.cloud_iou) == (0.0, None, 1.0)
+
+
+def test_what_a_recording_ignores_is_not_scored_and_marked(tmp_path):
+    class WithHand(SyntheticSequence):
+        def __init__(self):
+            super().__init__(num_frames=16)
+            self.has_ignore = True
+
+        def load_ignore(self, index):
+            ignore = np.zeros((120, 160), bool)
+            ignore[60:, 50:90] = True
+            return ignore
+
+    sequence, hand = WithHand(), WithHand().load_ignore(0)
+
+    class Ghosts(PerfectSnapshot):
+        def render(self, camera, stamp_ns=None):
+            view = super().render(camera)
+            depth = np.where(hand, view.depth + 1, view.depth)
+            return type(view)(np.where(hand[..., None], 255 - view.color, view.color), depth, view.alpha)
+
+        def segment(self, camera):
+            return np.where(hand, 999, super().segment(camera)).astype(np.uint16)
+
+    perfect, ghosts = (evaluate(each(), sequence, tmp_path).metrics for each in (PerfectSnapshot, Ghosts))
+    for name in ("psnr", "ssim", "scene_miou", "scene_mbiou", "depth_median_error_m", "depth_coverage"):
+        assert ghosts[name] == pytest.approx(perfect[name]), name
+    assert ghosts["scene_miou"] == ghosts["scene_mbiou"] == 1.0
+    labels = cv2.imread(str(tmp_path / "labels" / "0007.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(labels == IGNORED, hand)
+    assert (label_picture(labels)[hand] == label_picture(labels)[hand][0]).all()
+    assert len(set(label_picture(labels)[70, 70].tolist())) == 1  # grey
 
 
 def test_the_figures_can_be_recomputed_from_the_files(sequence, tmp_path):

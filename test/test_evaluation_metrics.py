@@ -20,7 +20,7 @@ from cgc_ros.evaluation.object_metrics import (
     match_tolerance,
     object_average_precision,
 )
-from cgc_ros.frame import UNLABELLED
+from cgc_ros.frame import IGNORED, UNLABELLED
 
 
 @dataclass
@@ -52,6 +52,22 @@ def test_iou_is_that_of_pixels_summed_over_views():
     overlap.add(row(1, 0, 0, 0), row(5, 5, 5, UNLABELLED))  # 1 shared of 3: spill onto unlabelled pixels counts
     assert overlap.match()[1].iou == pytest.approx(4 / 7)
     assert overlap.views == 2
+
+
+def test_ignored_pixels_count_for_nobody():
+    overlap = LabelOverlap()
+    overlap.add(row(1, 1, 1, 2, 0), row(5, 5, IGNORED, IGNORED, IGNORED))
+    assert overlap.match()[1].iou == 1.0 and set(overlap.truth_pixels) == {1}
+    rng = np.random.default_rng(0)
+    recorded = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    ignore = np.zeros((30, 40), bool)
+    ignore[:, 25:] = True
+    rendered = np.where(ignore[..., None], 255 - recorded, recorded)
+    assert psnr(rendered, recorded, ignore) == PSNR_CEILING and ssim(rendered, recorded, ignore) == 1.0
+    brighter = np.clip(recorded.astype(int) + 9, 0, 255).astype(np.uint8)
+    nothing = np.zeros_like(ignore)
+    assert psnr(brighter, recorded, nothing) == psnr(brighter, recorded)
+    assert ssim(brighter, recorded, nothing) == pytest.approx(ssim(brighter, recorded), abs=1e-9)
 
 
 def test_an_id_that_changes_between_views_loses():

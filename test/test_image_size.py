@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ros_fakes import FakeSession, make_object
 
-from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.image_size import nearest_resized, scaled_frame, within_width
 from cgc_ros.view_grid import grid_for
 
@@ -39,6 +39,36 @@ def test_colours_are_averaged_and_depth_and_masks_never():
     assert (small.image == 100).all() and small.image.shape == (2, 4, 3)
     assert small.depth.tolist() == [[1, 1, 3, 3]] * 2 and small.depth.dtype == np.float32
     assert small.masks.tolist() == [[7, 7, 9, 9]] * 2 and small.masks.dtype == np.int32
+
+
+def ignored_frame(ignore: np.ndarray) -> Frame:
+    height, width = ignore.shape
+    camera = Intrinsics(width, height, 8.0, 8.0, 3.5, 1.5)
+    return Frame(1, np.zeros((height, width, 3), np.uint8), np.eye(4), camera, ignore=ignore)
+
+
+@pytest.mark.parametrize("width", [4, 5, 9])
+def test_what_touches_an_ignored_pixel_is_ignored_and_nothing_else(width):
+    rng = np.random.default_rng(width)
+    frame = ignored_frame(rng.random((13, 18)) < 0.03)
+    small = scaled_frame(frame, width)
+    small.check()
+    colours = np.repeat(frame.ignore[..., None], 3, axis=2).astype(np.uint8) * 255
+    tinted = scaled_frame(replace(frame, image=colours), width).image.any(axis=2)
+    assert tinted.any() and (small.ignore | ~tinted).all()  # no colour of an ignored pixel is left in the rest
+    step = 18 / width
+    for row, column in zip(*np.nonzero(small.ignore), strict=True):
+        begin = (int(row * 13 / small.image.shape[0]), int(column * step))
+        end = (int(np.ceil((row + 1) * 13 / small.image.shape[0])), int(np.ceil((column + 1) * step)))
+        assert frame.ignore[begin[0] : end[0], begin[1] : end[1]].any()
+
+
+@pytest.mark.parametrize("ignore", [np.zeros((4, 7), bool), np.zeros((4, 8), np.uint8)])
+def test_a_mask_of_another_size_or_type_is_refused(ignore):
+    frame = replace(ignored_frame(np.zeros((4, 8), bool)), ignore=ignore)
+    with pytest.raises(FrameError, match="use a mask") as error:
+        frame.check()
+    assert error.value.reason == "ignore_mismatch"
 
 
 def test_nearest_pixels_are_those_under_the_centres():

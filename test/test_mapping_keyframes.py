@@ -79,7 +79,7 @@ def test_targets_are_scaled_by_area_and_depth_keeps_its_values():
     pose = np.eye(4)
     keyframe = store.add(Frame(0, image, pose, INTRINSICS, depth=depth), median_depth=2.5)
     camera = keyframe.camera(0.5, torch.device("cpu"))
-    color, scaled = keyframe.scaled_images(camera.width, camera.height)
+    color, scaled, _ = keyframe.scaled_images(camera.width, camera.height)
     assert (camera.width, camera.height) == (4, 3)
     assert abs(color.astype(int) - 100).max() <= 1 and color.shape == (3, 4, 3)
     assert set(np.unique(scaled).tolist()) <= {0.0, 2.5}

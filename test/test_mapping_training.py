@@ -51,7 +51,7 @@ def model_of(count: int, degree: int) -> GaussianModel:
     return model
 
 
-def keyframe_of(config: TrainingConfig, depth: bool, times: int = 2) -> Keyframe:
+def keyframe_of(config: TrainingConfig, depth: bool, times: int = 2, ignore: np.ndarray | None = None) -> Keyframe:
     """Of `times` WIDTH x HEIGHT pixels."""
     rng = np.random.default_rng(1)
     height, width = size = (times * HEIGHT, times * WIDTH)
@@ -59,11 +59,18 @@ def keyframe_of(config: TrainingConfig, depth: bool, times: int = 2) -> Keyframe
     depths = rng.uniform(1.0, 6.0, size).astype(np.float32) * (rng.random(size) > 0.3) if depth else None
     intrinsics = Intrinsics(width, height, 45.0 * times, 46.0 * times, width / 2 + 1.5, height / 2 - 2.5)
     store = KeyframeStore(KeyframeConfig(), config)
-    keyframe = store.add(Frame(0, image, np.eye(4), intrinsics, depths), 3.0)
+    keyframe = store.add(Frame(0, image, np.eye(4), intrinsics, depths, ignore=ignore), 3.0)
     with torch.no_grad():
         keyframe.corrections.log_gain.copy_(torch.tensor([0.1, -0.2, 0.05]))
         keyframe.corrections.offset.copy_(torch.tensor([0.02, 0.0, -0.03]))
     return keyframe
+
+
+def ignored_part() -> np.ndarray:
+    """A third of the image [H, W] bool, in one piece and in specks."""
+    ignore = np.random.default_rng(3).random((2 * HEIGHT, 2 * WIDTH)) < 0.02
+    ignore[20:50, 30:80] = True
+    return ignore
 
 
 LOSSES = StepLosses(
@@ -97,12 +104,12 @@ def by_kernels(model: GaussianModel, keyframe: Keyframe, scale: float) -> tuple[
 
 def by_operators(model: GaussianModel, keyframe: Keyframe, scale: float, backend: str) -> StepGradients:
     camera, exposure = place(keyframe, scale)
-    color, depth = (
+    images = (
         None if image is None else torch.from_numpy(image)
         for image in keyframe.scaled_images(camera.width, camera.height)
     )
     settings = {"sh_degree": model.sh_degree, "background": model.background, **exposure}
-    return step_gradients(model.parameters, camera, color, depth, LOSSES, **settings, backend=backend)
+    return step_gradients(model.parameters, camera, *images, LOSSES, **settings, backend=backend)
 
 
 def by_autograd(
@@ -111,7 +118,8 @@ def by_autograd(
     """The step's definition in float64: loss, mean squared error, gradients, and [2, 3] those of gain and offset."""
     camera, exposure = place(keyframe, scale)
     camera = replace(camera, camera_from_world=camera.camera_from_world.double())
-    color, depth = keyframe.scaled_images(camera.width, camera.height)
+    color, depth, mask = keyframe.scaled_images(camera.width, camera.height)
+    counts = torch.ones(color.shape[:2], dtype=torch.bool) if mask is None else torch.from_numpy(mask)
     leaves = {name: model.parameters[name].double().requires_grad_() for name in NAMES}
     scales, opacities = leaves["log_scales"].exp(), torch.sigmoid(leaves["logit_opacities"])
     render = rasterize(
@@ -124,18 +132,22 @@ def by_autograd(
     )
     exposure = torch.stack([exposure["gain"], exposure["offset"]]).double().requires_grad_()
     exposed, target = render.color * exposure[0] + exposure[1], torch.from_numpy(color).double() / 255
-    loss = photometric = photometric_loss(exposed, target, LOSSES.ssim)
+    loss = photometric = photometric_loss(exposed, target, LOSSES.ssim, counts)
     if depth is not None:
         measured = torch.from_numpy(depth).double()
-        valid = (measured > 0) & (render.alpha.detach() > LOSSES.depth_min_alpha)
+        valid = counts & (measured > 0) & (render.alpha.detach() > LOSSES.depth_min_alpha)
         error = (render.depth - measured).abs() / measured.clamp_min(1e-6)
         loss = loss + LOSSES.depth * (error.clamp_max(LOSSES.depth_max_error) * valid).sum() / valid.sum().clamp_min(1)
     loss = loss + LOSSES.opacity * (opacities * render.visible).sum() / render.visible.sum().clamp_min(1)
     ordered = leaves["log_scales"].sort(dim=1).values
     needle = (ordered[:, 2] - ordered[:, 1] - np.log(LOSSES.max_anisotropy)).clamp_min(0)
-    loss = loss + LOSSES.anisotropy * (needle * render.visible).mean() + LOSSES.coverage * (1 - render.alpha).mean()
+    loss = (
+        loss
+        + LOSSES.anisotropy * (needle * render.visible).mean()
+        + LOSSES.coverage * (1 - render.alpha[counts]).mean()
+    )
     loss.backward()
-    mse = (exposed - target).square().mean()
+    mse = (exposed - target)[counts].square().mean()
     return photometric.item(), mse.item(), {name: leaf.grad for name, leaf in leaves.items()}, exposure.grad
 
 
@@ -145,11 +157,19 @@ def assert_close(ours: torch.Tensor, truth: torch.Tensor, what: str, tolerance: 
 
 @pytest.mark.parametrize("way", ["kernels", "cpu", "reference", "gsplat"])
 @pytest.mark.parametrize(
-    ("count", "degree", "depth", "scale"), [(120, 1, True, 0.5), (1, 0, True, 0.5), (200, 3, False, 1.0)]
+    ("count", "degree", "depth", "scale", "ignored"),
+    [
+        (120, 1, True, 0.5, False),
+        (1, 0, True, 0.5, False),
+        (200, 3, False, 1.0, False),
+        (120, 1, True, 0.5, True),
+        (200, 0, True, 1.0, True),
+    ],
 )
-def test_a_steps_gradients_are_those_of_its_losses(request, way, count, degree, depth, scale):
-    config = TrainingConfig(pose_rate=1e-3)
-    model, keyframe, true_keyframe = model_of(count, degree), keyframe_of(config, depth), keyframe_of(config, depth)
+def test_a_steps_gradients_are_those_of_its_losses(request, way, count, degree, depth, scale, ignored):
+    config, ignore = TrainingConfig(pose_rate=1e-3), ignored_part() if ignored else None
+    model = model_of(count, degree)
+    keyframe, true_keyframe = (keyframe_of(config, depth, ignore=ignore) for _ in range(2))
     loss, mse, truth, of_exposure = by_autograd(model, true_keyframe, scale)
     if way == "kernels":
         outcome, gradients = by_kernels(model, keyframe, scale)
@@ -160,8 +180,12 @@ def test_a_steps_gradients_are_those_of_its_losses(request, way, count, degree, 
         outcome, gradients = found.outcome, found.gradients
         torch.testing.assert_close(found.sizes, model.sizes)
     assert outcome.photometric == pytest.approx(loss, rel=1e-4) and outcome.mse == pytest.approx(mse, rel=1e-4)
+    moving = torch.ones(count, dtype=torch.bool)
+    if ignored:  # what no pixel that counts shows does not move, not even by the losses of all that is visible
+        moving = (gradients["logit_opacities"] != 0) if way == "kernels" else found.visible
+        assert moving.sum() > 0.3 * count
     for name in NAMES:
-        assert_close(gradients[name], truth[name], name, 1e-3)
+        assert_close(gradients[name][moving], truth[name][moving], name, 1e-3)
     exposure = torch.from_numpy(np.stack([outcome.gain_gradient, outcome.offset_gradient]))
     assert_close(exposure, of_exposure, "exposure")
     assert_close(keyframe.corrections.twist.grad, true_keyframe.corrections.twist.grad, "pose", 1e-3)
@@ -226,6 +250,56 @@ def test_gaussians_out_of_view_keep_still_while_the_rest_follows_adam():
     assert (moved_by / rates).mean() == pytest.approx(kept, rel=0.5)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference", "gsplat"])
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_colour_and_depth_of_ignored_pixels_do_not_reach_the_map(gsplat_on_cpu, backend, scale):  # noqa: F811
+    config, ignore = TrainingConfig(pose_rate=1e-3), ignored_part()
+    found = []
+    for changed in (False, True):
+        model, keyframe = model_of(60, 1), keyframe_of(config, True, ignore=ignore)
+        if changed:
+            keyframe.image = np.where(ignore[..., None], 255 - keyframe.image, keyframe.image)
+            keyframe.depth = np.where(ignore, np.float16(0.5), keyframe.depth)
+        trainer = PhotometricTrainer(model, config, backend)
+        reports = [trainer.step(keyframe, scale, 2.0, 1.0) for _ in range(3)]
+        corrections = keyframe.corrections
+        learnt = (corrections.log_gain, corrections.offset, corrections.twist)
+        found.append((reports, [*model.parameters.values(), *(value.detach() for value in learnt)]))
+    (reports, values), (other_reports, other_values) = found
+    assert reports == other_reports
+    assert all(torch.equal(one, other) for one, other in zip(values, other_values, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference", "gsplat"])
+def test_what_only_ignored_pixels_show_keeps_still(gsplat_on_cpu, backend):  # noqa: F811
+    config = TrainingConfig(opacity_weight=0.1)
+    ignore = np.zeros((2 * HEIGHT, 2 * WIDTH), bool)
+    ignore[:, :WIDTH] = True
+    model, keyframe = model_of(100, 0), keyframe_of(config, True, ignore=ignore)
+    for first, second in model.moments.values():
+        first.fill_(0.01), second.fill_(0.02)
+    before = {name: value.clone() for name, value in model.parameters.items()}
+    k, means = keyframe.intrinsics, before["means"]
+    reach = 4 * before["log_scales"].exp().amax(dim=1) * k.fx / means[:, 2].clamp_min(0.1) + 8
+    columns = k.fx * means[:, 0] / means[:, 2] + k.cx
+    hidden, shown = columns + reach < WIDTH, columns - reach > WIDTH
+    assert hidden.sum() >= 3 and shown.sum() >= 3
+    PhotometricTrainer(model, config, backend).step(keyframe, 0.5, 2.0, 1.0)
+    for name in NAMES:
+        assert torch.equal(model.parameters[name][hidden], before[name][hidden]), name
+    assert (model.parameters["logit_opacities"] != before["logit_opacities"])[shown].any()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_keyframe_that_is_ignored_whole_teaches_nothing(backend):
+    ignore = np.ones((2 * HEIGHT, 2 * WIDTH), bool)
+    model, keyframe = model_of(60, 1), keyframe_of(TrainingConfig(), True, ignore=ignore)
+    before = {name: value.clone() for name, value in model.parameters.items()}
+    report = PhotometricTrainer(model, TrainingConfig(), backend).step(keyframe, 0.5, 2.0, 1.0)
+    assert np.isfinite(report.loss) and np.isfinite(report.psnr)
+    assert all(torch.equal(model.parameters[name], before[name]) for name in NAMES)
+
+
 @pytest.mark.parametrize("instruction_set", kernels.instruction_sets())
 def test_the_step_is_the_same_for_any_number_of_threads(instruction_set):
     best, threads = kernels.instruction_set(), torch.get_num_threads()
@@ -263,7 +337,7 @@ def test_resident_images_are_copied_once_and_within_their_limit():
     assert resident.view(images[2], 0.5) is views[2] and resident.view(images[0], 0.5) is not views[0]
     camera = images[0].camera(0.5, torch.device("cpu"))
     assert torch.equal(views[0].camera.camera_from_world, camera.camera_from_world)
-    color, depth = images[0].scaled_images(WIDTH, HEIGHT)
+    color, depth, _ = images[0].scaled_images(WIDTH, HEIGHT)
     assert np.array_equal(views[0].color.numpy(), color) and np.array_equal(views[0].depth.numpy(), depth)
     resident.clear()
     assert len(resident) == 0 and resident.megabytes == 0
@@ -276,9 +350,9 @@ def test_resident_images_leave_when_memory_runs_out():
     assert len(mapper.trainer.resident) == 0
 
 
-@pytest.mark.parametrize("changed", ["image", "depth", "world_from_camera"])
+@pytest.mark.parametrize("changed", ["image", "depth", "ignore", "world_from_camera"])
 def test_a_resident_view_follows_its_keyframe(changed):
-    keyframe = keyframe_of(TrainingConfig(), depth=True)
+    keyframe = keyframe_of(TrainingConfig(), depth=True, ignore=ignored_part())
     resident = ResidentImages(torch.device("cpu"))
     before = resident.view(keyframe, 1.0)
     setattr(keyframe, changed, getattr(keyframe, changed).copy())
@@ -287,11 +361,11 @@ def test_a_resident_view_follows_its_keyframe(changed):
 
 def test_scaled_images_are_kept_until_depth_comes():
     keyframe = keyframe_of(TrainingConfig(), depth=False)
-    color, depth = keyframe.scaled_images(WIDTH, HEIGHT)
-    assert color.shape == (HEIGHT, WIDTH, 3) and depth is None
-    assert keyframe.scaled_images(WIDTH, HEIGHT)[0] is color
+    color, depth, mask = keyframe.scaled_images(WIDTH, HEIGHT)
+    assert mask is None and color.shape == (HEIGHT, WIDTH, 3) and depth is None
+    assert keyframe.scaled_images(WIDTH, HEIGHT).color is color
     keyframe.depth = np.full(keyframe.image.shape[:2], 2.5, dtype=np.float16)
-    _, depth = keyframe.scaled_images(WIDTH, HEIGHT)
+    depth = keyframe.scaled_images(WIDTH, HEIGHT).depth
     assert depth.shape == (HEIGHT, WIDTH) and depth.dtype == np.float16 and (depth == 2.5).all()
-    full, _ = keyframe.scaled_images(2 * WIDTH, 2 * HEIGHT)
+    full = keyframe.scaled_images(2 * WIDTH, 2 * HEIGHT).color
     assert np.array_equal(full, keyframe.image)

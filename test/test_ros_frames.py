@@ -251,6 +251,50 @@ def test_masks_come_with_their_frame_or_not_at_all():
     assert rig.names() == ["masks_mismatch"] and rig.frames[1].masks is None
 
 
+def mask_message(mask, stamp_ns=T0):
+    return encode_image(mask.astype(np.uint8) * 255, "mono8", Header(stamp=time_message(stamp_ns)))
+
+
+def hand() -> np.ndarray:
+    mask = np.zeros((48, 64), bool)
+    mask[30:, 20:40] = True
+    return mask
+
+
+def test_what_is_ignored_comes_with_the_view_and_the_frame():
+    rig = Rig(max_image_width=32)
+    rig.image()  # nobody publishes: nothing waits
+    assert len(rig.views) == len(rig.frames) == 1 and rig.frames[0].ignore is None
+    rig.intake.on_ignore(mask_message(hand(), T0 + 1))
+    rig.image(T0 + 1)
+    np.testing.assert_array_equal(rig.views[1].ignore, hand())
+    np.testing.assert_array_equal(rig.frames[1].ignore, hand()[::2, ::2])
+
+
+def test_a_view_waits_for_what_is_ignored_while_somebody_publishes_it():
+    rig = Rig(ignore_wait=10.0)
+    rig.intake.on_ignore(mask_message(hand(), T0 - SECOND))
+    rig.image()
+    assert not rig.views and not rig.frames and rig.intake.is_waiting
+    rig.intake.on_ignore(mask_message(hand()))
+    rig.intake.poll()
+    np.testing.assert_array_equal(rig.views[0].ignore, hand())
+    assert len(rig.frames) == 1 and not rig.intake.is_waiting
+
+
+def test_an_image_whose_ignored_pixels_are_lost_or_unfit_is_labelled_and_not_mapped():
+    rig = Rig(ignore_wait=0.0)
+    rig.intake.on_ignore(mask_message(hand(), T0 - SECOND))
+    rig.image()
+    rig.intake.on_ignore(mask_message(hand()[:10], T0 + 1))
+    rig.image(T0 + 1)
+    rig.intake.on_ignore(mask_message(hand(), T0 + 2))
+    rig.image(T0 + 2)
+    assert len(rig.views) == 3 and [each.stamp_ns for each in rig.frames] == [T0 + 2]
+    assert set(rig.names()) == {"ignore_lost", "ignore_mismatch"}
+    assert rig.intake.counts().dropped == {"ignore_lost": 1, "ignore_mismatch": 1}
+
+
 def test_stamps_of_another_clock_are_named():
     rig = Rig()
     rig.clock_ns = T0 + 3600 * SECOND
@@ -298,6 +342,25 @@ def test_black_white_and_frozen_frames_are_kept_away_from_the_map():
     assert guarded(guard, picture(1)) == ""  # nothing moved: a still camera in a simulator
     assert guarded(guard, picture(1), 0.05) == "frozen_frames"
     assert guarded(guard, picture(2), 0.05) == ""
+
+
+def test_ignored_pixels_say_nothing_of_a_frame_or_its_depth():
+    mask = np.zeros((48, 64), bool)
+    mask[:, :40] = True
+    gripper = np.where(mask[..., None], 0, picture(1)).astype(np.uint8)
+    black = np.where(mask[..., None], picture(1), 3).astype(np.uint8)
+    for pixels, fault in ((gripper, ""), (black, "black_frames")):
+        guard = FrameGuard()
+        try:
+            guard.check(replace(frame(pixels), ignore=mask))
+            found = ""
+        except FrameError as error:
+            found = error.reason
+        assert found == fault
+    depth = np.where(mask, np.float32(1500.0), np.float32(1.5))
+    FrameGuard().check_depth(depth, depth.shape, mask)
+    with pytest.raises(FrameError, match="median depth"):
+        FrameGuard().check_depth(depth, depth.shape)
 
 
 def test_a_blurred_frame_is_found_by_its_lack_of_fine_detail():

@@ -26,8 +26,10 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
+from cgc_ros.frame import IGNORED
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.clouds import points_from_message
+from cgc_ros.ros.conversions.images import encode_image
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,25 @@ def test_the_label_image_has_its_input_images_header_and_size(rig):
     assert message.header == sent[(message.header.stamp.sec, message.header.stamp.nanosec)]
     assert (message.encoding, message.width, message.height, message.step) == ("mono16", 64, 48, 128)
     assert set(np.unique(np.frombuffer(message.data, np.uint16))) <= {1, 2, 3, 4, 5, 65535}
+
+
+def test_what_is_ignored_is_marked_in_the_label_image_and_goes_to_the_mapper():
+    mask = np.zeros((48, 64), np.uint8)
+    mask[20:40, 30:60] = 255
+    with Rig() as rig:
+        labels = rig.listen(Image, "cgc/segmentation/image")
+
+        def send():
+            rig.publisher(Image, "ignore").publish(encode_image(mask, "mono8", rig.send()))
+
+        def marked():
+            images = [np.frombuffer(each.data, np.uint16).reshape(48, 64) for each in labels]
+            return [each for each in images if (each == IGNORED).any()]
+
+        rig.wait(marked, every=0.05, do=send)
+        np.testing.assert_array_equal(marked()[0] == IGNORED, mask > 0)
+        frames = rig.wait(lambda: [each for each in rig.session.frames if each.ignore is not None], every=0.05, do=send)
+        np.testing.assert_array_equal(frames[0].ignore, mask > 0)
 
 
 def test_objects_in_every_form(rig):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cgc_ros.frame import UNLABELLED
+from cgc_ros.frame import IGNORED, UNLABELLED
 from cgc_ros.segmentation.object_names import NamedBox, NameVote, ObjectNames, ViewWeights, match_boxes
 
 
@@ -44,6 +44,14 @@ def test_a_box_around_a_bowl_of_fruit_names_the_bowl():
 def test_a_wall_that_frames_a_cupboard_does_not_take_its_name():
     labels = image((1, 0, 0, 160, 120), (2, 10, 10, 150, 110))  # their boxes overlap by three quarters
     assert set(said(labels, (8, 8, 152, 112, "cupboard", 0.9))) == {(2, "cupboard")}
+
+
+def test_a_box_that_is_mostly_ignored_names_nothing():
+    labels = image((5, 20, 20, 60, 60))
+    labels[20:60, 20:35] = IGNORED
+    assert set(said(labels, (20, 20, 60, 60, "mug", 0.9))) == {(5, "mug")}
+    labels[20:60, 20:45] = IGNORED
+    assert said(labels, (20, 20, 60, 60, "hand", 0.9)) == {}
 
 
 def test_a_few_stray_pixels_do_not_make_an_object_larger():

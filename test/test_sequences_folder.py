@@ -50,6 +50,17 @@ def test_frames_come_back_as_they_were_written(folder, scene):
         assert (frame.depth.dtype, frame.masks.dtype) == (np.float32, np.int32)
 
 
+def test_what_a_frame_ignores_comes_with_it(folder, scene):
+    assert not open_sequence(folder).has_ignore
+    (folder / "ignore").mkdir()
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[3:9, 5:20] = 7
+    write_png(folder / "ignore" / "0001.png", mask)
+    sequence = open_sequence(folder)
+    assert sequence.has_ignore and sequence.warnings == () and sequence[0].ignore is None
+    np.testing.assert_array_equal(sequence[1].ignore, mask > 0)
+
+
 def test_negative_indices_and_ends_are_those_of_a_list(folder, scene):
     sequence = open_sequence(folder)
     np.testing.assert_array_equal(sequence[-1].image, scene.image(scene.count - 1))

@@ -292,6 +292,33 @@ def test_an_image_of_another_size_than_its_calibration_is_refused():
         stereo_depth(replace(reference, image=reference.image[:60]), [reference])
 
 
+def test_ignored_pixels_of_a_reference_get_no_depth():
+    reference, depth = render([WALL], pose())
+    source = render([WALL], pose(x=0.2))[0]
+    ignore = np.zeros((CAMERA.height, CAMERA.width), bool)
+    ignore[40:80, 60:100] = True
+    result = stereo_depth(replace(reference, ignore=ignore), [source])
+    whole = stereo_depth(reference, [source])
+    assert not result.depth.numpy()[ignore].any() and not result.confidence.numpy()[ignore].any()
+    assert (whole.depth.numpy()[ignore] > 0).mean() > 0.5
+    assert ((result.depth > 0).numpy() == (whole.depth > 0).numpy())[~ignore].mean() > 0.99
+
+
+def test_ignored_pixels_of_a_source_match_nothing_whatever_they_show():
+    reference, depth = render([WALL], pose())
+    source = render([WALL], pose(x=0.2))[0]
+    ignore = np.zeros((CAMERA.height, CAMERA.width), bool)
+    ignore[:, : CAMERA.width // 2] = True
+    covered = replace(source, image=np.where(ignore[..., None], 255 - source.image, source.image))
+    results = [stereo_depth(reference, [replace(each, ignore=ignore)]) for each in (source, covered)]
+    assert torch.equal(results[0].depth, results[1].depth)
+    columns = np.arange(CAMERA.width) - CAMERA.fx * 0.2 / 2.0  # where the wall's pixels lie in the source
+    hidden = np.broadcast_to(columns < CAMERA.width // 2 - 6, depth.shape)
+    shown = np.broadcast_to(columns > CAMERA.width // 2 + 6, depth.shape)
+    assert not results[0].depth.numpy()[hidden].any()
+    assert (results[0].depth.numpy()[shown] > 0).mean() > 0.5
+
+
 def test_every_tensor_is_made_on_the_device_of_the_images():
     """Anything made without naming a device would land on `meta` here, and fail."""
     views = [render([WALL], pose(x=x))[0] for x in (0.0, 0.2, -0.2, 0.1)]

@@ -146,3 +146,16 @@ def test_a_lens_that_cannot_be_undistorted_is_refused_by_name(model, coefficient
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(FrameError, match="160x120, got 80x60"):
         undistorter_for(CAMERAS["barrel"]).image(np.zeros((60, 80, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_no_colour_of_an_ignored_pixel_is_left_in_the_pixels_that_count(name):
+    camera = CAMERAS[name]
+    ignore = np.zeros((120, 160), bool)
+    ignore[40:60, 20:90] = ignore[100, 130] = True
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[ignore] = 255
+    frame = Undistorter(camera).frame(Frame(1, image, np.eye(4), camera, ignore=ignore))
+    frame.check()
+    assert frame.ignore.any() and not frame.image[~frame.ignore].any()
+    assert frame.ignore.sum() < 1.5 * (frame.image[..., 0] > 127).sum()

@@ -66,6 +66,12 @@ def add_parsers(subparsers) -> None:
     stream = parser.add_argument_group("the stream")
     stream.add_argument("--depth", choices=("auto", "off"), default="auto", help="off: withhold the recording's depth")
     stream.add_argument(
+        "--ignore",
+        choices=("auto", "off"),
+        default="auto",
+        help="off: map what the recording says is no part of the world (a person, a gripper), too",
+    )
+    stream.add_argument(
         "--max-image-width",
         metavar="PIXELS",
         type=int,
@@ -138,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         feed_share=PAPER_FEED_SHARE if config.recipe == "paper" else StreamOptions.feed_share,
         use_depth=use_depth,
         use_masks=masks == "given",
+        use_ignore=arguments.ignore == "auto",
         max_image_width=(
             StreamOptions.max_image_width if arguments.max_image_width is None else arguments.max_image_width
         ),
@@ -154,6 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
             "backend": mapper.backend,
             "masks": masks,
             "depth": "used" if use_depth else "off" if sequence.has_depth else "none",
+            "ignore": "none" if not sequence.has_ignore else "used" if options.use_ignore else "off",
             "recipe": config.recipe,
             "budget": budget,
             "rate_hz": arguments.rate,

@@ -18,6 +18,7 @@ from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, m
 from cgc_ros.evaluation.object_metrics import ObjectLike, match_tolerance, object_average_precision, object_match_ious
 from cgc_ros.evaluation.view_images import clear_pngs, depth_millimetres, error_picture, write_png
 from cgc_ros.frame import Frame
+from cgc_ros.ignored_pixels import mark_ignored
 from cgc_ros.rendering import Camera
 from cgc_ros.run_files import RunError
 from cgc_ros.sequences import Sequence, SequenceError
@@ -56,7 +57,7 @@ class ViewScore:
     recorded: np.ndarray  # [h, w, 3] uint8 RGB
     rendered: np.ndarray  # [h, w, 3] uint8 RGB
     error: np.ndarray  # [h, w, 3] uint8 RGB
-    labels: np.ndarray  # [h, w] uint16, 65535 = unlabelled
+    labels: np.ndarray  # [h, w] uint16, 65535 = unlabelled, 65534 = ignored
     truth: np.ndarray | None  # [h, w] int32, 0 = unlabelled
 
 
@@ -93,9 +94,9 @@ def evaluate(
 ) -> Evaluation:
     """Render and segment every held-out view, score them, and write images from which anyone can recompute the scores.
 
-    Writes `out_dir/render/NAME.png` (8-bit RGB), `out_dir/labels/NAME.png` (16 bit, 65535 unlabelled),
-    `out_dir/depth/NAME.png` (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`. `on_view(done, total)` reports
-    progress.
+    Writes `out_dir/render/NAME.png` (8-bit RGB), `out_dir/labels/NAME.png` (16 bit, 65535 unlabelled, 65534 ignored:
+    not scored), `out_dir/depth/NAME.png` (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`.
+    `on_view(done, total)` reports progress.
     Raises RunError where the recording holds out no view, SequenceError where none of them can be read.
     """
     held_out = [index for index in range(len(sequence)) if sequence.is_held_out(index)]
@@ -115,6 +116,9 @@ def evaluate(
             truth = None if sequence.truth is None else sequence.truth.instances(index)
         except SequenceError as error:
             tally.unreadable.append(str(error))
+            continue
+        if frame.ignore is not None and frame.ignore.all():
+            tally.unreadable.append(f"{sequence.name}, frame {frame.name!r}: all of it is ignored")
             continue
         tally.score(snapshot, frame, truth, out_dir)
     on_view(len(held_out), len(held_out))
@@ -161,6 +165,7 @@ class _Tally:
         start = time.perf_counter()
         labels = snapshot.segment(camera)
         self.segment_ms.append(1000 * (time.perf_counter() - start))
+        labels = mark_ignored(labels, frame.ignore)
 
         name = file_name(frame.name or str(frame.stamp_ns))
         write_png(out_dir / "render" / f"{name}.png", view.color)
@@ -169,7 +174,8 @@ class _Tally:
 
         median_error = None
         if frame.depth is not None:
-            absolute, shares, measured = depth_errors(view.depth, frame.depth)
+            known = frame.depth if frame.ignore is None else np.where(frame.ignore, np.float32(0), frame.depth)
+            absolute, shares, measured = depth_errors(view.depth, known)
             self.depth_absolute.append(absolute.astype(np.float32))
             self.depth_shares.append(shares.astype(np.float32))
             self.depth_measured += measured
@@ -179,13 +185,13 @@ class _Tally:
         self.views.append(
             ViewScore(
                 name,
-                psnr(view.color, frame.image),
-                psnr(snapshot.render(camera).color, frame.image),
-                ssim(view.color, frame.image),
+                psnr(view.color, frame.image, frame.ignore),
+                psnr(snapshot.render(camera).color, frame.image, frame.ignore),
+                ssim(view.color, frame.image, frame.ignore),
                 median_error,
                 _small(frame.image),
                 _small(view.color),
-                _small(error_picture(view.color, frame.image)),
+                _small(error_picture(view.color, frame.image, frame.ignore)),
                 _small(labels),
                 None if truth is None else _small(truth),
             )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cgc_ros.frame import UNLABELLED
+from cgc_ros.frame import IGNORED, UNLABELLED
 
 #: Width of a boundary band as a share of the image diagonal (Cheng et al. 2021, Boundary IoU).
 BOUNDARY_SHARE = 0.02
@@ -43,11 +43,13 @@ class LabelOverlap:
         """Count one view.
 
         truth: [H, W] integer instance ids, 0 = unlabelled: no instance, yet predictions that spill onto it pay.
-        predicted: [H, W] integer ids, 65535 = unlabelled.
+        predicted: [H, W] integer ids, 65535 = unlabelled; 65534 = ignored: such pixels do not count.
         """
         if truth.shape != predicted.shape:
             raise ValueError(f"label images differ in size: truth is {truth.shape}, prediction {predicted.shape}")
-        pairs, counts = np.unique(truth.astype(np.int64) * _ID_BASE + predicted.astype(np.int64), return_counts=True)
+        scored = predicted != IGNORED
+        truth, predicted = truth[scored].astype(np.int64), predicted[scored].astype(np.int64)
+        pairs, counts = np.unique(truth * _ID_BASE + predicted, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             truth_id, predicted_id = divmod(pair, _ID_BASE)
             if truth_id != 0:
@@ -120,4 +122,7 @@ class SceneSegmentation:
     def add(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Count one view; arguments as in LabelOverlap.add."""
         self.masks.add(truth, predicted)
-        self.boundaries.add(boundary_labels(truth, 0), boundary_labels(predicted, UNLABELLED))
+        cut = np.where(
+            predicted == IGNORED, -1, truth
+        )  # what is ignored is a contour in both, as the image's border is
+        self.boundaries.add(boundary_labels(cut, 0), boundary_labels(predicted, UNLABELLED))

@@ -30,6 +30,7 @@ class StreamOptions:
     feed_share: float = 0.5  # without a rate: share of the budget over which frames are spread; 0 feeds all at once
     use_depth: bool = True  # False: the recording's depth is withheld
     use_masks: bool = True  # False: the recording's masks are withheld
+    use_ignore: bool = True  # False: what the recording ignores is mapped, too
     max_image_width: int = (
         MAX_IMAGE_WIDTH  # wider images are mapped scaled; 0: never. Views are scored at their own size
     )
@@ -180,7 +181,9 @@ class _Feeder:
         frame = scaled_frame(frame, self.options.max_image_width)
         if not self.options.use_depth:
             frame = replace(frame, depth=None)
-        return frame if self.options.use_masks else replace(frame, masks=None)
+        if not self.options.use_masks:
+            frame = replace(frame, masks=None)
+        return frame if self.options.use_ignore else replace(frame, ignore=None)
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         """Sleep, sampling and reporting on the way, until `ready()` or the budget is spent."""

@@ -220,6 +220,7 @@ class _Move:
                 self.camera,
                 self.color.numpy(),
                 self.depth.numpy(),
+                None,
                 self.LOSSES,
                 **settings,
                 betas=(BETA1, BETA2),
@@ -227,7 +228,7 @@ class _Move:
             )
             return
         found = step_gradients(
-            model.parameters, self.camera, self.color, self.depth, self.LOSSES, **settings, backend=self.backend
+            model.parameters, self.camera, self.color, self.depth, None, self.LOSSES, **settings, backend=self.backend
         )
         optimizer.step(found.gradients, rates, found.visible)
 

@@ -9,14 +9,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cgc_ros.frame import IGNORED
+
 _TRUTH_MISSING_COLOR = (200, 60, 60)
 #: Colour error, as a share of full scale, that the error picture shows at its brightest.
 ERROR_CEILING = 0.25
 
 
-def error_picture(rendered: np.ndarray, recorded: np.ndarray) -> np.ndarray:
-    """Mean absolute colour error in inferno colours, brightest at 25% of full scale. -> [H, W, 3] uint8 RGB"""
+def error_picture(rendered: np.ndarray, recorded: np.ndarray, ignore: np.ndarray | None = None) -> np.ndarray:
+    """Mean absolute colour error in inferno colours, brightest at 25% of full scale, none at ignored pixels ([H, W]
+    bool). -> [H, W, 3] uint8 RGB
+    """
     error = np.abs(rendered.astype(np.float32) - recorded.astype(np.float32)).mean(axis=2) / 255
+    if ignore is not None:
+        error[ignore] = 0.0
     return cv2.applyColorMap((np.clip(error / ERROR_CEILING, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[
         ..., ::-1
     ]
@@ -33,7 +39,7 @@ def label_error_picture(
     expected = np.array([-1 if matched.get(int(i)) is None else matched[int(i)] for i in ids])[
         dense.reshape(truth.shape)
     ]
-    wrong = (truth != 0) & (predicted.astype(np.int64) != expected)
+    wrong = (truth != 0) & (predicted != IGNORED) & (predicted.astype(np.int64) != expected)
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2 + 64
     grey[wrong] = _TRUTH_MISSING_COLOR
     return grey

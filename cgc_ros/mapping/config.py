@@ -33,6 +33,7 @@ class KeyframeConfig(Settings):
     )
     min_rotation_deg: float = number(2.0, "turn of the camera that makes a keyframe", 0.01, 180, "deg")
     min_unexplained: float = number(0.05, "share of pixels without a map that makes a keyframe", 0, 1)
+    min_world: float = number(0.05, "share of pixels that must not be ignored, or a frame is none to keep", 0, 1)
     empty_alpha: float = number(0.3, "opacity below which a pixel is without a map", 0, 1)
     standing_still: float = number(
         0.25, "of the two thresholds of motion: a frame nearer to a keyframe than this shows nothing new", 0, 1

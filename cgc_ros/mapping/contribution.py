@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
+from cgc_ros.ignored_pixels import touched_resized
 from cgc_ros.mapping.config import DensityConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
-from cgc_ros.rendering import rasterize
+from cgc_ros.rendering import mask_votes, rasterize
 
 
 class MapContribution:
@@ -68,7 +70,12 @@ class MapContribution:
                 torch.cat([opacities, seeds.opacities.to(opacities)]),
             )
         with torch.no_grad():
-            sums = rasterize(*geometry, camera, contribution=True, backend=self.backend).contribution
+            if keyframe.ignore is None:
+                sums = rasterize(*geometry, camera, contribution=True, backend=self.backend).contribution
+            else:  # votes for one label are the same sums, over its pixels alone
+                ignored = touched_resized(keyframe.ignore, camera.width, camera.height)
+                labels = torch.from_numpy(-ignored.astype(np.int32)).to(self.model.device)
+                sums = mask_votes(*geometry, camera, labels, 1, backend=self.backend)[:, 0]
         share = sums / (camera.width * camera.height)
         self._found = torch.maximum(self._found, share[: len(self.model)])
         self._looked.add(keyframe.id)

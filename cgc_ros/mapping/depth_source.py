@@ -64,10 +64,11 @@ class DepthSource:
 
     def measured(self, keyframe: Keyframe) -> SeedDepth | None:
         """The depth of a keyframe's own image; None where it has none."""
-        if keyframe.depth is None or not (keyframe.depth > 0).any():
+        depth = keyframe.world_depth()
+        if depth is None:
             return None
         self._begun(guessed=False)
-        return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image, self.filling))
+        return SeedDepth(keyframe, *filled(depth, keyframe.world_image(), self.filling))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
         """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
@@ -172,7 +173,7 @@ class DepthSource:
         self.forget(reference.id)
         self._begun(guessed=False)
         reference.depth, reference.depth_trust = depth.astype(np.float16), self.config.stereo_trust
-        return SeedDepth(reference, *filled(depth, reference.image, self.filling))
+        return SeedDepth(reference, *filled(depth, reference.world_image(), self.filling))
 
     def _begun(self, guessed: bool) -> None:
         """There is depth, or a guess, to build on: a start's failures are forgotten."""
@@ -206,13 +207,15 @@ class DepthSource:
     def _match(
         self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None, min_coverage: float
     ) -> np.ndarray | None:
-        """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of the view."""
+        """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of what its view shows
+        of the world.
+        """
         depth = stereo_depth(self._view(reference), sources, self.stereo, prior).depth.cpu().numpy()
-        return depth if (depth > 0).mean() >= min_coverage else None
+        return depth if (depth > 0).mean() >= min_coverage * reference.world_share else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:
-        image = torch.from_numpy(keyframe.image).to(self.device)
-        return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera)
+        image = torch.from_numpy(keyframe.world_image()).to(self.device)
+        return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera, keyframe.ignore)
 
 
 def _in_time(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:

@@ -66,14 +66,16 @@ class MapGrowth:
     def seed(self, source: SeedDepth, step: int) -> int:
         """Gaussians for what the map does not explain of a keyframe; how many."""
         keyframe, depth, measured = source.keyframe, source.depth, ~source.guessed
-        rendered, usable = None, depth > 0
+        rendered, usable, image = None, depth > 0, keyframe.world_image()
+        if keyframe.ignore is not None:
+            usable &= ~keyframe.ignore
         if len(self.model):
             color, alpha, map_depth = self._view(keyframe)
             behind = measured & (map_depth - depth > self.seeding.relative_depth_error * depth)
             covered = (alpha > self.seeding.covered_alpha) & ~behind
             rendered = (color, covered)
             usable = (measured | ~covered) & usable
-        return self._add(keyframe, depth, seed_density(keyframe.image, usable, rendered, self.seeding), step)
+        return self._add(keyframe, image, depth, seed_density(image, usable, rendered, self.seeding), step)
 
     def refine(self, keyframe: Keyframe, step: int) -> int:
         """Gaussians where a trained keyframe still lacks detail, on the measured or rendered surface; how many."""
@@ -82,11 +84,15 @@ class MapGrowth:
         color, alpha, map_depth = self._view(keyframe)
         covered = alpha > self.seeding.covered_alpha
         depth = np.where(covered, map_depth, 0.0).astype(np.float32)
-        if keyframe.depth is not None:
-            depth = np.where(keyframe.depth > 0, keyframe.depth.astype(np.float32), depth)
+        measured, image = keyframe.world_depth(), keyframe.world_image()
+        if measured is not None:
+            depth = np.where(measured > 0, measured, depth)
+        usable = covered & (depth > 0)
+        if keyframe.ignore is not None:
+            usable &= ~keyframe.ignore
         config = replace(self.seeding, refine_share=self.seeding.refine_late_share)
-        wanted = seed_density(keyframe.image, covered & (depth > 0), (color, covered), config)
-        return self._add(keyframe, depth, wanted, step, spare=True)
+        wanted = seed_density(image, usable, (color, covered), config)
+        return self._add(keyframe, image, depth, wanted, step, spare=True)
 
     def rendered_depth(self, keyframe: Keyframe) -> np.ndarray | None:
         """The map's own depth in a keyframe's view, [H, W] float32, 0 where it does not know; None without a map."""
@@ -101,10 +107,18 @@ class MapGrowth:
         view = render_model(self.model, camera, self.backend, color=True, depth=True)
         return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
 
-    def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: SeedDensity, step: int, spare: bool = False) -> int:
+    def _add(
+        self,
+        keyframe: Keyframe,
+        image: np.ndarray,
+        depth: np.ndarray,
+        wanted: SeedDensity,
+        step: int,
+        spare: bool = False,
+    ) -> int:
         """Draw Gaussians; `spare`: only into rows that are free, else what contributes least gives way to them."""
         seeds = seed_gaussians(
-            keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
+            image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
         )
         room = max(0, self.density.max_gaussians - len(self.model))
         if len(seeds) > room and spare:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from cgc_ros.frame import Frame, Intrinsics, check_rigid
+from cgc_ros.frame import Frame, Intrinsics, check_ignore, check_rigid
 from cgc_ros.gaussians.storage import MapFileError, SavedState
+from cgc_ros.ignored_pixels import continued, touched_resized
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
 from cgc_ros.mapping.corrections import KeyframeCorrections
 from cgc_ros.rendering import Camera
@@ -18,21 +20,30 @@ JPEG_QUALITY = 95  # of images in a map file
 MASK_ARRAYS = ("masks", "part_masks")  # of objects, and of their parts where there are such
 
 
+class TrainingImages(NamedTuple):
+    """A keyframe at a training size."""
+
+    color: np.ndarray  # [h, w, 3] uint8
+    depth: np.ndarray | None  # [h, w] float16 metres, 0 = invalid
+    mask: np.ndarray | None  # [h, w] bool, pixels that count; None: all
+
+
 @dataclass(frozen=True)
 class _ScaledImages:
     """A keyframe's images at a training size, and what they were made of."""
 
-    image: np.ndarray
-    depth: np.ndarray | None
+    source: tuple[np.ndarray | None, ...]
     size: tuple[int, int]
-    scaled_image: np.ndarray
-    scaled_depth: np.ndarray | None
+    images: TrainingImages
 
 
 @dataclass
 class Keyframe:
     """A frame held for replay. Images stay 8 bit and depth half precision: a keyframe of 640x480 takes 1.9 MB, with
-    its half-sized copy for training.
+    its half-sized copy for training, and 0.4 MB more where pixels of it are ignored.
+
+    Arrays are replaced whole and never written to: what is made of them holds them, and is told by their identity
+    from what takes their place.
     """
 
     id: int
@@ -50,6 +61,8 @@ class Keyframe:
     born_step: int = 0  # of the mapper, when it joined
     steps: int = 0  # training steps spent on it
     loss: float = float("nan")  # running mean of its photometric loss
+    ignore: np.ndarray | None = None  # [H, W] bool, pixels that are no part of the world, or no longer true
+    world_share: float = 1.0  # of the pixels, those that are not ignored
     _scaled: _ScaledImages | None = field(default=None, repr=False)
 
     def camera(self, scale: float, device: torch.device) -> Camera:
@@ -59,27 +72,67 @@ class Keyframe:
             return camera
         return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
-    def scaled_images(self, width: int, height: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Colour [h, w, 3] uint8 and depth [h, w] float16 (0 invalid, None without) at a size; the last are kept."""
+    @property
+    def arrays(self) -> tuple[np.ndarray | None, ...]:
+        """What its images for training are made of."""
+        return self.image, self.depth, self.ignore
+
+    def ignore_pixels(self, mask: np.ndarray, replace: bool = False) -> bool:
+        """Ignore pixels, [H, W] bool, beside those that are already, or (`replace`) in their place; whether anything
+        changed. Raises FrameError.
+        """
+        check_ignore(mask, *self.image.shape[:2])
+        ignore = mask if replace or self.ignore is None else mask | self.ignore
+        ignore = ignore.copy() if ignore.any() else None
+        if ignore is None or self.ignore is None:
+            changed = ignore is not self.ignore
+        else:
+            changed = not np.array_equal(ignore, self.ignore)
+        if not changed:
+            return False
+        self.ignore = ignore
+        self.world_share = 1.0 if ignore is None else 1.0 - float(ignore.mean())
+        return True
+
+    def world_image(self) -> np.ndarray:
+        """The image [H, W, 3] uint8 without what is ignored (`continued`)."""
+        return continued(self.image, self.ignore)
+
+    def world_depth(self) -> np.ndarray | None:
+        """Depth [H, W] float32, metres, 0 where it is invalid or ignored; None where there is none at all."""
+        if self.depth is None:
+            return None
+        depth = self.depth.astype(np.float32)
+        if self.ignore is not None:
+            depth[self.ignore] = 0.0
+        return depth if depth.any() else None
+
+    def scaled_images(self, width: int, height: int) -> TrainingImages:
+        """Images at a size; the last are kept."""
         if (self.image.shape[1], self.image.shape[0]) == (width, height):
-            return np.ascontiguousarray(self.image), self.depth
+            mask = None if self.ignore is None else ~self.ignore
+            return TrainingImages(np.ascontiguousarray(self.image), self.depth, mask)
         size, kept = (width, height), self._scaled
-        if kept is None or kept.size != size or kept.image is not self.image or kept.depth is not self.depth:
+        if kept is None or kept.size != size or not are_same(kept.source, self.arrays):
             color, depth = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA), None
             if self.depth is not None:
                 halves = self.depth.view(np.uint16)  # OpenCV knows no half precision, and nearest needs none
                 depth = cv2.resize(halves, size, interpolation=cv2.INTER_NEAREST).view(np.float16)
-            kept = self._scaled = _ScaledImages(self.image, self.depth, size, color, depth)
-        return kept.scaled_image, kept.scaled_depth
+            mask = None if self.ignore is None else ~touched_resized(self.ignore, *size)
+            kept = self._scaled = _ScaledImages(self.arrays, size, TrainingImages(color, depth, mask))
+        return kept.images
 
     def saved(self) -> SavedState:
-        """For a map file: the image as JPEG, masks as PNG, depth as it is."""
+        """For a map file: the image as JPEG, masks as PNG, what is ignored as PNG of one bit, depth as it is."""
         ok, jpeg = cv2.imencode(".jpg", self.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not ok:
             raise MapFileError(f"keyframe {self.name} could not be encoded")
         arrays = {"image": jpeg.ravel(), "pose": self.world_from_camera, "corrections": self.corrections.values()}
         if self.depth is not None:
             arrays["depth"] = self.depth
+        if self.ignore is not None:
+            one_bit = [cv2.IMWRITE_PNG_BILEVEL, 1]
+            arrays["ignore"] = cv2.imencode(".png", self.ignore.astype(np.uint8) * 255, one_bit)[1].ravel()
         if self.masks is not None:
             levels = self.masks[None] if self.masks.ndim == 2 else self.masks
             for name, masks in zip(MASK_ARRAYS, levels, strict=False):
@@ -108,8 +161,12 @@ class Keyframe:
             for name in MASK_ARRAYS
             if name in arrays
         ]
+        ignore = None  # nothing in files of before there was such
+        if "ignore" in arrays:
+            what = f"what is ignored of keyframe {info['id']}"
+            ignore = _decoded(arrays["ignore"], cv2.IMREAD_GRAYSCALE, size, what) > 0
         image = _decoded(arrays["image"], cv2.IMREAD_COLOR, size, f"the image of keyframe {info['id']}")
-        return Keyframe(
+        keyframe = Keyframe(
             int(info["id"]),
             int(info["stamp_ns"]),
             str(info["name"]),
@@ -125,6 +182,14 @@ class Keyframe:
             steps=int(info["steps"]),
             loss=float("nan") if info["loss"] is None else float(info["loss"]),
         )
+        if ignore is not None:
+            keyframe.ignore_pixels(ignore)
+        return keyframe
+
+
+def are_same(held: tuple, given: tuple) -> bool:
+    """Whether these are the very same arrays, one by one."""
+    return all(one is other for one, other in zip(held, given, strict=True))
 
 
 def _decoded(data: np.ndarray, how: int, size: tuple[int, int], what: str) -> np.ndarray:
@@ -167,6 +232,8 @@ class KeyframeStore:
             frame.masks,
             born_step=step,
         )
+        if frame.ignore is not None:
+            keyframe.ignore_pixels(frame.ignore)
         self.keyframes[keyframe.id] = keyframe
         self.next_id += 1
         return keyframe
@@ -248,11 +315,14 @@ class KeyframeStore:
         trace = np.einsum("kij,ij->k", poses[:, :3, :3], world_from_camera[:3, :3])
         return translation, np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
-    def sample(self, rng: np.random.Generator, newest_share: float, newest_count: int) -> Keyframe:
+    def sample(self, rng: np.random.Generator, newest_share: float, newest_count: int) -> Keyframe | None:
         """The keyframe to train on: often one of the newest until they have had as many steps as most, else history,
-        those trained least and worst first.
+        those trained least and worst first. None where all that is held is ignored.
         """
-        keyframes = [keyframe for keyframe in self if keyframe.ready] or list(self)
+        shown = [keyframe for keyframe in self if keyframe.world_share > 0]
+        keyframes = [keyframe for keyframe in shown if keyframe.ready] or shown
+        if not keyframes:
+            return None
         steps = np.array([keyframe.steps for keyframe in keyframes], dtype=np.float64)
         if rng.random() < newest_share:
             newest = keyframes[-1 - int(rng.integers(min(newest_count, len(keyframes))))]

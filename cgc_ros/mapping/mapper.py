@@ -113,6 +113,8 @@ class Mapper:
         return outcome
 
     def _take(self, frame: Frame) -> FrameOutcome:
+        if frame.ignore is not None and 1.0 - frame.ignore.mean() < self.config.keyframes.min_world:
+            return FrameOutcome("tracked")
         if self.keyframes.novelty(frame, self.scene_depth) < self.config.keyframes.standing_still:
             return FrameOutcome("tracked")
         look = look_at(self.model, frame, self.config.keyframes, self.backend)
@@ -122,7 +124,7 @@ class Mapper:
             return FrameOutcome("tracked")
         evicted_id = self._evict()
         keyframe = self.keyframes.add(frame, median_depth, self.steps)
-        self._note_background(frame.image)
+        self._note_background(keyframe)
         self._seed(keyframe, look.unexplained)
         if frame.masks is not None:
             self.add_masks(keyframe.id, frame.masks)
@@ -148,6 +150,23 @@ class Mapper:
         self.resting = False
         return True
 
+    def ignore_pixels(self, keyframe_id: int, mask: np.ndarray, replace: bool = False) -> bool:
+        """Ignore pixels of a keyframe from now on, [H, W] bool, beside those that are already, or (`replace`) in their
+        place; False where the keyframe has left.
+
+        They are no part of the world, or no longer true: nothing is trained on, seeded, matched, voted on or shown of
+        them. What the keyframe's masks said is said anew without them. Gaussians that stand there stay, but for what
+        other keyframes do to them. FrameError where the mask is not one of the keyframe's image.
+        """
+        keyframe = self.keyframes.keyframes.get(keyframe_id)
+        if keyframe is None:
+            return False
+        if keyframe.ignore_pixels(mask, replace):
+            self.segmenter.renew_masks(keyframe)
+            self.parts.renew_masks(keyframe)
+            self.resting = False
+        return True
+
     def step(self) -> StepReport | None:
         """One training step; None while there is nothing to train on, and after a load until something new comes in:
         what is known of a place does not change while nobody looks.
@@ -156,6 +175,8 @@ class Mapper:
             return None
         training, density = self.config.training, self.config.density
         keyframe = self.keyframes.sample(self.rng, training.newest_share, training.newest_count)
+        if keyframe is None:
+            return None
         scale, factor = step_scale(keyframe, training), rate_factor(keyframe, training, self.steps)
         report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
         self.steps += 1
@@ -283,10 +304,10 @@ class Mapper:
 
     def _median_depth(self, frame: Frame, look: Look) -> float:
         """Typical distance of what the frame sees, metres; 0 while nothing is known."""
-        if frame.depth is not None and (frame.depth > 0).any():
-            depth = float(np.median(frame.depth[frame.depth > 0]))
-        else:
-            depth = look.median_depth
+        measured = np.zeros(0) if frame.depth is None else frame.depth
+        if frame.depth is not None and frame.ignore is not None:
+            measured = np.where(frame.ignore, 0.0, frame.depth)
+        depth = float(np.median(measured[measured > 0])) if (measured > 0).any() else look.median_depth
         if depth > 0:
             self.scene_depth = depth if self.scene_depth == 0 else 0.9 * self.scene_depth + 0.1 * depth
         return depth or self.scene_depth
@@ -317,11 +338,12 @@ class Mapper:
         before = report.psnr if np.isnan(self.train_psnr) else self.train_psnr
         self.train_psnr = PSNR_MEMORY * before + (1 - PSNR_MEMORY) * report.psnr
 
-    def _note_background(self, image: np.ndarray) -> None:
+    def _note_background(self, keyframe: Keyframe) -> None:
         """What no Gaussian shows is taken to look like the scene's mean: corners that no keyframe saw are less wrong
         than in black, and Gaussians at the border of what is mapped need not be opaque to keep black out.
         """
-        mean = torch.tensor(cv2.mean(image)[:3], dtype=torch.float32, device=self.device) / 255
+        counts = None if keyframe.ignore is None else (~keyframe.ignore).astype(np.uint8)
+        mean = torch.tensor(cv2.mean(keyframe.image, counts)[:3], dtype=torch.float32, device=self.device) / 255
         background = self.model.background
         background += (mean - background) / min(self.keyframes.next_id, BACKGROUND_KEYFRAMES)
 

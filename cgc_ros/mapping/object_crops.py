@@ -33,6 +33,9 @@ class PosedImage(Protocol):
     @property
     def image(self) -> np.ndarray: ...  # [H, W, 3] uint8 RGB
 
+    @property
+    def ignore(self) -> np.ndarray | None: ...  # [H, W] bool, pixels that are no part of the world
+
 
 @dataclass(frozen=True)
 class ObjectCrop:
@@ -118,6 +121,11 @@ def _crop(
     columns, rows = (np.arange(size) / zoom + start for start in (left, top))
     inside = ((rows >= 0) & (rows < k.height))[:, None] & ((columns >= 0) & (columns < k.width))[None, :]
     mask = (snapshot.segment(camera) == item.id) & inside
+    if view.ignore is not None:
+        at = np.ix_(
+            *(np.clip(np.rint(each), 0, n - 1).astype(int) for each, n in ((rows, k.height), (columns, k.width)))
+        )
+        mask &= ~view.ignore[at]
     if mask.mean() < MIN_VISIBLE:
         return None
     picture = cv2.warpAffine(

@@ -38,8 +38,14 @@ class PartSegmenter:
 
     def add_masks(self, keyframe: Keyframe, masks: np.ndarray) -> None:
         """Take a keyframe's finer masks ([H, W] int32, 0 = no mask)."""
-        self.masks[keyframe.id] = VoteImage.of(masks, self.config)
-        self.waiting.append(keyframe.id)
+        self.masks[keyframe.id] = VoteImage.of(masks, keyframe.ignore, self.config)
+        if keyframe.id not in self.waiting:
+            self.waiting.append(keyframe.id)
+
+    def renew_masks(self, keyframe: Keyframe) -> None:
+        """Other pixels of a keyframe are ignored: its finer masks vote once more, without them."""
+        if keyframe.id in self.masks and keyframe.masks is not None:
+            self.add_masks(keyframe, keyframe.masks[1])
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         """Forget a keyframe that has left, and its votes."""
@@ -73,7 +79,7 @@ class PartSegmenter:
         fine = {each.id: each.masks[1] for each in self.keyframes if each.masks is not None and each.masks.ndim == 3}
         unheard = [key for key in fine if key not in known]
         for key in [*known, *unheard]:
-            self.masks[key] = VoteImage.of(fine[key], self.config)
+            self.masks[key] = VoteImage.of(fine[key], self.keyframes.keyframes[key].ignore, self.config)
         self.waiting = deque([*map(int, info.get("waiting_for_parts", [])), *unheard])
         self.unheard = {*map(int, info.get("unheard_of_parts", [])), *unheard}
         self.updated_step = int(info.get("parts_step", info["steps"]))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.keyframes import Keyframe, are_same
 from cgc_ros.rendering import Camera
 
 LIMIT_MB = 1024  # 10^6 bytes: 700 keyframes of 640x480 with depth
@@ -22,12 +22,13 @@ class ResidentView:
     camera: Camera  # at the given pose
     color: Tensor  # [h, w, 3] uint8
     depth: Tensor | None  # [h, w] float16 metres, 0 = invalid
+    mask: Tensor | None  # [h, w] bool, pixels that count; None: all
     source: tuple[np.ndarray | None, ...]  # what it was made of: held, so that it is told from what takes its place
 
     @property
     def megabytes(self) -> float:
         """What it takes on the device, 10^6 bytes."""
-        return sum(image.nbytes for image in (self.color, self.depth) if image is not None) / 1e6
+        return sum(image.nbytes for image in (self.color, self.depth, self.mask) if image is not None) / 1e6
 
 
 class ResidentImages:
@@ -41,11 +42,11 @@ class ResidentImages:
         return len(self._views)
 
     def view(self, keyframe: Keyframe, scale: float) -> ResidentView:
-        """The keyframe at `scale` of its size, copied where it is not here or has another image, depth or pose."""
+        """The keyframe at `scale` of its size, copied where it is not here or has other images or another pose."""
         key = (keyframe.id, scale)
         found = self._views.get(key)
-        source = (keyframe.image, keyframe.depth, keyframe.world_from_camera)
-        if found is None or any(held is not given for held, given in zip(found.source, source, strict=True)):
+        source = (*keyframe.arrays, keyframe.world_from_camera)
+        if found is None or not are_same(found.source, source):
             self._drop(key)
             found = self._views[key] = self._copied(keyframe, scale, source)
             self.megabytes += found.megabytes
@@ -65,6 +66,8 @@ class ResidentImages:
 
     def _copied(self, keyframe: Keyframe, scale: float, source: tuple) -> ResidentView:
         camera = keyframe.camera(scale, self.device)
-        color, depth = keyframe.scaled_images(camera.width, camera.height)
-        there = None if depth is None else torch.from_numpy(depth).to(self.device)
-        return ResidentView(camera, torch.from_numpy(color).to(self.device), there, source)
+        images = keyframe.scaled_images(camera.width, camera.height)
+        depth, mask = (
+            None if image is None else torch.from_numpy(image).to(self.device) for image in (images.depth, images.mask)
+        )
+        return ResidentView(camera, torch.from_numpy(images.color).to(self.device), depth, mask, source)

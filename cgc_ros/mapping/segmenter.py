@@ -57,12 +57,17 @@ class MapSegmenter:
 
         Better masks of a keyframe that has voted take its former masks' place at once.
         """
-        image = self.masks[keyframe.id] = VoteImage.of(masks, self.config)
+        image = self.masks[keyframe.id] = VoteImage.of(masks, keyframe.ignore, self.config)
         if keyframe.id in self.layer.votes:
             self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
             self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight))
-        else:
+        elif keyframe.id not in self.waiting:
             self.waiting.append(keyframe.id)
+
+    def renew_masks(self, keyframe: Keyframe) -> None:
+        """Other pixels of a keyframe are ignored: its masks say without them what they said."""
+        if keyframe.id in self.masks and keyframe.masks is not None:
+            self.add_masks(keyframe, keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0])
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         """Forget a keyframe that has left; its votes live on in the memory."""
@@ -104,8 +109,10 @@ class MapSegmenter:
         voted_steps = {int(key): int(step) for key, step in info.get("voted_steps", [])}
         unheard = [each.id for each in self.keyframes if each.masks is not None and each.id not in voted_steps]
         for key, voted_step in (voted_steps | dict.fromkeys(unheard, -1)).items():
-            masks: Any = self.keyframes.keyframes[key].masks  # no keyframe votes without
-            self.masks[key] = VoteImage.of(masks if masks.ndim == 2 else masks[0], self.config, voted_step)
+            keyframe = self.keyframes.keyframes[key]
+            masks: Any = keyframe.masks  # no keyframe votes without
+            of_objects = masks if masks.ndim == 2 else masks[0]
+            self.masks[key] = VoteImage.of(of_objects, keyframe.ignore, self.config, voted_step)
         self.waiting = deque([*map(int, info.get("waiting", [])), *unheard])
         self.unheard = {*map(int, info.get("unheard", [])), *unheard}
         self.clustered_step = int(info.get("clustered_step", info["steps"]))
@@ -198,7 +205,7 @@ class MapSegmenter:
         config = self.config
         keyframe_id = list(self.masks)[int(self.rng.integers(len(self.masks)))]
         entry, keyframe = self.masks[keyframe_id], self.keyframes.keyframes.get(keyframe_id)
-        inside = np.flatnonzero(entry.masks)
+        inside = np.flatnonzero(entry.masks > 0)
         if keyframe is None or len(inside) < 2:
             return
         pixels = np.sort(self.rng.choice(inside, min(config.contrastive_pixels, len(inside)), replace=False))

@@ -65,13 +65,13 @@ class PhotometricTrainer:
         losses = self._losses(keyframe)
         if self.backend == "cpu":
             camera = corrections.place(keyframe.camera(scale, model.device), scene_depth)
-            color, depth = keyframe.scaled_images(camera.width, camera.height)
+            images = keyframe.scaled_images(camera.width, camera.height)
             settings |= {"betas": (BETA1, BETA2), "epsilon": EPSILON}
-            return train_in_place(model.parameters, model.moments, rates, camera, color, depth, losses, **settings)
+            return train_in_place(model.parameters, model.moments, rates, camera, *images, losses, **settings)
         view = self.resident.view(keyframe, scale)
         camera = corrections.place(view.camera, scene_depth)
         found = step_gradients(
-            model.parameters, camera, view.color, view.depth, losses, **settings, backend=self.backend
+            model.parameters, camera, view.color, view.depth, view.mask, losses, **settings, backend=self.backend
         )
         by_row: dict[str, Any] = {**rates, "means": rates["means"] * found.sizes}
         self.optimizer.step(found.gradients, by_row, found.visible)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.ignored_pixels import touched_resized
 from cgc_ros.mapping.config import SegmentationConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.masks import compact_masks
@@ -22,18 +23,26 @@ MAX_STORED_ID = 65535  # of a mask in a map file
 class VoteImage:
     """A keyframe's masks as they vote."""
 
-    masks: np.ndarray  # [h, w] int32 at vote scale, 0..count
+    masks: np.ndarray  # [h, w] int32 at vote scale, 0..count; -1 where the keyframe says nothing
     count: int
     voted_step: int = -1
 
     @staticmethod
-    def of(masks: np.ndarray, config: SegmentationConfig, voted_step: int = -1) -> VoteImage:
-        """Of masks [H, W] int32, 0 = no mask, without those that are too small."""
+    def of(masks: np.ndarray, ignore: np.ndarray | None, config: SegmentationConfig, voted_step: int = -1) -> VoteImage:
+        """Of masks [H, W] int32, 0 = no mask, without those that are too small and without ignored pixels, [H, W] bool:
+        what only those show is not seen at all, which is not to be seen outside every mask.
+        """
         scale = config.vote_scale
+        if ignore is not None:
+            masks = np.where(ignore, 0, masks)
         compact, _ = compact_masks(masks, config.min_mask_pixels)
         size = (max(1, round(masks.shape[1] * scale)), max(1, round(masks.shape[0] * scale)))
         small = cv2.resize(compact, size, interpolation=cv2.INTER_NEAREST)
-        return VoteImage(*compact_masks(small), voted_step)
+        if ignore is None:
+            return VoteImage(*compact_masks(small), voted_step)
+        silent = touched_resized(ignore, *size)
+        voting, count = compact_masks(np.where(silent, 0, small))
+        return VoteImage(np.where(silent, -1, voting).astype(np.int32), count, voted_step)
 
     def camera(self, keyframe: Keyframe, device: torch.device) -> Camera:
         """The keyframe's view at the masks' size."""

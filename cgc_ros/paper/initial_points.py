@@ -25,7 +25,7 @@ def initial_gaussians(
 
     Depth is the cameras' own where any keyframe has some, else what `stereo` finds. Empty without either.
     """
-    measured = [(each, each.depth) for each in keyframes if each.depth is not None and (each.depth > 0).any()]
+    measured = [(each, depth) for each in keyframes if (depth := each.world_depth()) is not None]
     sources = measured or stereo_depths(keyframes, config.stereo_views, stereo)
     share = math.ceil(config.initial_points / max(len(sources), 1))
     clouds = [_draw(keyframe, depth.astype(np.float32), share, rng) for keyframe, depth in sources]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cgc_ros.frame import UNLABELLED, Frame
 from cgc_ros.gaussians.rendering import render_model
+from cgc_ros.ignored_pixels import touched_resized
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.mapping.look import look_at
@@ -93,10 +94,14 @@ class PaperMapper(Mapper):
         self._last = {"density": (0, 0.0), "reset": (0, 0.0), "clusters": (0, 0.0)}  # step, progress
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
-        """Keep a frame for training; every one is a keyframe. FrameError where it cannot be mapped."""
+        """Keep a frame for training; every one that shows some of the world is a keyframe. FrameError where it cannot
+        be mapped.
+        """
         frame.check()
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
         self._last_frame = self.clock()
+        if frame.ignore is not None and 1.0 - frame.ignore.mean() < self.config.keyframes.min_world:
+            return FrameOutcome("tracked")
         if len(self.keyframes) == 0:
             self._first_frame = self._last_frame
         keyframe = self.keyframes.add(
@@ -196,8 +201,9 @@ class PaperMapper(Mapper):
         self.model.append(seeds, 0, self.generator)
         self.gradients.clear()
         for keyframe in keyframes:
-            if keyframe.depth is not None:
-                self._note_depth(keyframe, keyframe.depth.astype(np.float32))
+            depth = keyframe.world_depth()
+            if depth is not None:
+                self._note_depth(keyframe, depth)
         # Cameras in one place have no extent; the scene's distance takes its part then.
         self.extent = scene_extent(positions) or self.scene_depth or 1.0
         self._begun = self.clock()
@@ -262,6 +268,8 @@ class PaperMapper(Mapper):
             view = render_model(self.model, camera, self.backend, features=True)
             known = self.config.snapshot.known_alpha
             labels = label_features(view.features, view.alpha, centroids, ids, known).cpu().numpy()
+            if keyframe.ignore is not None:
+                labels[touched_resized(keyframe.ignore, camera.width, camera.height)] = -1
             rim = set(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
             for object_id, count in zip(*np.unique(labels[labels >= 0], return_counts=True), strict=True):
                 if count >= MIN_SEEN_SHARE * labels.size:

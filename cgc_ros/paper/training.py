@@ -25,7 +25,7 @@ class ScreenMotion:
     """What density control learns from a step."""
 
     gradient: Tensor  # [N, 2] loss per pixel that a Gaussian's projected centre moves
-    visible: Tensor  # [N] bool
+    visible: Tensor  # [N] bool, by pixels that count
     width: int  # pixels
     height: int
 
@@ -65,7 +65,7 @@ class PaperTrainer:
             means2d_grad=probe,
             backend=self.backend,
         )
-        loss = photometric_loss(render.color, color, ssim_weight=config.ssim_weight)
+        loss = photometric_loss(render.color, color, ssim_weight=config.ssim_weight, mask=view.mask)
         value = float(loss.detach())
         if masks is not None:
             loss = loss + config.contrastive_weight * view_contrast(render.features, masks)
@@ -73,10 +73,12 @@ class PaperTrainer:
             loss = loss + self._spatial(leaves["features"], leaves["means"])
         loss.backward()
         self.update({name: leaf.grad for name, leaf in leaves.items()}, progress, extent)
-        mse = float((render.color.detach() - color).square().mean())
-        report = StepReport(keyframe.id, value, -10 * math.log10(max(mse, 1e-10)))
+        squares, visible = (render.color.detach() - color).square(), render.visible
         of_means2d = torch.zeros_like(probe) if probe.grad is None else probe.grad  # none where none is seen
-        return report, ScreenMotion(of_means2d, render.visible, camera.width, camera.height)
+        if view.mask is not None:
+            squares, visible = squares[view.mask], visible & (of_means2d != 0).any(dim=1)
+        report = StepReport(keyframe.id, value, -10 * math.log10(max(float(squares.mean()), 1e-10)))
+        return report, ScreenMotion(of_means2d, visible, camera.width, camera.height)
 
     def update(self, gradients: dict[str, Tensor | None], progress: float, extent: float) -> None:
         """One step of Adam over every Gaussian, seen or not. What has no gradient (None) coasts on its momentum."""
@@ -104,6 +106,8 @@ class PaperTrainer:
         if keyframe.masks is None:
             return None
         of_objects = keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0]  # beside those of their parts
+        if keyframe.ignore is not None:
+            of_objects = np.where(keyframe.ignore, 0, of_objects)
         compact, count = compact_masks(of_objects, self.config.min_mask_pixels)
         return torch.from_numpy(compact.astype(np.int64)).to(self.model.device) if count else None
 

@@ -25,7 +25,7 @@ class StepGradients:
 
     outcome: StepOutcome
     gradients: dict[str, Tensor]  # by name as in `TRAINED`, of the raw parameters
-    visible: Tensor  # [N] bool
+    visible: Tensor  # [N] bool; of a step with a mask, those that a pixel of it shows
     sizes: Tensor  # [N] metres, geometric mean of the two longer axes
 
 
@@ -34,6 +34,7 @@ def step_gradients(
     camera: Camera,
     color: Tensor,
     depth: Tensor | None,
+    mask: Tensor | None,
     losses: StepLosses,
     *,
     sh_degree: int,
@@ -49,6 +50,7 @@ def step_gradients(
         camera: the view.
         color: [H, W, 3] uint8, the target, on the same device.
         depth: [H, W] metres, 0 = invalid, on the same device; None: no depth loss.
+        mask: [H, W] bool on the same device, as for `train_in_place`; None: all pixels count.
         losses: their weights.
         gain: [3] factors of the rendered colour, `offset` [3] added, before it is compared; on any device.
         background: [3] colour seen where the Gaussians are transparent.
@@ -75,14 +77,14 @@ def step_gradients(
         backend=backend,
     )
     with torch.no_grad():
-        photometric, squares, of_color, of_exposure = _color_gradient(render.color, color, losses.ssim, gain, offset)
+        photometric, root, of_color, of_exposure = _color_gradient(render.color, color, mask, losses.ssim, gain, offset)
         outputs, seeds = [render.color], [of_color]
         if depth is not None:
             outputs.append(render.depth)
-            seeds.append(_depth_gradient(render.depth, render.alpha, depth, losses))
+            seeds.append(_depth_gradient(render.depth, render.alpha, depth, mask, losses))
         if losses.coverage:
             outputs.append(render.alpha)
-            seeds.append(torch.full_like(render.alpha, -losses.coverage / render.alpha.numel()))
+            seeds.append(_coverage_gradient(render.alpha, mask, losses.coverage))
     reached = [pair for pair in zip(outputs, seeds, strict=True) if pair[0].requires_grad]  # none where none is seen
     if reached:
         torch.autograd.backward([output for output, _ in reached], [seed for _, seed in reached])
@@ -92,6 +94,7 @@ def step_gradients(
         ordered, order = log_scales.sort(dim=1)
         of_log_scales = found["scales"].mul_(natural["scales"])
         _add_anisotropy(of_log_scales, ordered, order, visible, losses)
+        moving = visible if mask is None else visible & (found["opacities"] != 0)
         of_opacities = found["opacities"].add_(visible * (losses.opacity / visible.sum().clamp_min(1)))
         gradients = {
             "means": found["means"],
@@ -100,34 +103,49 @@ def step_gradients(
             "logit_opacities": torch.ops.aten.sigmoid_backward(of_opacities, natural["opacities"]),
             "sh": found["sh"],
         }
-        scalars = torch.cat([torch.stack([photometric, squares]), of_exposure]).tolist()  # the step's one copy back
+        scalars = torch.cat([torch.stack([photometric, root]), of_exposure]).tolist()  # the step's one copy back
     outcome = StepOutcome(
         scalars[0],
         scalars[1] ** 2 / color.numel(),
         np.array(scalars[2:5], np.float64),
         np.array(scalars[5:], np.float64),
     )
-    return StepGradients(outcome, gradients, visible, ordered[:, 1:].mean(dim=1).exp())
+    return StepGradients(outcome, gradients, moving, ordered[:, 1:].mean(dim=1).exp())
 
 
 def _color_gradient(
-    rendered: Tensor, target: Tensor, ssim_weight: float, gain: Tensor, offset: Tensor
+    rendered: Tensor, target: Tensor, mask: Tensor | None, ssim_weight: float, gain: Tensor, offset: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss, root of the sum of squared differences, gradient [H, W, 3] by the rendered colour, and by gain and offset
-    together [6].
+    """Loss, root of the sum of squared differences (of a mask's pixels, times what it is short of all), gradient
+    [H, W, 3] by the rendered colour, and by gain and offset together [6].
     """
     exposure = torch.stack([gain, offset]).detach().to(rendered)
     exposed = torch.addcmul(exposure[1], rendered, exposure[0])
     wanted = target * (1 / 255)
-    loss, gradient = photometric_gradient(exposed, wanted, ssim_weight)
+    loss, gradient = photometric_gradient(exposed, wanted, ssim_weight, mask)
     of_exposure = torch.cat([(gradient * rendered).sum((0, 1)), gradient.sum((0, 1))])
-    return loss, torch.linalg.vector_norm(exposed - wanted), gradient * exposure[0], of_exposure
+    difference = exposed - wanted
+    if mask is None:
+        root = torch.linalg.vector_norm(difference)
+    else:
+        share = mask.sum().clamp_min(1) / mask.numel()
+        root = torch.linalg.vector_norm(difference * mask[..., None]) / share.sqrt()
+    return loss, root, gradient * exposure[0], of_exposure
 
 
-def _depth_gradient(rendered: Tensor, alpha: Tensor, depth: Tensor, losses: StepLosses) -> Tensor:
+def _coverage_gradient(alpha: Tensor, mask: Tensor | None, weight: float) -> Tensor:
+    """[H, W] of `weight` times the mean transparency."""
+    if mask is None:
+        return torch.full_like(alpha, -weight / alpha.numel())
+    return mask * (-weight / mask.sum().clamp_min(1))
+
+
+def _depth_gradient(rendered: Tensor, alpha: Tensor, depth: Tensor, mask: Tensor | None, losses: StepLosses) -> Tensor:
     """[H, W] of `losses.depth` times the mean of |rendered - depth| / depth over pixels that have both."""
     depth = depth.to(rendered.dtype)
     valid = (depth > 0).logical_and_(alpha > losses.depth_min_alpha)
+    if mask is not None:
+        valid = valid.logical_and_(mask)
     scale = valid / depth.clamp_min(1e-6)
     error = (rendered - depth) * scale
     most = losses.depth_max_error

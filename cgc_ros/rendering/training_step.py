@@ -52,6 +52,7 @@ def train_in_place(
     camera: Camera,
     color: np.ndarray,
     depth: np.ndarray | None,
+    mask: np.ndarray | None,
     losses: StepLosses,
     *,
     sh_degree: int,
@@ -71,6 +72,8 @@ def train_in_place(
         camera: the view; its pose's gradient is accumulated where it requires one.
         color: [H, W, 3] uint8, the target.
         depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.
+        mask: [H, W] bool; all means run over its pixels alone, windows of SSIM see black outside, as beyond the
+            image's edge, and what no pixel of it shows does not move. None: all pixels count.
         losses: their weights.
         gain: [3] factors of the rendered colour, `offset` [3] added, before it is compared.
         background: [3] colour seen where the Gaussians are transparent.
@@ -93,6 +96,7 @@ def train_in_place(
         camera_position=None if position is None else position.detach().contiguous().numpy(),
         color=color,
         depth=None if depth is None else depth.view(np.uint16),
+        mask=None if mask is None else mask.view(np.uint8),
         gain=gain.detach().tolist(),
         offset=offset.detach().tolist(),
         background=background.tolist(),

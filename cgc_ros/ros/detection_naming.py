@@ -9,8 +9,11 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cgc_ros.frame import Intrinsics
+from cgc_ros.ignored_pixels import mark_ignored, touched_resized
 from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.roles import CurrentParameters
@@ -38,6 +41,32 @@ class _Waiting:
     arrived_s: float  # monotonic
 
 
+@dataclass(frozen=True)
+class _PastView:
+    """What boxes are compared with: a view's camera at the label image's size, and where it was."""
+
+    camera: Intrinsics
+    scale: float  # of the input image's size
+    map_from_camera: np.ndarray  # [4, 4]
+    ignored_bits: np.ndarray | None  # of the pixels [h, w], packed
+
+    @staticmethod
+    def of(view: View) -> _PastView:
+        scale = min(1.0, _LABEL_WIDTH / view.camera.width)
+        camera = view.camera.scaled_to(round(view.camera.width * scale), max(1, round(view.camera.height * scale)))
+        bits = None
+        if view.ignore is not None:
+            bits = np.packbits(touched_resized(view.ignore, camera.width, camera.height))
+        return _PastView(camera, scale, view.map_from_camera, bits)
+
+    def ignored(self) -> np.ndarray | None:
+        """[h, w] bool."""
+        if self.ignored_bits is None:
+            return None
+        shape = (self.camera.height, self.camera.width)
+        return np.unpackbits(self.ignored_bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
+
+
 class NamingWorker:
     """`on_view`, `on_detections` and `on_classes` never block and may be called from any thread.
 
@@ -47,7 +76,7 @@ class NamingWorker:
     def __init__(self, session: MappingSession, parameters: CurrentParameters, faults: FaultBoard):
         self._session, self._parameters, self._faults = session, parameters, faults
         self.counts: Counter[str] = Counter()
-        self._views: OrderedDict[int, View] = OrderedDict()  # by stamp, without their pixels
+        self._views: OrderedDict[int, _PastView] = OrderedDict()  # by stamp
         self._waiting: deque[_Waiting] = deque()
         self._classes: dict[str, str] = {}  # class_id -> name, for detectors that send numbers
         self._weights = ViewWeights(parameters.current.mapper.names)
@@ -58,8 +87,9 @@ class NamingWorker:
 
     def on_view(self, view: View) -> None:
         """An input image whose pose is known."""
+        past = _PastView.of(view)
         with self._lock:
-            self._views[view.stamp_ns] = replace(view, image=view.image[:0])
+            self._views[view.stamp_ns] = past
             while len(self._views) > _VIEWS_KEPT:
                 self._views.popitem(last=False)
 
@@ -125,7 +155,7 @@ class NamingWorker:
             self._waiting.remove(found[0])
         self._vote(*found)
 
-    def _view_at(self, stamp_ns: int) -> View | None:
+    def _view_at(self, stamp_ns: int) -> _PastView | None:
         """The view of that stamp, else the nearest within sync_tolerance; the lock is held."""
         if stamp_ns in self._views or not self._views:
             return self._views.get(stamp_ns)
@@ -133,14 +163,12 @@ class NamingWorker:
         is_near = abs(nearest - stamp_ns) <= self._parameters.current.sync_tolerance * 1e9
         return self._views[nearest] if is_near else None
 
-    def _vote(self, detections: _Waiting, view: View) -> None:
+    def _vote(self, detections: _Waiting, view: _PastView) -> None:
         names, snapshot = self._session.mapper.names, self._session.snapshot
         if snapshot is None:
             return
-        scale = min(1.0, _LABEL_WIDTH / view.camera.width)
-        camera = view.camera.scaled_to(round(view.camera.width * scale), max(1, round(view.camera.height * scale)))
-        labels = render_labels(snapshot, camera, view.map_from_camera)
-        votes = match_boxes(labels, [_scaled(box, scale) for box in detections.boxes], names.config)
+        labels = mark_ignored(render_labels(snapshot, view.camera, view.map_from_camera), view.ignored())
+        votes = match_boxes(labels, [_scaled(box, view.scale) for box in detections.boxes], names.config)
         names.add_view(votes, self._weights.weight(view.map_from_camera, snapshot.scene_depth))
         self.counts["used"] += 1
         self._faults.clear("detections_unmatched", "naming_failed")

@@ -82,6 +82,14 @@ FAULTS: dict[str, FaultKind] = {
         "goes on without it",
     ),
     "masks_mismatch": FaultKind(WARN, "`masks` must have the size of the image they were made from"),
+    "ignore_mismatch": FaultKind(
+        WARN, "`ignore` must have the size of the image it was made from, which is not mapped"
+    ),
+    "ignore_lost": FaultKind(
+        WARN,
+        "`ignore` stopped or its stamps do not match the images, which are not mapped without: publish it with the "
+        "image's stamp, raise ignore_wait",
+    ),
     "masks_lost": FaultKind(
         WARN,
         "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait",

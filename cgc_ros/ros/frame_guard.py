@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Frame, FrameError
+from cgc_ros.ignored_pixels import continued
 
 _GRID = 8  # every 8th row and column is looked at
 _BLACK, _WHITE = 12, 244  # grey level that 99% of a black (white) frame stays below (above)
@@ -55,6 +56,12 @@ class FrameGuard:
         last, self._last = self._last, (frame.stamp_ns, frame.world_from_camera)
         self._check_jump(frame, last)
         gray = cv2.cvtColor(np.ascontiguousarray(frame.image[::_GRID, ::_GRID]), cv2.COLOR_RGB2GRAY)
+        if frame.ignore is not None:
+            gray = gray[~frame.ignore[::_GRID, ::_GRID]]
+            if (
+                gray.size == 0
+            ):  # hardly anything of the world is in view: that it is mapped or not is the mapper's to say
+                return
         dark, bright = np.percentile(gray, (1, 99))
         if bright < _BLACK:
             raise FrameError("black_frames", f"99% of the image is darker than {_BLACK} of 255")
@@ -63,14 +70,20 @@ class FrameGuard:
         self._check_frozen(frame)
         self._check_blur(frame)
 
-    def check_depth(self, depth: np.ndarray, image_shape: tuple[int, int]) -> None:
-        """Raise FrameError where this depth [H, W] (metres, 0 invalid) must not be used."""
+    def check_depth(self, depth: np.ndarray, image_shape: tuple[int, int], ignore: np.ndarray | None = None) -> None:
+        """Raise FrameError where this depth [H, W] (metres, 0 invalid) must not be used; of ignored pixels ([H, W]
+        bool) nothing is asked.
+        """
         if depth.shape != image_shape:
             raise FrameError(
                 "depth_mismatch",
                 f"depth is {depth.shape[1]}x{depth.shape[0]}, the image {image_shape[1]}x{image_shape[0]}",
             )
         valid = depth[::_GRID, ::_GRID]
+        if ignore is not None:
+            valid = valid[~ignore[::_GRID, ::_GRID]]
+            if valid.size == 0:
+                return
         valid = valid[valid > 0]
         if valid.size == 0:
             raise FrameError("depth_invalid", "no pixel of the depth image is valid")
@@ -104,7 +117,7 @@ class FrameGuard:
             )
 
     def _check_blur(self, frame: Frame) -> None:
-        sharpness = _sharpness(frame.image)
+        sharpness = _sharpness(continued(frame.image, frame.ignore))
         usual = float(np.median(self._sharpness)) if len(self._sharpness) >= _BLUR_MIN_HISTORY else 0.0
         self._sharpness.append(sharpness)  # blurred ones too: what stays so becomes the usual
         if sharpness < self.settings.min_sharpness * usual:

@@ -1,4 +1,6 @@
-"""The node's subscriptions: images raw or compressed, whichever there is; camera_info, depth, masks, poses, tf."""
+"""The node's subscriptions: images raw or compressed, whichever there is; camera_info, depth, masks, ignored pixels,
+poses, tf.
+"""
 
 from __future__ import annotations
 
@@ -149,6 +151,7 @@ class Inputs:
             self._images.append(
                 ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group)
             )
+        self._images.append(ImageInput(node, "ignore", "auto", qos, self._then_poll(intake.on_ignore), group))
         if parameters.mask_source == "topic":
             self._images.append(ImageInput(node, "masks", "auto", qos, self._then_poll(intake.on_masks), group))
         self._subscribe(

@@ -2,8 +2,8 @@
 
 Messages go in by `on_image` and its like; `poll` hands on what has become complete.
 
-    image + camera_info ──> pose at the image's stamp ──> on_view (label image: never waits for depth or masks)
-                                                     └──> + depth + masks ──> checks ──> submit (the mapper)
+    image + camera_info ──> pose at its stamp ──> + ignore ──> on_view (label image: never waits for depth or masks)
+                                                          └──> + depth + masks ──> checks ──> submit (the mapper)
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Intake:
     def configure(self, settings: IntakeSettings) -> None:
         """Apply new settings; what waits for partners is dropped, counts stay."""
         with self._lock:
-            earlier = self._infos.counts + self._extras.counts
+            earlier = self._infos.counts + self._ignored.counts + self._extras.counts
             self._drop_waiting()
             self._apply(settings)
             self._extras.counts.update(earlier)
@@ -112,6 +112,7 @@ class Intake:
         self._settings = settings
         tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
         self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
+        self._ignored = StampSynchronizer({"ignore": PartnerPolicy(tolerance, round(settings.ignore_wait * 1e9))})
         extras = {"depth": PartnerPolicy(tolerance, wait)}
         if settings.use_masks:
             extras["masks"] = PartnerPolicy(tolerance, round(settings.masks_wait * 1e9))
@@ -122,12 +123,13 @@ class Intake:
     def counts(self) -> IntakeCounts:
         """The counts so far, a copy."""
         with self._lock:
-            return IntakeCounts(self._received, dict(self._dropped), dict(self._infos.counts + self._extras.counts))
+            partners = self._infos.counts + self._ignored.counts + self._extras.counts
+            return IntakeCounts(self._received, dict(self._dropped), dict(partners))
 
     @property
     def is_waiting(self) -> bool:
         """Whether `poll` has anything to do."""
-        return bool(len(self._infos) or len(self._poses) or len(self._extras))
+        return bool(len(self._infos) or len(self._poses) or len(self._ignored) or len(self._extras))
 
     def clear(self) -> None:
         """Forget everything that waits; counts stay."""
@@ -159,6 +161,11 @@ class Intake:
         with self._lock:
             self._extras.add_partner("masks", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
+    def on_ignore(self, message) -> None:
+        """An Image or CompressedImage of what is no part of the world: nonzero pixels."""
+        with self._lock:
+            self._ignored.add_partner("ignore", stamp_of(message.header.stamp), message, self._wait_clock_ns())
+
     @property
     def images_waiting(self) -> int:
         """Images that wait for their pose."""
@@ -173,6 +180,9 @@ class Intake:
             for _, arrival, partners in self._infos.poll(now):
                 self._join_camera(arrival, partners["camera_info"], now)
             self._poses.poll(now)
+            now = self._wait_clock_ns()
+            for _, view, partners in self._ignored.poll(now):
+                self._show(view, partners["ignore"], is_expected=self._ignored.is_alive("ignore", now))
             for _, view, partners in self._extras.poll(self._wait_clock_ns()):
                 self._hand_on(view, partners["depth"], partners.get("masks"))
 
@@ -207,10 +217,11 @@ class Intake:
         self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, self._wait_clock_ns())
 
     def _drop_waiting(self) -> None:
-        lost = len(self._infos) + self._poses.clear() + len(self._extras)
+        lost = len(self._infos) + self._poses.clear() + len(self._ignored) + len(self._extras)
         if lost:
             self._dropped["cleared"] += lost
         self._infos.clear()
+        self._ignored.clear()
         self._extras.clear()
 
     def _queue(self, queue: StampSynchronizer, stamp_ns: int, item: _Arrival | View, now_ns: int) -> None:
@@ -264,14 +275,33 @@ class Intake:
         self._poses.add(view, frame_id, arrival.stamp_ns, now_ns)
 
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
-        view = replace(view, map_from_camera=map_from_camera)
         self._has_poses = True
+        view = replace(view, map_from_camera=map_from_camera)
+        self._queue(self._ignored, view.stamp_ns, view, self._wait_clock_ns())
+
+    def _show(self, view: View, ignore_message, is_expected: bool) -> None:
+        """Have the view labelled, and mapped where nothing in it is there by mistake: a frame that is lost is less than
+        a hand in the map.
+        """
+        ignore, lost = None, None
+        if ignore_message is not None:
+            try:
+                ignore = _decode_ids("ignore", view, ignore_message) != 0
+            except FrameError as error:
+                lost = error
+        elif is_expected:
+            lost = FrameError(
+                "ignore_lost", f"no `ignore` of the image of {view.stamp_ns * 1e-9:.3f} s within its wait"
+            )
+        view = replace(view, ignore=ignore)
         for each in self._views:
             each.on_view(view)
-        if not self._is_mapped(view.stamp_ns):
+        if lost is not None:
+            self._drop(lost.reason, str(lost))
+        elif not self._is_mapped(view.stamp_ns):
             self._dropped["mapping_rate"] += 1
-            return
-        self._queue(self._extras, view.stamp_ns, view, self._wait_clock_ns())
+        else:
+            self._queue(self._extras, view.stamp_ns, view, self._wait_clock_ns())
 
     def _is_mapped(self, stamp_ns: int) -> bool:
         """Whether mapping_rate leaves room for a frame of this stamp; half a period of jitter is forgiven."""
@@ -296,8 +326,8 @@ class Intake:
     def _hand_on(self, view: View, depth_message, masks_message) -> None:
         self._report_lost_partners()
         depth = self._decoded("depth", depth_message, lambda: self._decode_depth(view, depth_message))
-        masks = self._decoded("masks", masks_message, lambda: _decode_masks(view, masks_message))
-        frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks)
+        masks = self._decoded("masks", masks_message, lambda: _decode_ids("masks", view, masks_message))
+        frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks, ignore=view.ignore)
         try:
             frame.check()
             frame = scaled_frame(frame, self._settings.max_image_width)
@@ -320,7 +350,7 @@ class Intake:
 
     def _decode_depth(self, view: View, message) -> np.ndarray:
         depth = decode_depth(message, self._settings.depth_unit)
-        self._guard.check_depth(depth, view.image.shape[:2])
+        self._guard.check_depth(depth, view.image.shape[:2], view.ignore)
         return depth
 
     def _report_lost_partners(self) -> None:
@@ -336,11 +366,12 @@ class Intake:
             self._faults.report(reason, message)
 
 
-def _decode_masks(view: View, message) -> np.ndarray:
+def _decode_ids(name: str, view: View, message) -> np.ndarray:
+    """Pixels of `masks` or `ignore`; FrameError unless they are the view's."""
     masks = decode_masks(message)
     if masks.shape != view.image.shape[:2]:
         raise FrameError(
-            "masks_mismatch",
+            f"{name}_mismatch",
             f"{masks.shape[1]}x{masks.shape[0]}, the image is {view.camera.width}x{view.camera.height}",
         )
     return masks

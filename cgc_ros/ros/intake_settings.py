@@ -18,6 +18,7 @@ class IntakeSettings:
     sync_tolerance: float = 0.02
     sync_wait: float = 0.1
     masks_wait: float = 1.0
+    ignore_wait: float = 0.3
     use_masks: bool = False
     mapping_rate: float = 0.0
     max_image_width: int = 0
@@ -35,6 +36,7 @@ class IntakeSettings:
             sync_tolerance=p.sync_tolerance,
             sync_wait=p.sync_wait,
             masks_wait=p.masks_wait,
+            ignore_wait=p.ignore_wait,
             use_masks=p.mask_source == "topic",
             mapping_rate=p.mapping_rate,
             max_image_width=p.max_image_width,

@@ -96,6 +96,13 @@ class NodeParameters(Settings):
     )
     sync_wait: float = number(0.1, "an image waits so long for its camera_info, and a frame for its depth", 0, 5, "s")
     masks_wait: float = number(1.0, "a frame waits so long for its masks with mask_source 'topic'", 0, 30, "s")
+    ignore_wait: float = number(
+        0.3,
+        "an image waits so long for its `ignore` while somebody publishes that; without it, it is not mapped",
+        0,
+        30,
+        "s",
+    )
 
     map_frame: str = text("map", "fixed frame of the map", rule=_frame, when=CONFIGURE, section="poses")
     camera_frame: str = text("", "optical frame of the camera; empty: the image header's frame_id", when=CONFIGURE)

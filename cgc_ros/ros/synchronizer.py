@@ -108,6 +108,11 @@ class StampSynchronizer:
         """Partners of a kind that are held."""
         return len(self._buffers[name])
 
+    def is_alive(self, name: str, now_ns: int) -> bool:
+        """Whether a partner is waited for: its stream has not been silent for `live_for_ns`."""
+        policy, last = self._policies[name], self._last_arrival.get(name)
+        return policy.reuse_newest or (last is not None and now_ns - last <= policy.live_for_ns)
+
     def _match(self, name: str, policy: PartnerPolicy, primary: _Pending, now_ns: int) -> tuple[Any, str] | None:
         """(item, kind of match), or None to go on waiting."""
         buffer = self._buffers[name]
@@ -121,9 +126,7 @@ class StampSynchronizer:
         if is_reusable and not self._changed[name]:
             return buffer[-1][1], "reused"
         has_passed = bool(buffer) and buffer[-1][0] > primary.stamp_ns and not policy.reuse_newest
-        is_alive = (
-            policy.reuse_newest or now_ns - self._last_arrival.get(name, -policy.live_for_ns - 1) <= policy.live_for_ns
-        )
+        is_alive = self.is_alive(name, now_ns)
         if is_alive and not has_passed and now_ns - primary.arrived_ns < policy.max_wait_ns:
             return None
         if nearest is not None and distance <= policy.tolerance_ns:

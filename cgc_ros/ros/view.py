@@ -20,11 +20,12 @@ class View:
     camera: Intrinsics  # of `image`
     map_from_camera: np.ndarray  # [4, 4]
     arrived_ns: int  # monotonic
+    ignore: np.ndarray | None = None  # [H, W] bool, pixels of `image` that are no part of the world
 
 
 @dataclass(frozen=True)
 class LabelledView:
-    """A view and its label image [H, W] uint16, 65535 unlabelled."""
+    """A view and its label image [H, W] uint16, 65535 unlabelled, 65534 ignored."""
 
     view: View
     labels: np.ndarray

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cgc_ros.frame import UNLABELLED, Intrinsics
+from cgc_ros.ignored_pixels import mark_ignored
 from cgc_ros.rendering import Camera, device_of
 from cgc_ros.ros.roles import CurrentParameters, SnapshotSource
 from cgc_ros.view_grid import grid_for
@@ -25,9 +26,10 @@ class MapLabels:
     parameters: CurrentParameters
 
     def labels(self, view: View) -> np.ndarray:
-        """Object ids of a view, [H, W] uint16."""
+        """Object ids of a view, [H, W] uint16; 65534 where the view's pixels are ignored."""
         width = self.parameters.current.max_image_width
-        return render_labels(self.maps.snapshot, view.camera, view.map_from_camera, width)
+        labels = render_labels(self.maps.snapshot, view.camera, view.map_from_camera, width)
+        return mark_ignored(labels, view.ignore)
 
 
 def render_labels(

@@ -86,6 +86,7 @@ class NamesConfig(Settings):
 
     min_iou: float = number(0.5, "of an object's box in the label image with the detection's", 0, 1)
     min_fill: float = number(0.2, "of the labelled pixels in a detection's box that must be the object's", 0, 1)
+    max_ignored: float = number(0.5, "of a detection's box that may be ignored: more is no part of the world", 0, 1)
     min_pixels: int = number(12, "of an object in the label image: fewer say little about its box", 1, 1_000_000, "px")
     trim: float = number(0.005, "of an object's pixels that may be stray on each side of its box", 0, 0.4)
     memory: float = number(0.98, "of a vote's weight that is left after one more view of the object", 0, 1)

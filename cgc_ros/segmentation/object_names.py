@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgc_ros.frame import UNLABELLED
+from cgc_ros.frame import IGNORED, UNLABELLED
 from cgc_ros.segmentation.config import NamesConfig
 
 MAX_NAMES = 16  # candidates kept per object
@@ -40,7 +40,8 @@ class NameVote:
 
 
 def match_boxes(labels: np.ndarray, boxes: Sequence[NamedBox], config: NamesConfig | None = None) -> list[NameVote]:
-    """Votes of the boxes for the objects of a label image ([H, W] uint16, 65535 unlabelled), of the same view and size.
+    """Votes of the boxes for the objects of a label image ([H, W] uint16, 65535 unlabelled, 65534 ignored), of the same
+    view and size. A box that is mostly ignored is nobody's.
 
     A box is the object's whose own box in the image has the best intersection over union with it, weighed with the
     share of the box that the object fills. A box around several objects therefore is nobody's, one around a bowl of
@@ -69,7 +70,7 @@ def match_boxes(labels: np.ndarray, boxes: Sequence[NamedBox], config: NamesConf
 
 def _labelled_pixels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Object id, row and column of every labelled pixel, sorted by id."""
-    rows, columns = np.nonzero(labels != UNLABELLED)
+    rows, columns = np.nonzero((labels != UNLABELLED) & (labels != IGNORED))
     ids = labels[rows, columns]
     order = np.argsort(ids, kind="stable")
     return ids[order], rows[order], columns[order]
@@ -95,7 +96,9 @@ def _vote(
     own = (extents[:, 1] - extents[:, 0]) * (extents[:, 3] - extents[:, 2])
     iou = overlap / (area + own - overlap)
     inside = labels[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]
-    inside = inside[inside != UNLABELLED]
+    if (inside == IGNORED).sum() > config.max_ignored * inside.size:
+        return None
+    inside = inside[(inside != UNLABELLED) & (inside != IGNORED)]
     if not len(inside):
         return None
     fill = np.bincount(inside, minlength=UNLABELLED + 1)[known] / len(inside)

@@ -36,7 +36,7 @@ def collect_votes(
     stamp_ns: int,
     uids: Tensor,  # [N] int64
     votes: Tensor,  # [N, M + 1] float32 from rendering.mask_votes; column 0 = no mask
-    masks: np.ndarray,  # [H, W] int32 in 0..M, as voted with
+    masks: np.ndarray,  # [H, W] int32 in 0..M, as voted with; below 0 the view says nothing
     min_weight: float,  # pixels: a Gaussian with less summed alpha * T is not seen in the view
 ) -> MaskVotes:
     """Reduce dense votes to each visible Gaussian's mask."""
@@ -45,8 +45,8 @@ def collect_votes(
     num_masks = votes.shape[1] - 1
     border = np.zeros(num_masks + 1, dtype=bool)
     for edge in (masks[0], masks[-1], masks[:, 0], masks[:, -1]):
-        border[np.unique(edge)] = True
-    area = np.bincount(masks.ravel(), minlength=num_masks + 1) / masks.size
+        border[np.unique(edge[edge >= 0])] = True
+    area = np.bincount(masks[masks >= 0], minlength=num_masks + 1) / masks.size
     return MaskVotes(
         keyframe_id,
         stamp_ns,

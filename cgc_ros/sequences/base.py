@@ -57,6 +57,7 @@ class Sequence:
         *,
         has_depth: bool = False,
         has_masks: bool = False,
+        has_ignore: bool = False,
         metric_scale: bool | None = None,
         warnings: tuple[str, ...] = (),
         labels: dict[int, tuple[str, str]] | None = None,
@@ -70,6 +71,7 @@ class Sequence:
         self.frames = tuple(frames)
         self.has_depth = has_depth
         self.has_masks = has_masks
+        self.has_ignore = has_ignore
         self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
         self.warnings = warnings  # what was left out, and why, in words
         self.truth = None if labels is None else GroundTruth(labels, object_points, self._instances)
@@ -88,6 +90,7 @@ class Sequence:
             depth=self.load_depth(index) if self.has_depth else None,
             masks=self.load_masks(index) if self.has_masks else None,
             name=info.name,
+            ignore=self.load_ignore(index) if self.has_ignore else None,
         )
         try:
             frame.check()
@@ -119,6 +122,10 @@ class Sequence:
 
     def load_masks(self, index: int) -> np.ndarray | None:
         """[H, W] int32, 0 = no mask, as stored; None where this frame has none."""
+        return None
+
+    def load_ignore(self, index: int) -> np.ndarray | None:
+        """[H, W] bool, True = no part of the world, as stored; None where this frame has none."""
         return None
 
     def load_instances(self, index: int) -> np.ndarray | None:

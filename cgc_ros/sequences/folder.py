@@ -1,4 +1,4 @@
-"""The folder layout: images/, poses.csv, intrinsics.json, and optionally depth/, masks/ and ground truth
+"""The folder layout: images/, poses.csv, intrinsics.json, and optionally depth/, masks/, ignore/ and ground truth
 (docs/sequences.md).
 """
 
@@ -63,7 +63,7 @@ def read(path: Path) -> Sequence:
     files = [
         FrameFiles(
             path / "images" / row.image,
-            *(beside(path / folder, row.image) for folder in ("depth", "masks", "instances")),
+            *(beside(path / folder, row.image) for folder in ("depth", "masks", "instances", "ignore")),
         )
         for row in present
     ]

@@ -23,6 +23,7 @@ class FrameFiles:
     depth: Path | None = None
     masks: Path | None = None
     instances: Path | None = None
+    ignore: Path | None = None
 
 
 class FileSequence(Sequence):
@@ -36,6 +37,7 @@ class FileSequence(Sequence):
             frames,
             has_depth=any(paths.depth for paths in files),
             has_masks=any(paths.masks for paths in files),
+            has_ignore=any(paths.ignore for paths in files),
             **options,
         )
         self.files = tuple(files)
@@ -51,6 +53,10 @@ class FileSequence(Sequence):
     def load_masks(self, index: int) -> np.ndarray | None:
         path = self.files[index].masks
         return None if path is None else read_labels(path)
+
+    def load_ignore(self, index: int) -> np.ndarray | None:
+        path = self.files[index].ignore
+        return None if path is None else read_labels(path) > 0
 
     def load_instances(self, index: int) -> np.ndarray | None:
         path = self.files[index].instances

@@ -37,6 +37,9 @@ class StereoView:
     image: np.ndarray | Tensor  # [H, W, 3] uint8, RGB; a tensor's device is where matching runs
     intrinsics: Intrinsics
     world_from_camera: np.ndarray  # [4, 4] float64, optical frame
+    #: [H, W] bool: pixels that get no depth and match nothing. A reference's windows reach there, so its image should
+    #: go on from around them.
+    ignore: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ class _Matcher:
         self.greys = [_grey(self.color)]
         for source in sources:
             grey = _grey(_color(source).to(self.device))
+            if source.ignore is not None:
+                grey[torch.as_tensor(source.ignore, device=self.device)] = math.nan  # as outside of the image
             self.greys.append(_resized(grey[None], _shrunk(source.intrinsics, self.shrink))[0])
         self.level = self._level(1.0)
         self.has_parallax = self.level.pixels_per_inverse_depth > 0
@@ -193,7 +198,11 @@ class _Matcher:
         score = BoxWindow(level, self.config.window)
         reach = 0.4 * level.size[1]  # pixels of parallax
         planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
-        return plane_sweep(score, planes, level.chunk), score.contrast > 3.0 / 255.0, float(planes[1])
+        textured = score.contrast > 3.0 / 255.0
+        if self.reference.ignore is not None:
+            ignored = torch.as_tensor(self.reference.ignore, device=self.device).float()
+            textured &= F.adaptive_max_pool2d(ignored[None], level.size)[0] == 0
+        return plane_sweep(score, planes, level.chunk), textured, float(planes[1])
 
     def sweep(self, least: float, greatest: float) -> _Sweep:
         """All planes between two inverse depths at half the working size, smoothed semi-globally."""
@@ -270,7 +279,10 @@ class _Matcher:
         smooth = total / weight.clamp(min=1e-6)
         near = (smooth - nearest[0]).abs() < 1.0 / self.level.pixels_per_inverse_depth
         depth = torch.where(near, smooth, nearest[0]).clamp(min=1e-12).reciprocal()
-        return StereoResult(torch.where(nearest[1] > 0, depth, 0.0), nearest[1])
+        confidence = nearest[1]
+        if self.reference.ignore is not None:
+            confidence = confidence.masked_fill(torch.as_tensor(self.reference.ignore, device=self.device), 0.0)
+        return StereoResult(torch.where(confidence > 0, depth, 0.0), confidence)
 
     def nothing(self) -> StereoResult:
         empty = torch.zeros(self.reference.intrinsics.height, self.reference.intrinsics.width, device=self.device)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import UNLABELLED, Intrinsics
+from cgc_ros.ignored_pixels import mark_ignored, touched_resized
 from cgc_ros.mapping import Mapper, MapSnapshot
 from cgc_ros.palette import overlay_picture
 from cgc_ros.rendering import Camera
@@ -43,6 +44,7 @@ class CameraView:
     intrinsics: Intrinsics
     world_from_camera: np.ndarray  # [4, 4] float64, optical frame, metres
     image: np.ndarray  # [H, W, 3] uint8 RGB, never written to
+    ignore: np.ndarray | None = None  # [H, W] bool, pixels that are no part of the world
 
     @property
     def vertical_fov(self) -> float:
@@ -76,6 +78,8 @@ def view_pictures(
     labels = snapshot.segment(camera)
     if hidden:
         labels = np.where(np.isin(labels, list(hidden)), UNLABELLED, labels)
+    if view.ignore is not None:
+        labels = mark_ignored(labels, touched_resized(view.ignore, camera.width, camera.height))
     return [image, snapshot.render(camera, view.stamp_ns).color, overlay_picture(image, labels)]
 
 
@@ -92,7 +96,9 @@ def rename_in_session(source: MapSource, object_id: int, name: str) -> None:
 def _keyframe_views(mapper: Mapper) -> CameraViews:
     return CameraViews(
         tuple(
-            CameraView(each.id, each.name, each.stamp_ns, each.intrinsics, each.world_from_camera, each.image)
+            CameraView(
+                each.id, each.name, each.stamp_ns, each.intrinsics, each.world_from_camera, each.image, each.ignore
+            )
             for each in mapper.keyframes
         )
     )

@@ -144,6 +144,7 @@ struct TargetPixels {
   const float* alpha;           // [P]
   const uint8_t* color_bytes;   // [P, 3] target, 255 = 1
   const uint16_t* depth_halves; // [P] target, half precision, 0 = invalid
+  const uint8_t* mask;          // [P], 0 = does not count; or null
   float gain[3], offset[3];
   float depth_min_alpha;        // above it a pixel's depth is compared
   float depth_max_error;        // relative; a larger one has no gradient
@@ -179,6 +180,7 @@ struct TrainingUpdate {
   const float* scales;          // [N, 3]
   const float* opacities;       // [N]
   const int32_t* radii;         // [N]; rows that are not visible stay as they are
+  bool touched_only;            // rows whose opacity has no gradient do not move either: no counting pixel shows them
   float beta1, beta2, epsilon;
   float opacity_pull, needle_pull, max_log_ratio;
 };

@@ -24,9 +24,25 @@ struct Window {
 
 int padded(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
+// Zeros in rows of interleaved values where a row of the mask has gaps; whether it has any.
+template <class... Values>
+bool clear_gaps(const uint8_t* mask, int width, Values*... values) {
+  const uint8_t *end = mask + width, *at = mask;
+  bool any = false;
+  while ((at = static_cast<const uint8_t*>(std::memchr(at, 0, size_t(end - at))))) {
+    const uint8_t* begin = at;
+    while (at < end && !*at) ++at;
+    (std::memset(values + 3 * (begin - mask), 0, sizeof(float) * 3 * size_t(at - begin)), ...);
+    any = true;
+    if (at == end) break;
+  }
+  return any;
+}
+
 // Scratch: `maps` padded input rows, a row of what counts, then rings of `maps` x 11 filtered rows. All rows have room
 // for whole vectors and start as zeros.
 struct Rows {
+  bool all_count;  // counts are those of a row without a gap
   int n, length, border, input_length;  // 3 W; room for it; 15 zeros on each side of an input row
   float* input;
   float* counts;  // 1 where a value counts, 0 where the mask or the image ends
@@ -40,14 +56,19 @@ struct Rows {
     counts = input + size_t(maps) * input_length;
     ring = counts + length;
     std::memset(input, 0, floats * sizeof(float));
-    for (int i = 0; i < n; ++i) counts[i] = 1.0f;
+    count_all();
   }
   float* input_row(int map) { return input + size_t(map) * input_length + border; }
   float* ring_row(int map, int y) { return ring + (size_t(map) * kTaps + (y + kTaps) % kTaps) * length; }
 
+  void count_all() {
+    for (int i = 0; i < n; ++i) counts[i] = 1.0f;
+    all_count = true;
+  }
   void load_counts(const SsimImages& job, int y) {
     if (!job.mask) return;
-    for (int i = 0; i < n; ++i) counts[i] = job.mask[size_t(y) * job.width + i / 3] ? 1.0f : 0.0f;
+    if (!all_count) count_all();
+    all_count = !clear_gaps(job.mask + size_t(y) * job.width, job.width, counts);
   }
   void filter_along_x(const Window& window, int map, int y) {
     const float* in = input_row(map) - border;
@@ -94,11 +115,7 @@ void load_pair(const SsimImages& job, int row, float* x, float* y) {
   const size_t at = size_t(row) * job.width * 3;
   std::memcpy(x, job.rendered + at, sizeof(float) * 3 * job.width);
   std::memcpy(y, job.target + at, sizeof(float) * 3 * job.width);
-  if (!job.mask) return;
-  for (int i = 0; i < job.width; ++i) {
-    if (job.mask[size_t(row) * job.width + i]) continue;
-    for (int k = 0; k < 3; ++k) x[3 * i + k] = y[3 * i + k] = 0.0f;
-  }
+  if (job.mask) clear_gaps(job.mask + size_t(row) * job.width, job.width, x, y);
 }
 
 }  // namespace

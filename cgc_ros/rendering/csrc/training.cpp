@@ -16,18 +16,19 @@ void for_chunks(int64_t count, int64_t size, int threads, Body body) {
                [&](int64_t c, int worker) { body(c, c * size, std::min(count, (c + 1) * size), worker); });
 }
 
-// Gradients of the rendered colour and depth, into the target's arrays.
-void compare(const TrainingStep& step, const TargetPixels& pixels, TrainingResult& result, int threads) {
+// Gradients of the rendered colour and depth, into the target's arrays; `counting`: pixels of the mask.
+void compare(const TrainingStep& step, const TargetPixels& pixels, int64_t counting, TrainingResult& result,
+             int threads) {
   const KernelTable& k = kernels();
   const int64_t chunks = (pixels.count + kPixelChunk - 1) / kPixelChunk;
   std::vector<ExposureSums> sums(chunks);
   for_chunks(pixels.count, kPixelChunk, threads,
              [&](int64_t c, int64_t begin, int64_t end, int) { k.expose_pixels(pixels, begin, end, sums[c]); });
-  result.photometric = photometric_loss(step.view.width, step.view.height, pixels.exposed, pixels.target, nullptr,
+  result.photometric = photometric_loss(step.view.width, step.view.height, pixels.exposed, pixels.target, step.mask,
                                         step.ssim_weight, pixels.color_gradient, threads);
   int64_t with_depth = 0;
   for (const ExposureSums& part : sums) result.squares += part.squares, with_depth += part.with_depth;
-  result.squares /= 3.0 * double(pixels.count);
+  result.squares /= 3.0 * double(std::max<int64_t>(1, counting));
   const float depth_scale = step.depth_weight / float(std::max<int64_t>(1, with_depth));
   std::vector<ExposureGradient> gradients(chunks);
   for_chunks(pixels.count, kPixelChunk, threads, [&](int64_t c, int64_t begin, int64_t end, int) {
@@ -56,6 +57,7 @@ void move_gaussians(const TrainingStep& step, const RenderInput& input, const Re
                               all.scales,
                               all.opacities,
                               view.radii(),
+                              step.mask != nullptr,
                               step.beta1,
                               step.beta2,
                               step.epsilon,
@@ -140,6 +142,7 @@ TrainingResult train(const TrainingStep& step, int threads) {
                       alpha.data(),
                       step.color,
                       step.depth_halves,
+                      step.mask,
                       {},
                       {},
                       step.depth_min_alpha,
@@ -149,13 +152,19 @@ TrainingResult train(const TrainingStep& step, int threads) {
                       color_gradient.data(),
                       depth_gradient.data()};
   std::copy_n(step.gain, 3, pixels.gain), std::copy_n(step.offset, 3, pixels.offset);
-  compare(step, pixels, result, threads);
+  const int64_t counting = step.mask ? count - std::count(step.mask, step.mask + count, uint8_t(0)) : count;
+  compare(step, pixels, counting, result, threads);
 
   RenderGradients gradients;
   gradients.color = color_gradient.data();
   if (input.depth) gradients.depth = depth_gradient.data();
   Array<float> alpha_gradient(step.coverage_weight > 0 ? count : 0);  // of the mean transparency
-  std::fill_n(alpha_gradient.data(), alpha_gradient.size(), -step.coverage_weight / float(count));
+  const float pull = -step.coverage_weight / float(std::max<int64_t>(1, counting));
+  if (!step.mask)
+    std::fill_n(alpha_gradient.data(), alpha_gradient.size(), pull);
+  else
+    std::transform(step.mask, step.mask + alpha_gradient.size(), alpha_gradient.data(),
+                   [pull](uint8_t counts) { return counts ? pull : 0.0f; });
   if (step.coverage_weight > 0) gradients.alpha = alpha_gradient.data();
   const Array<float> pairs = render.backward_tiles(input, output.depth, gradients, threads);
   move_gaussians(step, input, render, pairs, result, threads);

@@ -13,6 +13,7 @@ struct TrainingStep {
   float camera_position[3] = {};
   const uint8_t* color = nullptr;         // [H, W, 3]
   const uint16_t* depth_halves = nullptr; // [H, W] or null
+  const uint8_t* mask = nullptr;          // [H, W], 0 = does not count; or null
   float gain[3] = {1, 1, 1}, offset[3] = {};
   float background[3] = {};
   float ssim_weight = 0, depth_weight = 0, opacity_weight = 0, coverage_weight = 0, anisotropy_weight = 0,

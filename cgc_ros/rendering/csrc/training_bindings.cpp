@@ -27,9 +27,10 @@ py::array_t<double> array_of(const double* values, std::initializer_list<py::ssi
 
 py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows log_scales, PyRows logit_opacities,
                         PyRows sh, int sh_degree, Optional<float> camera_position, In<uint8_t> color,
-                        Optional<uint16_t> depth, std::array<float, 3> gain, std::array<float, 3> offset,
-                        std::array<float, 3> background, float ssim_weight, float depth_weight, float depth_min_alpha,
-                        float depth_max_error, float opacity_weight, float coverage_weight, float anisotropy_weight,
+                        Optional<uint16_t> depth, Optional<uint8_t> mask, std::array<float, 3> gain,
+                        std::array<float, 3> offset, std::array<float, 3> background, float ssim_weight,
+                        float depth_weight, float depth_min_alpha, float depth_max_error, float opacity_weight,
+                        float coverage_weight, float anisotropy_weight,
                         float max_log_ratio, float beta1, float beta2, float epsilon, bool camera_wanted, int threads) {
   TrainingStep step;
   step.view = view.view;
@@ -48,6 +49,7 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
   if (camera_position) std::copy_n(read(camera_position, {3}, "camera_position"), 3, step.camera_position);
   step.color = read(color, {h, w, 3}, "color");
   step.depth_halves = read(depth, {h, w}, "depth");
+  step.mask = read(mask, {h, w}, "mask");
   std::copy_n(gain.data(), 3, step.gain), std::copy_n(offset.data(), 3, step.offset);
   std::copy_n(background.data(), 3, step.background);
   step.ssim_weight = ssim_weight, step.depth_weight = depth_weight, step.opacity_weight = opacity_weight;
@@ -82,11 +84,11 @@ void bind_training(py::module_& m) {
   m.def("train_in_place", &train_in_place, py::arg("view"), py::kw_only(), py::arg("means").noconvert(),
         py::arg("quats").noconvert(), py::arg("log_scales").noconvert(), py::arg("logit_opacities").noconvert(),
         py::arg("sh").noconvert(), py::arg("sh_degree"), py::arg("camera_position").noconvert(),
-        py::arg("color").noconvert(), py::arg("depth").noconvert(), py::arg("gain"), py::arg("offset"),
-        py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"), py::arg("depth_min_alpha"),
-        py::arg("depth_max_error"), py::arg("opacity_weight"), py::arg("coverage_weight"), py::arg("anisotropy_weight"),
-        py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::arg("camera_wanted"),
-        py::arg("threads"),
+        py::arg("color").noconvert(), py::arg("depth").noconvert(), py::arg("mask").noconvert(), py::arg("gain"),
+        py::arg("offset"), py::arg("background"), py::arg("ssim_weight"), py::arg("depth_weight"),
+        py::arg("depth_min_alpha"), py::arg("depth_max_error"), py::arg("opacity_weight"), py::arg("coverage_weight"),
+        py::arg("anisotropy_weight"), py::arg("max_log_ratio"), py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"),
+        py::arg("camera_wanted"), py::arg("threads"),
         "One photometric step: renders, compares, and moves the parameters and Adam's moments in place.");
 }
 

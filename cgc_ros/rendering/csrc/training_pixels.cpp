@@ -29,33 +29,67 @@ void add_by_channel(const vfloat* sums, double* out) {
     for (int l = 0; l < kLanes; ++l) out[(k * kLanes + l) % 3] += double(sums[k][l]);
 }
 
-inline bool has_depth(const TargetPixels& job, int64_t pixel) {
-  return (job.depth_halves[pixel] & 0x7fffu) != 0 && job.alpha[pixel] > job.depth_min_alpha;
+// Zeros among eight interleaved pixels' values where the mask leaves one out.
+inline void leave_out(const uint8_t* mask, vfloat* values) {
+  uint64_t bytes;
+  std::memcpy(&bytes, mask, sizeof bytes);
+  if (bytes == 0x0101010101010101u) return;
+  for (int i = 0; i < 3 * kPixels; ++i)
+    if (!mask[i / 3]) values[i / kLanes][i % kLanes] = 0.0f;
 }
 
-}  // namespace
+template <bool kMasked>
+inline bool has_depth(const TargetPixels& job, int64_t pixel) {  // all is read, so that loops become vectors
+  const bool measured = (job.depth_halves[pixel] & 0x7fffu) != 0, solid = job.alpha[pixel] > job.depth_min_alpha;
+  return measured & solid & (!kMasked || job.mask[pixel] != 0);
+}
 
-void expose_pixels(const TargetPixels& job, int64_t begin, int64_t end, ExposureSums& sums) {
+template <bool kMasked>
+void expose(const TargetPixels& job, int64_t begin, int64_t end, ExposureSums& sums) {
   for (int64_t i = 3 * begin; i < 3 * end; ++i) job.target[i] = float(job.color_bytes[i]) * (1.0f / 255.0f);
   const ByChannel gain(job.gain), offset(job.offset);
   vfloat squares = splat(0.0f);
   int64_t pixel = begin;
   for (; pixel + kPixels <= end; pixel += kPixels) {
+    vfloat errors[3];
     for (int k = 0; k < 3; ++k) {
       const int64_t at = 3 * pixel + k * kLanes;
-      const vfloat exposed = load(job.color + at) * gain.v[k] + offset.v[k], error = exposed - load(job.target + at);
+      const vfloat exposed = load(job.color + at) * gain.v[k] + offset.v[k];
+      errors[k] = exposed - load(job.target + at);
       store(job.exposed + at, exposed);
-      squares += error * error;
     }
+    if (kMasked) leave_out(job.mask + pixel, errors);
+    for (int k = 0; k < 3; ++k) squares += errors[k] * errors[k];
   }
   sums.squares += double(sum(squares));
   for (int64_t i = 3 * pixel; i < 3 * end; ++i) {
     job.exposed[i] = job.color[i] * job.gain[i % 3] + job.offset[i % 3];
+    if (kMasked && !job.mask[i / 3]) continue;
     const float error = job.exposed[i] - job.target[i];
     sums.squares += double(error * error);
   }
   if (!job.depth) return;
-  for (int64_t i = begin; i < end; ++i) sums.with_depth += has_depth(job, i);
+  for (int64_t i = begin; i < end; ++i) sums.with_depth += has_depth<kMasked>(job, i);
+}
+
+template <bool kMasked>
+void depth_gradient(const TargetPixels& job, float depth_scale, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float depth = from_half(job.depth_halves[i]), error = job.depth[i] - depth;
+    const float slope = has_depth<kMasked>(job, i) ? depth_scale / (depth > 1e-6f ? depth : 1e-6f) : 0.0f;
+    const bool near = __builtin_fabsf(error) <= job.depth_max_error * depth;
+    const float sign = float(error > 0.0f) - float(error < 0.0f);
+    job.depth_gradient[i] = near ? sign * slope : 0.0f;
+  }
+}
+
+}  // namespace
+
+void expose_pixels(const TargetPixels& job, int64_t begin, int64_t end, ExposureSums& sums) {
+  if (job.mask)
+    expose<true>(job, begin, end, sums);
+  else
+    expose<false>(job, begin, end, sums);
 }
 
 void loss_gradient_pixels(const TargetPixels& job, float depth_scale, int64_t begin, int64_t end,
@@ -79,14 +113,10 @@ void loss_gradient_pixels(const TargetPixels& job, float depth_scale, int64_t be
     sums.gain[i % 3] += double(gradient * job.color[i]), sums.offset[i % 3] += double(gradient);
     job.color_gradient[i] = gradient * job.gain[i % 3];
   }
-  if (!job.depth) return;
-  for (int64_t i = begin; i < end; ++i) {
-    const float depth = from_half(job.depth_halves[i]), error = job.depth[i] - depth;
-    const float slope = has_depth(job, i) ? depth_scale / (depth > 1e-6f ? depth : 1e-6f) : 0.0f;
-    const bool near = __builtin_fabsf(error) <= job.depth_max_error * depth;
-    const float sign = float(error > 0.0f) - float(error < 0.0f);
-    job.depth_gradient[i] = near ? sign * slope : 0.0f;
-  }
+  if (job.depth && job.mask)
+    depth_gradient<true>(job, depth_scale, begin, end);
+  else if (job.depth)
+    depth_gradient<false>(job, depth_scale, begin, end);
 }
 
 }  // namespace cgc::CGC_ISA

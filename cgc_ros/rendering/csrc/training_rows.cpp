@@ -84,7 +84,8 @@ void activate_rows(const Activation& job, int64_t begin, int64_t end) {
 void update_rows(const TrainingUpdate& job, const ChunkGradients& gradients, int64_t begin, int64_t end) {
   const int64_t count = end - begin;
   alignas(32) int32_t moves[kChunk];
-  for (int64_t i = 0; i < count; ++i) moves[i] = -int32_t(job.radii[begin + i] > 0);
+  for (int64_t i = 0; i < count; ++i)
+    moves[i] = -int32_t(job.radii[begin + i] > 0 && !(job.touched_only && gradients.opacities[i] == 0.0f));
 
   if (gradients.directions)
     for (int64_t i = 0; i < 3 * count; ++i) gradients.means[i] += gradients.directions[i];
