@@ -68,7 +68,8 @@ def timed_update(layer: ObjectLayer, uids: np.ndarray, means: np.ndarray, depth:
         start = time.thread_time()
         try:
             next(pieces)
-        except StopIteration:
+        except StopIteration as done:
+            layer.state = done.value
             return seconds
         finally:
             seconds.append(time.thread_time() - start)

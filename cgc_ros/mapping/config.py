@@ -195,16 +195,9 @@ class SegmentationConfig(AssociationConfig):
     )
     min_mask_pixels: int = number(100, "of the input's own size: smaller masks are left out, as in the paper", 1, _MANY)
     cluster_every: int = number(
-        40, "after which all masks are associated anew, while few keyframes have masks", 1, _MANY, "steps"
+        40, "after which objects are updated by whatever has voted since, a piece at every step", 1, _MANY, "steps"
     )
-    cluster_keyframes: int = number(20, "with masks, beyond which cluster_every grows in proportion", 1, 1_000_000)
-    min_news: int = number(
-        3,
-        "new keyframes with masks after which all are associated at once; at least news_share of those held",
-        1,
-        1_000_000,
-    )
-    news_share: float = number(0.1, "share of the keyframes with masks that must be new for that", 0, 1)
+    min_news: int = number(3, "new keyframes with masks after which objects are updated sooner", 1, 1_000_000)
     min_views: int = number(2, "keyframes that must support an object", 1, 1_000_000)
     min_gaussians: int = number(8, "that an object must have", 1, _MANY)
     min_likeness: float = number(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -156,24 +156,29 @@ class ObjectLayer:
         the typical distance of what keyframes see, in one unit. Gaussians that no keyframe has voted on yet (young
         ones) take the object of their nearest neighbour.
         """
-        for _ in self.pieces(uids, means, scene_depth, everything=True):
-            pass
-        return self.state
+        pieces = self.pieces(uids, means, scene_depth, everything=True)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as done:
+                self.state = done.value
+                return self.state
 
     def pieces(
         self, uids: np.ndarray, means: np.ndarray, scene_depth: float, everything: bool = False
-    ) -> Iterator[None]:
-        """An update in pieces of bounded work, one to each `next`; the last one replaces `state`.
+    ) -> Generator[None, None, ObjectState]:
+        """An update in pieces of bounded work, one to each `next`; returns the new state, which the caller puts in
+        the place of `state`.
 
         What comes in meanwhile is a matter of the next update. Unless `everything` is asked for, groups of masks that
         may have been joined too early, and the smallest changes, wait for later ones. One that is not run to its end
         leaves nothing half done.
         """
         if len(uids) == 0 or not (self.votes or len(self.memory.uids)):
-            return
+            return self.state
         evidence = self._prepared(uids, everything)
         if evidence is None:
-            return
+            return self.state
         yield
         yield from evidence.pieces(uids, everything)
         yield
@@ -192,7 +197,7 @@ class ObjectLayer:
         changed = membership.take_changed()
         records = self._records(evidence, lasting, changed, ids, membership.confidence, means, scene_depth)
         self._remember_masks(evidence, lasting)
-        self.state = ObjectState(uids.copy(), ids, membership.confidence, records, membership.undecided)
+        return ObjectState(uids.copy(), ids, membership.confidence, records, membership.undecided)
 
     def _begin_anew(self) -> None:
         """Forget what was made of the votes, not the votes."""
