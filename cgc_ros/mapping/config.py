@@ -225,6 +225,11 @@ class SnapshotConfig(Settings):
     min_object_gaussians: int = number(5, "of the surface, that an object is shown from", 1, _MANY)
     point_spacing: float = number(0.004, "of an object's cloud, in typical distances of the scene", 1e-5, 1)
     max_points: int = number(20_000, "of one object's cloud", 1, _MANY)
+    stale_share: float = number(
+        0.02, "of an object's Gaussians that must have changed for its cloud to be made anew", 0, 1
+    )
+    stale_motion: float = number(0.25, "from which a Gaussian has changed its place or size, in point spacings", 0, 100)
+    stale_color: float = number(8.0, "from which it has changed its colour, of 255", 0, 255)
     floaters: FloaterConfig = group(FloaterConfig)
 
 
