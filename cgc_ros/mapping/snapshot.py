@@ -17,7 +17,7 @@ from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.object_clouds import ObjectClouds
 from cgc_ros.rendering import Camera, label_image
-from cgc_ros.segmentation.object_layer import ObjectRecord
+from cgc_ros.segmentation.object_layer import GaussianIds, ObjectRecord
 from cgc_ros.segmentation.objects import MapObject
 from cgc_ros.segmentation.parts import PartRecord
 
@@ -81,6 +81,16 @@ class MapSnapshot:
         )
         known = (labels >= 0) & (confidence >= self.config.min_label_share)
         return torch.where(known, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
+
+    @cached_property
+    def things(self) -> GaussianIds:
+        """The solid Gaussians of all objects that are not background, and whose they are: to compare two snapshots by
+        without making clouds.
+        """
+        things = torch.tensor([each.id for each in self.records.values() if not each.background], dtype=torch.int32)
+        ids = self.object_ids.cpu()
+        rows = torch.isin(ids, things) & (self.model.opacities >= self.config.solid_opacity).cpu()
+        return GaussianIds(self.model.uids.cpu()[rows].numpy(), ids[rows].numpy())
 
     @cached_property
     def objects(self) -> tuple[MapObject, ...]:

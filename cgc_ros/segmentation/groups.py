@@ -75,6 +75,8 @@ class MaskGroups:
         """
         groups = self.numbers(overlaps)
         sums = _Sums.of(groups, overlaps)
+        if self._move(np.flatnonzero(np.isin(groups, list(self.waiting))), groups, sums, overlaps):
+            sums = _Sums.of(groups, overlaps)
         waiting = np.array(sorted(each for each in self.waiting if each < len(sums.filled) and sums.filled[each]), int)
         consistency = sums.consistency(overlaps, groups)
         waiting = waiting[consistency[waiting] < _CONSISTENT]
@@ -93,6 +95,30 @@ class MaskGroups:
         self.waiting = set(waiting[~taken[waiting]].tolist())
         self._keep(groups, overlaps)
         return bool(self.waiting)
+
+    def _move(self, masks: np.ndarray, groups: np.ndarray, sums: _Sums, overlaps: MaskOverlaps) -> bool:
+        """Let those of the `masks` that agree with another group more than with the rest of their own go there, and
+        those that agree with none stand alone; in `groups` [M]. Whether any did.
+        """
+        config, own = self.config, groups[masks]
+        unit, observed = overlaps.unit()[masks], overlaps.observers()[masks]
+        agreement = (unit @ sums.distributions.T).toarray()
+        observers = observed @ sums.observed.T
+        each = np.arange(len(masks))
+        agreement[each, own] -= np.asarray(unit.multiply(unit).sum(axis=1)).ravel()
+        observers[each, own] -= np.einsum("mk,mk->m", observed, observed)
+        rates = agreement / (observers + config.prior_observers)
+        rates[:, ~sums.filled] = 0.0
+        mine = rates[each, own].copy()
+        rates[each, own] = 0.0
+        best = rates.argmax(axis=1) if len(masks) else each
+        margin = config.inertia / 2
+        goes = (rates[each, best] > np.maximum(mine + margin, config.consensus)) & (best != own)
+        sizes = np.bincount(groups[groups >= 0], minlength=len(sums.filled))
+        lonely = ~goes & (mine < config.consensus - margin) & (sizes[own] > 1)
+        groups[masks[goes]] = best[goes]
+        groups[masks[lonely]] = _free(groups, int(lonely.sum()))
+        return bool(goes.any() or lonely.any())
 
     def _link_anew(self, chosen: np.ndarray, groups: np.ndarray, overlaps: MaskOverlaps) -> None:
         """Link the masks of the `chosen` groups from scratch, in `groups` [M]."""
