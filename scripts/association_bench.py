@@ -18,11 +18,11 @@ from cgc_ros.segmentation import ObjectLayer
 def main() -> None:
     """Feed keyframes one by one, update after every few, and print what the last ones took."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=500)
+    parser.add_argument("--objects", type=int, default=600)
     parser.add_argument("--keyframes", type=int, default=150)
-    parser.add_argument("--visible", type=int, default=70, help="objects that a keyframe sees")
-    parser.add_argument("--gaussians", type=int, default=200_000, help="on all objects, seen or not")
-    parser.add_argument("--news", type=int, default=3, help="keyframes between two updates")
+    parser.add_argument("--visible", type=int, default=72, help="objects that a keyframe sees")
+    parser.add_argument("--gaussians", type=int, default=240_000, help="on all objects, seen or not")
+    parser.add_argument("--news", type=int, default=5, help="keyframes between two updates")
     parser.add_argument("--measured", type=int, default=30, help="keyframes at the end that are measured")
     parser.add_argument("--profile", action="store_true", help="print where the time of the measured ones goes")
     arguments = parser.parse_args()
@@ -36,7 +36,7 @@ def main() -> None:
         layer.set_votes(votes)
     layer.update(living, means, arguments.objects**0.5)
     pieces: list[float] = []
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.thread_time)
     for start in range(first, len(views), arguments.news):
         for votes in views[start : start + arguments.news]:
             layer.set_votes(votes)
@@ -45,7 +45,7 @@ def main() -> None:
         pieces += timed_update(layer, living, means, arguments.objects**0.5)
         profile.disable()
     if arguments.profile:
-        pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
     truth = np.unique(scene.truth[living], return_inverse=True)[1]
     print(
         json.dumps(

@@ -197,7 +197,13 @@ class SegmentationConfig(AssociationConfig):
     cluster_every: int = number(
         40, "after which objects are updated by whatever has voted since, a piece at every step", 1, _MANY, "steps"
     )
-    min_news: int = number(3, "new keyframes with masks after which objects are updated sooner", 1, 1_000_000)
+    min_news: int = number(
+        3,
+        "new keyframes with masks after which objects are updated sooner; at least news_share of those held",
+        1,
+        1_000_000,
+    )
+    news_share: float = number(0.03, "share of the keyframes with masks that must be new for that", 0, 1)
     min_views: int = number(2, "keyframes that must support an object", 1, 1_000_000)
     min_gaussians: int = number(8, "that an object must have", 1, _MANY)
     min_likeness: float = number(

@@ -124,7 +124,8 @@ class MapSegmenter:
         if step % config.contrastive_every == 0:
             self.train_features(step)
         if self._update is None and not self.unheard:
-            if self.new_votes >= config.min_news or step - self.clustered_step >= config.cluster_every:
+            enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
+            if enough_news or step - self.clustered_step >= config.cluster_every:
                 self._update = self._pieces(step, scene_depth)
         self.advance()
 

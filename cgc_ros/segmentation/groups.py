@@ -16,6 +16,7 @@ from cgc_ros.segmentation.config import AssociationConfig
 from cgc_ros.segmentation.overlaps import MaskOverlaps
 
 _CONSISTENT = 0.9  # mean consensus of a group's masks from which it need not be linked anew
+_AT_HOME = 0.8  # consensus of a mask with its own group from which no other is looked for
 _MAX_MASKS = 300  # that a neighbourhood has, unless its group alone has more
 _MAX_NEW = 500  # masks that join at once
 _NEAR = 0.5  # of the consensus that joins: groups that a neighbourhood takes in
@@ -102,18 +103,19 @@ class MaskGroups:
         """
         config, own = self.config, groups[masks]
         unit, observed = overlaps.unit()[masks], overlaps.observers()[masks]
-        agreement = (unit @ sums.distributions.T).toarray()
-        observers = observed @ sums.observed.T
-        each = np.arange(len(masks))
-        agreement[each, own] -= np.asarray(unit.multiply(unit).sum(axis=1)).ravel()
-        observers[each, own] -= np.einsum("mk,mk->m", observed, observed)
-        rates = agreement / (observers + config.prior_observers)
-        rates[:, ~sums.filled] = 0.0
-        mine = rates[each, own].copy()
-        rates[each, own] = 0.0
-        best = rates.argmax(axis=1) if len(masks) else each
+        at_home = np.asarray(unit.multiply(sums.distributions[own] - unit).sum(axis=1)).ravel()
+        mine = at_home / (np.einsum("mk,mk->m", observed, sums.observed[own] - observed) + config.prior_observers)
+        weak = np.flatnonzero(mine < _AT_HOME)
+        masks, own, mine, unit, observed = masks[weak], own[weak], mine[weak], unit[weak], observed[weak]
+        agreement = (unit @ sums.distributions.T).tocsr()
+        rows, columns = np.repeat(np.arange(len(masks)), np.diff(agreement.indptr)), agreement.indices
+        rates = agreement.data / ((observed @ sums.observed.T)[rows, columns] + config.prior_observers)
+        most, best = np.zeros(len(masks)), own.copy()
+        rising = np.argsort(rates, kind="stable")
+        rising = rising[columns[rising] != own[rows[rising]]]
+        most[rows[rising]], best[rows[rising]] = rates[rising], columns[rising]  # the largest is written last
         margin = config.inertia / 2
-        goes = (rates[each, best] > np.maximum(mine + margin, config.consensus)) & (best != own)
+        goes = most > np.maximum(mine + margin, config.consensus)
         sizes = np.bincount(groups[groups >= 0], minlength=len(sums.filled))
         lonely = ~goes & (mine < config.consensus - margin) & (sizes[own] > 1)
         groups[masks[goes]] = best[goes]

@@ -9,8 +9,8 @@ from cgc_ros.segmentation.config import LabellingConfig, StrayConfig
 from cgc_ros.segmentation.evidence import ObjectEvidence, number_among
 from cgc_ros.segmentation.pieces import strays
 
-_MOVED = 0.05  # share of a group's Gaussians that come or go before it is looked at again
-_TURNS = 16  # updates in which every group is looked at once: Gaussians move
+_MOVED = 0.1  # share of a group's Gaussians that come or go before it is looked at again
+_TURNS = 32  # updates in which every group is looked at once: Gaussians move
 
 
 class Membership:

@@ -267,7 +267,7 @@ class ObjectLayer:
         border = np.concatenate([np.zeros(0, bool), *(v.touches_border[1:] for v in table.votes)])
         area = np.concatenate([np.zeros(0, np.float32), *(v.area_share[1:] for v in table.votes)])
         stamps = np.array([v.stamp_ns for v in table.votes], dtype=np.int64)
-        masks_of, rows_of = _Members.of(evidence.mask_groups), _Members.of(ids)
+        masks_of, rows_of = _Members(evidence.mask_groups), _Members(ids)
         records = {}
         for group in np.flatnonzero(lasting >= 0).tolist():
             object_id = int(lasting[group])
@@ -303,15 +303,13 @@ class ObjectLayer:
 class _Members:
     """Positions of every number in an array."""
 
-    def __init__(self, numbers: np.ndarray, order: np.ndarray):
-        self._sorted, self._order = numbers[order], order
-
-    @staticmethod
-    def of(numbers: np.ndarray) -> _Members:
-        small = np.min_scalar_type(-int(numbers.max(initial=0)) - 1)  # of 16 bits, a radix sort
-        return _Members(numbers, np.argsort(numbers.astype(small), kind="stable"))
+    def __init__(self, numbers: np.ndarray):
+        small = np.min_scalar_type(-int(numbers.max(initial=0)) - 2)  # of 16 bits, a radix sort
+        self._order = np.argsort(numbers.astype(small), kind="stable")
+        edges = np.searchsorted(numbers[self._order], np.arange(int(numbers.max(initial=-1)) + 2))
+        self._edges = edges.tolist()
 
     def get(self, number: int) -> np.ndarray:
         """Where it is, rising."""
-        begin, end = np.searchsorted(self._sorted, [number, number + 1])
-        return self._order[begin:end]
+        known = 0 <= number < len(self._edges) - 1
+        return self._order[self._edges[number] : self._edges[number + 1]] if known else self._order[:0]
