@@ -29,7 +29,7 @@ class VoteScene:
         side = int(np.ceil(np.sqrt(objects)))
         self.centers = np.stack([np.arange(objects) % side, np.arange(objects) // side], axis=1).astype(float)
         self.extent = float(side)
-        self.truth = np.sort(np.arange(gaussians) % objects)
+        self.truth = self.rng.permutation(np.arange(gaussians) % objects)
         spread = self.rng.uniform(0.08, 0.2, objects)[self.truth]
         self.means = np.zeros((gaussians, 3))
         self.means[:, :2] = self.centers[self.truth]

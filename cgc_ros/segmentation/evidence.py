@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -30,7 +30,8 @@ class ObjectEvidence:
         self.tally = GroupTally(labelling)
         self.views = np.zeros(0, np.int64)  # [G] keyframes that support each group, those that have left included
         self.mask_groups = np.zeros(0, np.int64)  # [M] group of every mask that votes, by the numbering of `table`
-        self._news: dict[int, MaskVotes] = {}
+        self._to_compare: dict[int, MaskVotes] = {}  # with the overlaps
+        self._to_count: dict[int, MaskVotes] = {}  # in the tally
         self._gone: set[int] = set()
         self._remembered = np.zeros(0, np.int64)  # departed keyframes behind each mask of the memory's view
 
@@ -41,12 +42,13 @@ class ObjectEvidence:
 
     def set_view(self, votes: MaskVotes) -> None:
         """A view is new, or has voted again."""
-        self._news[votes.keyframe_id] = votes
+        self._to_compare[votes.keyframe_id] = self._to_count[votes.keyframe_id] = votes
         self._gone.discard(votes.keyframe_id)
 
     def drop_view(self, key: int) -> None:
         """A view has left."""
-        self._news.pop(key, None)
+        self._to_compare.pop(key, None)
+        self._to_count.pop(key, None)
         self._gone.add(key)
 
     def remember(self, view: MaskVotes | None, views_of_masks: np.ndarray, groups: np.ndarray) -> None:
@@ -88,29 +90,28 @@ class ObjectEvidence:
             yield
 
     def _take_views(self, uids: np.ndarray) -> Iterator[None]:
-        for key in self._gone & set(self.overlaps.keys):
-            self.overlaps.drop_view(key)
+        for key in sorted(self._gone):
+            if key in self.overlaps.keys:
+                self.overlaps.drop_view(key)
             self.tally.drop_view(key)
             self.groups.of_view.pop(key, None)
+            self._gone.discard(key)
             yield
-        self._gone.clear()
-        votes = {each.keyframe_id: each for each in self.table.votes}
-        recounted: Iterable[int] = ()
+        held = {votes.keyframe_id: votes for votes in self.table.votes}
+        stale = self.overlaps.stale_views(uids, _DEAD_SHARE)
         if not self.overlaps.admit(uids):
-            self.overlaps = self.overlaps.drawn(uids)
+            self.overlaps, stale = self.overlaps.drawn(uids), list(held)
+        self._to_compare = {key: held[key] for key in stale} | self._to_compare
         self.tally.admit(uids)
         if len(uids) < (1 - _DEAD_ROWS) * len(self.tally.uids):
-            self.tally, recounted = GroupTally(self.tally.config), self.tally.keys()
+            self.tally = GroupTally(self.tally.config)
             self.tally.admit(uids)
-        votes |= self._news
-        fresh = set(self._news)
-        compared = fresh | set(self.overlaps.stale_views(uids, _DEAD_SHARE)) | (set(votes) - set(self.overlaps.keys))
-        for key in [key for key in votes if key in compared or key in set(recounted)]:
-            if key in compared:
-                self.overlaps.set_view(votes[key])
-            if key in fresh or key in set(recounted):
-                self.tally.set_view(votes[key])
-            self._news.pop(key, None)
+            self._to_count = held | self._to_compare | self._to_count
+        for key in list(self._to_compare | self._to_count):
+            if key in self._to_compare:
+                self.overlaps.set_view(self._to_compare.pop(key))
+            if key in self._to_count:
+                self.tally.set_view(self._to_count.pop(key))
             yield
 
     def _support(self) -> None:

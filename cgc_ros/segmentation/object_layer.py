@@ -152,9 +152,9 @@ class ObjectLayer:
     def update(self, uids: np.ndarray, means: np.ndarray, scene_depth: float) -> ObjectState:
         """Take in everything that has changed.
 
-        `uids` [N] (sorted) are the living Gaussians' lasting numbers, `means` [N, 3] their positions and `scene_depth`
-        the typical distance of what keyframes see, in one unit. Gaussians that no keyframe has voted on yet (young
-        ones) take the object of their nearest neighbour.
+        `uids` [N] (sorted) are the living Gaussians' lasting numbers (new ones have larger ones than all before),
+        `means` [N, 3] their positions and `scene_depth` the typical distance of what keyframes see, in one unit.
+        Gaussians that no keyframe has voted on yet (young ones) take the object of their nearest neighbour.
         """
         pieces = self.pieces(uids, means, scene_depth, everything=True)
         while True:
