@@ -72,8 +72,7 @@ def test_overlaps_kept_by_view_are_those_computed_at_once_after_views_came_chang
     changed.admit(scene.uids)
     for votes in [*views, scene.view(3, 10), scene.view(8, 10)]:
         changed.set_view(votes)
-    for key in (0, 5):
-        changed.drop_view(key)
+    changed.drop_views([0, 5])
     anew = MaskOverlaps(CONFIG)
     anew.admit(scene.uids)
     for votes in changed.table.votes:

@@ -90,9 +90,8 @@ class ObjectEvidence:
             yield
 
     def _take_views(self, uids: np.ndarray) -> Iterator[None]:
+        self.overlaps.drop_views(self._gone)
         for key in sorted(self._gone):
-            if key in self.overlaps.keys:
-                self.overlaps.drop_view(key)
             self.tally.drop_view(key)
             self.groups.of_view.pop(key, None)
             self._gone.discard(key)

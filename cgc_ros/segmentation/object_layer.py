@@ -18,7 +18,7 @@ from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
 
-_DEPARTED = 8  # keyframes that leave before their votes and the memory of them are exchanged for each other
+_DEPARTED = 16  # keyframes that leave before their votes and the memory of them are exchanged for each other
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class ObjectLayer:
         membership.part(clusters, means, self.strays)
         yield
         names = self.names()
-        lasting = self._ids_of_groups(clusters, uids, {*self.memory.views, *names.resolved()})
+        lasting = self._ids_of_groups(len(evidence.views), clusters, uids, {*self.memory.views, *names.resolved()})
         names.forget(self.registry.reused)
         for object_id in self.registry.reused:
             self.first_seen.pop(object_id, None)
@@ -240,9 +240,8 @@ class ObjectLayer:
         at = number_among(lasting[order], objects)
         return np.where(at >= 0, order[at] if len(order) else -1, -1)
 
-    def _ids_of_groups(self, clusters: np.ndarray, uids: np.ndarray, reserved: set[int]) -> np.ndarray:
-        """Lasting id of every group, [G + 1] with one more entry for no group; -1 for those that are no object."""
-        count = len(self._evidence.views)
+    def _ids_of_groups(self, count: int, clusters: np.ndarray, uids: np.ndarray, reserved: set[int]) -> np.ndarray:
+        """Lasting id of each of `count` groups, -1 for those that are no object; [count + 1], the last for no group."""
         sizes = np.bincount(clusters[clusters >= 0], minlength=count)
         objects = np.flatnonzero(sizes)
         compact = np.full(count + 1, -1, np.int64)

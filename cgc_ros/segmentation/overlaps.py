@@ -7,6 +7,8 @@ touches the Gaussians that it sees.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from scipy import sparse
 
@@ -30,8 +32,10 @@ class MaskOverlaps:
         self.keys: list[int] = []  # keyframe of each view
         self.table = MaskTable.of([])
         self.dirty = np.zeros(0, bool)  # [M] masks whose distribution has changed since `settle`
-        self._masks = np.zeros((0, 0), np.int32)  # [S, K] mask of the Gaussian in the view, 0 none, UNSEEN
-        self._pixels = np.zeros((0, 0), np.float32)  # [S, K] what it takes there, in units of the mask's mean
+        self._masks: np.ndarray = np.zeros((0, 0), np.int32)  # [S, K] mask of the Gaussian in the view, 0 none, UNSEEN
+        self._pixels: np.ndarray = np.zeros(
+            (0, 0), np.float32
+        )  # [S, K] what it takes there, in units of the mask's mean
         self._sizes = np.zeros(0, np.float32)  # [M] Gaussians of the sample in each mask
         self._observed = np.zeros((0, 0), np.float32)  # [M, K] 0 or 1
         self._purest = np.zeros((0, 0), np.float32)  # [M, K] share of the mask in the view's mask that has most of it
@@ -59,8 +63,7 @@ class MaskOverlaps:
 
     def set_view(self, votes: MaskVotes) -> None:
         """Add a view, or replace it."""
-        if votes.keyframe_id in self.keys:
-            self.drop_view(votes.keyframe_id)
+        self.drop_views([votes.keyframe_id])
         k, first = len(self.keys), len(self.table)
         self._reserve(len(self.uids), k + 1)
         self.keys.append(votes.keyframe_id)
@@ -79,30 +82,25 @@ class MaskOverlaps:
         self._sizes[first:] = counts[1:]
         self._compare(k, rows)
 
-    def drop_view(self, key: int) -> None:
-        """Forget a view."""
-        k = self.keys.index(key)
-        first, end = self.table.offsets[k : k + 2]
+    def drop_views(self, keys: Collection[int]) -> None:
+        """Forget views; those that are not known are no matter."""
+        kept = np.array([key not in keys for key in self.keys], dtype=bool)
+        if kept.all():
+            return
+        stays = kept[self.table.frame_of]
+        number = (np.cumsum(stays) - 1).astype(np.int32)
         rows, columns, values = self._entries
-        touched = np.zeros(len(self.table), bool)
-        touched[rows[(columns >= first) & (columns < end)]] = True
-        kept = ~(((rows >= first) & (rows < end)) | ((columns >= first) & (columns < end)))
-        shift = np.int32(end - first)
-        rows, columns = rows[kept], columns[kept]
-        self._entries = (rows - shift * (rows >= end), columns - shift * (columns >= end), values[kept])
+        self.dirty[rows[~stays[columns]]] = True
+        valid = stays[rows] & stays[columns]
+        self._entries = (number[rows[valid]], number[columns[valid]], values[valid])
         self._matrix = self._observers = None
-        self.dirty |= touched
-        stays = np.r_[0:first, end : len(self.table)]
         self.dirty, self._sizes = self.dirty[stays], self._sizes[stays]
-        self._observed = np.delete(self._observed[stays], k, axis=1)
-        self._purest = np.delete(self._purest[stays], k, axis=1)
-        last = len(self.keys)
-        self._masks[:, k : last - 1], self._pixels[:, k : last - 1] = (
-            self._masks[:, k + 1 : last].copy(),
-            self._pixels[:, k + 1 : last].copy(),
-        )
-        del self.keys[k]
-        self.table = MaskTable.of([votes for votes in self.table.votes if votes.keyframe_id != key])
+        self._observed, self._purest = (each[np.ix_(stays, kept)] for each in (self._observed, self._purest))
+        views, left = len(kept), int(kept.sum())
+        for each in (self._masks, self._pixels):
+            each[:, :left] = each[:, :views][:, kept]
+        self.keys = [key for key, stay in zip(self.keys, kept, strict=True) if stay]
+        self.table = MaskTable.of([votes for votes, stay in zip(self.table.votes, kept, strict=True) if stay])
 
     def stale_views(self, living: np.ndarray, share: float) -> list[int]:
         """Views more than a `share` of whose Gaussians have died."""
