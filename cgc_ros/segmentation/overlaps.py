@@ -39,7 +39,7 @@ class MaskOverlaps:
         self._sizes = np.zeros(0, np.float32)  # [M] Gaussians of the sample in each mask
         self._observed = np.zeros((0, 0), np.float32)  # [M, K] 0 or 1
         self._purest = np.zeros((0, 0), np.float32)  # [M, K] share of the mask in the view's mask that has most of it
-        self._entries = _no_entries()  # rows, columns, values of the unit distributions
+        self._entries: tuple[np.ndarray, ...] = _no_entries()  # rows, columns, values of the unit distributions
         self._matrix: sparse.csr_matrix | None = None  # of `unit`
         self._observers: np.ndarray | None = None
 
