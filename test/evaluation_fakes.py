@@ -13,6 +13,7 @@ from cgc_ros.evaluation.synthetic import SyntheticSequence, ray_cast
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import MapObject, OrientedBox, ViewRender
 from cgc_ros.rendering import Camera
+from cgc_ros.segmentation.object_layer import GaussianIds
 
 ID_OFFSET = 40  # predicted id = instance id + 40: ids of a map are its own
 
@@ -31,6 +32,13 @@ class PerfectSnapshot:
             map_object(instance + ID_OFFSET, points, name=sequence.truth.labels[instance][0])
             for instance, points in sequence.truth.object_points.items()
         )
+
+    @property
+    def things(self) -> GaussianIds:
+        """A Gaussian for every point of a thing."""
+        ids = [np.full(len(each.points), each.id, np.int32) for each in self.objects if not each.background]
+        ids = np.concatenate(ids)
+        return GaussianIds(np.arange(len(ids)), ids)
 
     def render(self, camera: Camera, stamp_ns: int | None = None) -> ViewRender:
         image, depth, _ = self._view(camera)

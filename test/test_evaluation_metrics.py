@@ -21,6 +21,7 @@ from cgc_ros.evaluation.object_metrics import (
     object_average_precision,
 )
 from cgc_ros.frame import IGNORED, UNLABELLED
+from cgc_ros.segmentation.object_layer import GaussianIds
 
 
 @dataclass
@@ -285,24 +286,29 @@ def test_tolerance_is_two_centimetres_or_one_percent_of_the_scene():
 # id stability
 
 
+def published(**gaussians: range) -> GaussianIds:
+    """Objects by id (`_1=range(...)`): the uids of their Gaussians, which do not overlap."""
+    uids = np.concatenate([np.zeros(0, int), *(np.arange(each.start, each.stop) for each in gaussians.values())])
+    ids = np.repeat([int(name[1:]) for name in gaussians], [len(each) for each in gaussians.values()])
+    order = np.argsort(uids)
+    return GaussianIds(uids[order], ids.astype(np.int32)[order])
+
+
 def test_ids_matched_by_overlap_are_kept_changed_or_vanished():
-    earlier = [Thing(1, plane(0.0)), Thing(2, plane(0.5)), Thing(3, plane(1.0)), Thing(4, plane(2.0), background=True)]
-    later = [Thing(1, plane(0.01)), Thing(9, plane(0.5)), Thing(5, plane(1.5))]
+    earlier = published(_1=range(10), _2=range(10, 20), _3=range(20, 30))
+    later = published(_1=range(2, 10), _9=range(10, 20), _5=range(40, 50))
     assert compare_publications(earlier, later) == (1, 1, 1)
 
 
 def test_a_merge_keeps_the_larger_parts_id_and_loses_the_smaller():
-    large, small = plane(0.0, 0.3), plane(0.3, 0.1)
-    assert compare_publications([Thing(1, large), Thing(2, small)], [Thing(1, np.concatenate([large, small]))]) == (
-        1,
-        0,
-        1,
-    )
+    two, one = published(_1=range(30), _2=range(30, 40)), published(_1=range(40))
+    assert compare_publications(two, one) == (1, 0, 1)
 
 
 def test_new_objects_do_not_count_and_stability_pools_transitions():
-    first, second = [Thing(1, plane(0.0))], [Thing(1, plane(0.0)), Thing(2, plane(0.5))]
-    counts = [compare_publications([], first), compare_publications(first, second), compare_publications(second, first)]
+    none, first, second = published(), published(_1=range(9)), published(_1=range(9), _2=range(20, 30))
+    counts = [compare_publications(none, first), compare_publications(first, second)]
+    counts.append(compare_publications(second, first))
     assert counts == [(0, 0, 0), (1, 0, 0), (1, 0, 1)]
     assert id_stability(counts) == pytest.approx(2 / 3)
     assert id_stability([]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import cv2
 import numpy as np
@@ -173,3 +174,42 @@ def test_the_same_publication_is_not_compared_with_itself():
     for second in range(4):
         recorder.sample(float(second), session, None, 0.5)
     assert recorder.figures()["id_stability"] is None and len(recorder.records) == 4
+
+
+def test_sampling_takes_its_share_of_the_time_and_no_more(sequence):
+    """A label image that takes 30 ms is timed every 3 s, however often the recorder is asked."""
+
+    class Slow(PerfectSnapshot):
+        segmented = 0
+
+        def segment(self, camera):
+            self.segmented += 1
+            start = time.perf_counter()
+            while time.perf_counter() - start < 0.03:
+                pass
+            return super().segment(camera)
+
+    recorder, snapshot = RunRecorder(), Slow(1)
+    session = FakeSession(snapshot=snapshot)
+    for second in range(60):
+        recorder.sample(float(second), session, sequence[0], 0.5)
+    spent_s = sum(recorder.label_latencies_ms) / 1000
+    assert 0 < snapshot.segmented and spent_s <= 0.011 * 60 + max(recorder.label_latencies_ms) / 1000
+
+
+def test_comparing_publications_makes_no_clouds():
+    class WithoutClouds(PerfectSnapshot):
+        def __init__(self, version: int):
+            super().__init__(version)
+            self._things = super().things
+            self.objects = None
+
+        @property
+        def things(self):
+            return self._things
+
+    recorder, session = RunRecorder(), FakeSession()
+    for version in range(2):
+        session.snapshot = WithoutClouds(version)
+        recorder.sample(2.0 * version, session, None, 0.5)
+    assert recorder.figures()["id_stability"] == 1.0 and recorder.records[-1]["objects"] == 4

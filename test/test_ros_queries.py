@@ -160,6 +160,18 @@ def test_objects_are_made_once_for_queries_that_follow_each_other():
     assert cache.get(10.0) is None
 
 
+def test_the_message_of_an_object_that_has_not_changed_serves_again_under_a_new_stamp():
+    maps = SimpleNamespace(snapshot=FakeSnapshot(1, 1, THINGS[:2]))
+    cache = ObjectCache(maps, lambda: 10)
+    before = cache.get(0.0).plain_messages("map")
+    renamed = replace(THINGS[1], label="jug")
+    maps.snapshot = FakeSnapshot(2, 7, (THINGS[0], renamed))
+    after = cache.get(0.0).plain_messages("map")
+    same, changed = THINGS[0].id, THINGS[1].id
+    assert after[same] is before[same] and after[same].cloud.header.stamp.nanosec == 7
+    assert after[changed] is not before[changed] and after[changed].label == "jug"
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
 from scipy.spatial import cKDTree
 
 #: A point is matched within this distance, metres, where the map is metric...
@@ -112,6 +111,13 @@ def object_match_ious(
     return {key: float(column.max(initial=0.0)) for key, column in zip(truth_points, ious.T, strict=True)}
 
 
+class PublishedIds(Protocol):
+    """What of a publication of objects (background excluded) `compare_publications` reads."""
+
+    uids: np.ndarray  # [L] int64 sorted, Gaussians of the objects
+    ids: np.ndarray  # [L] the object of each
+
+
 class StabilityCount(NamedTuple):
     """What became of the ids of one publication in the next."""
 
@@ -125,25 +131,24 @@ class StabilityCount(NamedTuple):
         return self.kept + self.changed + self.vanished
 
 
-def compare_publications(earlier: Iterable[ObjectLike], later: Iterable[ObjectLike]) -> StabilityCount:
-    """Match the objects (background excluded) of two publications one to one by overlap of their clouds.
+def compare_publications(earlier: PublishedIds, later: PublishedIds) -> StabilityCount:
+    """Match the objects of two publications one to one by the Gaussians that they share.
 
-    Hungarian matching on the IoU of their voxels, which are 1% of the robust diagonal of the later clouds. An object
-    that is merged away has vanished: its user lost it.
+    Hungarian matching on the IoU of the objects as sets of Gaussians: no cloud has to be made for it. An object that is
+    merged away has vanished: its user lost it.
     """
-    earlier = [candidate for candidate in earlier if not candidate.background and len(candidate.points)]
-    later = [candidate for candidate in later if not candidate.background and len(candidate.points)]
-    if not earlier or not later:
-        return StabilityCount(0, 0, len(earlier))
-    low, high = np.percentile(np.concatenate([candidate.points for candidate in later]), [2, 98], axis=0)
-    voxel = max(SCENE_TOLERANCE * float(np.linalg.norm(high - low)), 1e-6)
-    iou = _voxel_iou([candidate.points for candidate in earlier], [candidate.points for candidate in later], voxel)
+    old, rows, old_sizes = np.unique(earlier.ids, return_inverse=True, return_counts=True)
+    new, columns, new_sizes = np.unique(later.ids, return_inverse=True, return_counts=True)
+    _, at, there = np.intersect1d(earlier.uids, later.uids, assume_unique=True, return_indices=True)
+    pairs = rows[at] * len(new) + columns[there]
+    shared = np.bincount(pairs, minlength=len(old) * len(new)).reshape(len(old), len(new))
+    iou = shared / (old_sizes[:, None] + new_sizes[None] - shared)
     kept = changed = 0
     for row, column in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
         if iou[row, column] > 0:
-            same = earlier[row].id == later[column].id
-            kept, changed = kept + same, changed + (not same)
-    return StabilityCount(kept, changed, len(earlier) - kept - changed)
+            same = old[row] == new[column]
+            kept, changed = kept + int(same), changed + int(not same)
+    return StabilityCount(kept, changed, len(old) - kept - changed)
 
 
 def id_stability(counts: Iterable[StabilityCount]) -> float | None:
@@ -191,18 +196,3 @@ def _claim_instances(ious: np.ndarray, threshold: float) -> np.ndarray:
         if free[best] and row[best] > threshold:
             hits[index], free[best] = True, False
     return hits
-
-
-def _voxel_iou(rows: list[np.ndarray], columns: list[np.ndarray], size: float) -> np.ndarray:
-    """IoU of the voxel sets of R clouds against those of C clouds, [R, C]."""
-    clouds = [np.asarray(points, dtype=np.float64) for points in rows + columns]
-    cells = np.floor(np.concatenate(clouds) / size).astype(np.int64)
-    cells -= cells.min(axis=0)
-    extent = cells.max(axis=0) + 1
-    _, voxel = np.unique((cells[:, 0] * extent[1] + cells[:, 1]) * extent[2] + cells[:, 2], return_inverse=True)
-    owner = np.repeat(np.arange(len(clouds)), [len(points) for points in clouds])
-    occupied = coo_array((np.ones(len(voxel)), (owner, voxel)), shape=(len(clouds), int(voxel.max()) + 1)).tocsr()
-    occupied.data[:] = 1.0  # several points of a cloud in one voxel count once
-    counts = occupied.sum(axis=1)
-    shared = (occupied[: len(rows)] @ occupied[len(rows) :].T).toarray()
-    return shared / (counts[: len(rows), None] + counts[None, len(rows) :] - shared)

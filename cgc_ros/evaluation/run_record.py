@@ -10,7 +10,7 @@ import numpy as np
 
 from cgc_ros.evaluation.cameras import frame_camera
 from cgc_ros.evaluation.machine import peak_gpu_mb
-from cgc_ros.evaluation.object_metrics import StabilityCount, compare_publications, id_stability
+from cgc_ros.evaluation.object_metrics import PublishedIds, StabilityCount, compare_publications, id_stability
 from cgc_ros.frame import Frame
 from cgc_ros.memory_use import peak_resident_mb, resident_mb
 
@@ -18,6 +18,8 @@ from cgc_ros.memory_use import peak_resident_mb, resident_mb
 RECORD_PERIOD = 1.0
 #: Seconds between two publications of objects that are compared, however often the session makes a new one.
 PUBLICATION_PERIOD = 2.0
+#: Share of the run's time that timing label images, and comparing publications, may take each.
+SAMPLING_SHARE = 0.01
 
 
 class Session(Protocol):
@@ -38,8 +40,9 @@ class RunRecorder:
     label_latencies_ms: list[float] = field(default_factory=list)
     _stability: list[tuple[float, StabilityCount]] = field(default_factory=list)  # share of the stream submitted, count
     _compared_version: int = -1
-    _compared_objects: tuple = ()
+    _compared: PublishedIds | None = None
     _due: float = 0.0
+    _label_due: float = 0.0
     _publication_due: float = 0.0
 
     def sample(
@@ -54,12 +57,13 @@ class RunRecorder:
             return
         self._due = seconds + RECORD_PERIOD
         status, snapshot = session.status(), session.snapshot
-        if snapshot is not None and newest is not None:
-            self._time_label_image(snapshot, newest)
+        if snapshot is not None and newest is not None and (force or seconds >= self._label_due):
+            took = self._time_label_image(snapshot, newest)
+            self._label_due = seconds + took / SAMPLING_SHARE
         if snapshot is not None and (force or seconds >= self._publication_due):
-            self._publication_due = seconds + PUBLICATION_PERIOD
-            self._compare_publication(snapshot, stream_share)
-        things = sum(not candidate.background for candidate in self._compared_objects)
+            took = self._compare_publication(snapshot, stream_share)
+            self._publication_due = seconds + max(PUBLICATION_PERIOD, took / SAMPLING_SHARE)
+        things = 0 if self._compared is None else len(np.unique(self._compared.ids))
         self.records.append(
             {
                 "t": round(seconds, 3),
@@ -90,16 +94,21 @@ class RunRecorder:
             "peak_gpu_mb": peak_gpu_mb(),
         }
 
-    def _time_label_image(self, snapshot, newest: Frame) -> None:
+    def _time_label_image(self, snapshot, newest: Frame) -> float:
+        """Seconds that it took."""
         start = time.perf_counter()
         snapshot.segment(frame_camera(newest, snapshot))
-        self.label_latencies_ms.append(1000 * (time.perf_counter() - start))
+        took = time.perf_counter() - start
+        self.label_latencies_ms.append(1000 * took)
+        return took
 
-    def _compare_publication(self, snapshot, stream_share: float) -> None:
-        """Compare the objects with those of the last publication looked at."""
+    def _compare_publication(self, snapshot, stream_share: float) -> float:
+        """Compare the objects with those of the last publication looked at; seconds that it took."""
         if snapshot.version == self._compared_version:
-            return
-        objects = snapshot.objects
-        if self._compared_objects:
-            self._stability.append((stream_share, compare_publications(self._compared_objects, objects)))
-        self._compared_version, self._compared_objects = snapshot.version, objects
+            return 0.0
+        start = time.perf_counter()
+        things = snapshot.things
+        if self._compared is not None and len(self._compared.ids):
+            self._stability.append((stream_share, compare_publications(self._compared, things)))
+        self._compared_version, self._compared = snapshot.version, things
+        return time.perf_counter() - start

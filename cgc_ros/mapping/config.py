@@ -207,16 +207,15 @@ class SegmentationConfig(AssociationConfig):
     )
     min_mask_pixels: int = number(100, "of the input's own size: smaller masks are left out, as in the paper", 1, _MANY)
     cluster_every: int = number(
-        40, "after which all masks are associated anew, while few keyframes have masks", 1, _MANY, "steps"
+        40, "after which objects are updated by whatever has voted since, a piece at every step", 1, _MANY, "steps"
     )
-    cluster_keyframes: int = number(20, "with masks, beyond which cluster_every grows in proportion", 1, 1_000_000)
     min_news: int = number(
         3,
-        "new keyframes with masks after which all are associated at once; at least news_share of those held",
+        "new keyframes with masks after which objects are updated sooner; at least news_share of those held",
         1,
         1_000_000,
     )
-    news_share: float = number(0.1, "share of the keyframes with masks that must be new for that", 0, 1)
+    news_share: float = number(0.03, "share of the keyframes with masks that must be new for that", 0, 1)
     min_views: int = number(2, "keyframes that must support an object", 1, 1_000_000)
     min_gaussians: int = number(8, "that an object must have", 1, _MANY)
     min_likeness: float = number(
@@ -244,6 +243,11 @@ class SnapshotConfig(Settings):
     min_object_gaussians: int = number(5, "of the surface, that an object is shown from", 1, _MANY)
     point_spacing: float = number(0.004, "of an object's cloud, in typical distances of the scene", 1e-5, 1)
     max_points: int = number(20_000, "of one object's cloud", 1, _MANY)
+    stale_share: float = number(
+        0.02, "of an object's Gaussians that must have changed for its cloud to be made anew", 0, 1
+    )
+    stale_motion: float = number(0.25, "from which a Gaussian has changed its place or size, in point spacings", 0, 100)
+    stale_color: float = number(8.0, "from which it has changed its colour, of 255", 0, 255)
     floaters: FloaterConfig = group(FloaterConfig)
 
 

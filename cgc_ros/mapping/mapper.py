@@ -23,6 +23,7 @@ from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.look import Look, look_at
 from cgc_ros.mapping.map_file import load_map, save_map
+from cgc_ros.mapping.object_clouds import ObjectClouds
 from cgc_ros.mapping.part_segmenter import PartSegmenter
 from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
@@ -96,6 +97,7 @@ class Mapper:
         self.train_psnr = float("nan")
         self.stamp_ns = 0
         self.version = 0
+        self.clouds, self.part_clouds = ObjectClouds(), ObjectClouds()
         self.names = ObjectNames(config.names)
         self.segmenter.layer.names = lambda: self.names
         self.resting = False  # after a load nothing changes until something new comes in
@@ -223,6 +225,8 @@ class Mapper:
             self.parts.layer.state.records,
             ExposureTrack.of(self.keyframes),
             self.config.snapshot,
+            self.clouds,
+            self.part_clouds,
         )
 
     def relieve_memory(self) -> str:

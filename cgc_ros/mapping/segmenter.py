@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,11 @@ from cgc_ros.segmentation import (
     contrastive_clustering_loss,
     spatial_similarity_loss,
 )
+from cgc_ros.segmentation.membership import rows_among
+
+#: Pieces of an update of objects that one step does, by the map's size and not by the clock: a seeded run repeats.
+#: About 50 ms, and all of it at once on small maps.
+_MIN_PIECES, _PIECE_GAUSSIANS = 3, 600_000
 
 
 class MapSegmenter:
@@ -49,6 +55,7 @@ class MapSegmenter:
         self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its objects stay
         self.clustered_step = 0
         self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
+        self._update: Iterator[None] | None = None  # of objects, under way
         self.prototype_ids = np.zeros(0, dtype=np.int64)  # object ids, sorted
         self.prototypes = torch.zeros(0, FEATURE_DIM, device=model.device)  # [O, 16] unit, one per object
 
@@ -80,7 +87,8 @@ class MapSegmenter:
         self.backend, self.prototypes = backend, self.prototypes.to(device)
 
     def saved(self) -> SavedState:
-        """For a map file; masks are their keyframes'."""
+        """For a map file; masks are their keyframes'. An update of objects that is under way begins again."""
+        self._update = None
         arrays = {"prototypes/ids": self.prototype_ids, "prototypes/features": self.prototypes.cpu().numpy()}
         info = {
             "voted_steps": [[key, image.voted_step] for key, image in self.masks.items()],
@@ -127,24 +135,48 @@ class MapSegmenter:
             self._vote_next(step)
         if step % config.contrastive_every == 0:
             self.train_features(step)
-        if self.unheard:
-            return
-        enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
-        if enough_news or step - self.clustered_step >= self._cluster_every():
-            self.update_objects(step, scene_depth)
+        if self._update is None and not self.unheard:
+            enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
+            if enough_news or step - self.clustered_step >= config.cluster_every:
+                self._update = self._pieces(step, scene_depth)
+        for _ in range(max(_MIN_PIECES, _PIECE_GAUSSIANS // len(self.model))):
+            if not self.advance():
+                break
+
+    def advance(self) -> bool:
+        """Do one piece of the update of objects that is under way, some 10 ms; False where none is, or it is done."""
+        if self._update is None:
+            return False
+        for _ in self._update:
+            return True
+        self._update = None
+        return False
 
     def update_objects(self, step: int, scene_depth: float) -> None:
-        """Associate all masks and label every Gaussian anew."""
+        """Update the objects by everything that has changed."""
+        self._update = None
+        for _ in self._pieces(step, scene_depth, everything=True):
+            pass
+
+    def _pieces(self, step: int, scene_depth: float, everything: bool = False) -> Iterator[None]:
+        """An update of objects, in pieces between which the map may change; the last one shows it."""
         self.clustered_step, self.new_votes = step, 0
-        uids, means = self.model.uids.cpu().numpy(), self.model.means.detach().cpu().numpy()
-        state = self.layer.update(uids, means, scene_depth)
+        uids, means = self.model.uids.cpu().numpy().copy(), self.model.means.detach().cpu().numpy().copy()
+        state = yield from self.layer.pieces(uids, means, scene_depth, everything)
         if len(state.uids) != len(uids):
             return
-        self.prototype_ids = np.array(sorted(state.records), dtype=np.int64)
-        self.prototypes = object_prototypes(
-            self.model.features.detach(), torch.from_numpy(state.ids), self.prototype_ids
-        )
+        yield
+        rows = self._rows_of(state.uids)
+        prototype_ids = np.array(sorted(state.records), dtype=np.int64)
+        features = self.model.features.detach()[torch.from_numpy(rows[rows >= 0]).to(self.model.device)]
+        prototypes = object_prototypes(features, torch.from_numpy(state.ids[rows >= 0]), prototype_ids)
+        yield
+        self.prototype_ids, self.prototypes = prototype_ids, prototypes
         self.layer.state = replace(state, ids=self._fill_open(state, means, scene_depth))
+
+    def _rows_of(self, uids: np.ndarray) -> np.ndarray:
+        """Row of each of the `uids` ([M] sorted) in the model, -1 for those that are gone."""
+        return rows_among(self.model.uids.cpu().numpy(), uids)
 
     def object_ids(self) -> Tensor:
         """Object of every Gaussian as of the last update, [N] int32, -1 = none or younger than it."""
@@ -155,15 +187,19 @@ class MapSegmenter:
         feature is like that object's prototype.
         """
         ids = state.ids.copy()
-        rows, labelled = np.flatnonzero(state.undecided & (ids < 0)), np.flatnonzero(ids >= 0)
+        row_of = self._rows_of(state.uids)
+        rows, labelled = np.flatnonzero(state.undecided & (ids < 0) & (row_of >= 0)), np.flatnonzero(ids >= 0)
         count, reach = self.config.fill_neighbours, self.config.fill_reach * scene_depth
         if len(rows) == 0 or len(labelled) < count:
             return ids
-        distances, nearest = cKDTree(means[labelled]).query(means[rows], k=count, distance_upper_bound=reach)
+        # The quick way to build a tree: it is asked little.
+        tree = cKDTree(means[labelled], balanced_tree=False, compact_nodes=False)
+        distances, nearest = tree.query(means[rows], k=count, distance_upper_bound=reach)
         near = np.isfinite(distances)
         candidates = ids[labelled[np.where(near, nearest, 0)]]  # [R, k]
         prototype_rows = torch.from_numpy(np.searchsorted(self.prototype_ids, candidates)).to(self.model.device)
-        features = F.normalize(self.model.features.detach()[torch.from_numpy(rows).to(self.model.device)], dim=1)
+        open_rows = torch.from_numpy(row_of[rows]).to(self.model.device)
+        features = F.normalize(self.model.features.detach()[open_rows], dim=1)
         likeness = torch.einsum("rf,rkf->rk", features, self.prototypes[prototype_rows]).cpu().numpy()
         likeness = np.where(near, likeness, -1.0)
         best = likeness.argmax(axis=1)[:, None]
@@ -177,10 +213,6 @@ class MapSegmenter:
         while self.waiting and len(self.model):
             self._vote_next(step)
         self.update_objects(step, scene_depth)
-
-    def _cluster_every(self) -> float:
-        """Steps between two updates of the objects: what one takes grows with the masks held, its share of time not."""
-        return self.config.cluster_every * max(1.0, len(self.masks) / self.config.cluster_keyframes)
 
     def _vote_next(self, step: int) -> None:
         """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,12 +13,12 @@ from torch import Tensor
 from cgc_ros.frame import UNLABELLED
 from cgc_ros.gaussians.model import FrozenGaussians
 from cgc_ros.gaussians.rendering import render_model
-from cgc_ros.gaussians.surface import plain_colors, surface_points
 from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.exposure import ExposureTrack
+from cgc_ros.mapping.object_clouds import ObjectClouds
 from cgc_ros.rendering import Camera, label_image
-from cgc_ros.segmentation.object_layer import ObjectRecord
-from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
+from cgc_ros.segmentation.object_layer import GaussianIds, ObjectRecord
+from cgc_ros.segmentation.objects import MapObject
 from cgc_ros.segmentation.parts import PartRecord
 
 
@@ -47,6 +48,8 @@ class MapSnapshot:
     part_records: dict[int, PartRecord]
     exposures: ExposureTrack
     config: SnapshotConfig
+    clouds: ObjectClouds  # the map's, of objects and
+    part_clouds: ObjectClouds  # of parts: what was made for the last snapshot serves the next
 
     @property
     def num_gaussians(self) -> int:
@@ -80,68 +83,41 @@ class MapSnapshot:
         return torch.where(known, labels, UNLABELLED).cpu().numpy().astype(np.uint16)
 
     @cached_property
+    def things(self) -> GaussianIds:
+        """The solid Gaussians of all objects that are not background, and whose they are: to compare two snapshots by
+        without making clouds.
+        """
+        things = torch.tensor([each.id for each in self.records.values() if not each.background], dtype=torch.int32)
+        ids = self.object_ids.cpu()
+        rows = torch.isin(ids, things) & (self.model.opacities >= self.config.solid_opacity).cpu()
+        return GaussianIds(self.model.uids.cpu()[rows].numpy(), ids[rows].numpy())
+
+    @cached_property
     def objects(self) -> tuple[MapObject, ...]:
-        """Every object, by id; computed at first use."""
-        found = []
-        for object_id, rows in self._solid_rows(self.object_ids, self.records):
-            record, name = self.records[object_id], self.names.get(object_id, ("", 0.0))
-            found.append(self._object(object_id, rows, record, name, record.background))
-        return tuple(item for item in found if item is not None)
+        """Every object, by id; computed at first use. Those that have not changed since the objects of an earlier
+        snapshot of this map were asked for are the same instances.
+        """
+
+        def told(object_id: int) -> dict:
+            label, confidence = self.names.get(object_id, ("", 0.0))
+            background = self.records[object_id].background
+            return {"label": label, "label_confidence": confidence, "background": background}
+
+        return self._clouds(self.clouds, self.object_ids, self.records, told)
 
     @cached_property
     def parts(self) -> tuple[MapObject, ...]:
         """Every part of every object, by part id; objects that are not cut have none. Computed at first use."""
-        found = []
-        for part_id, rows in self._solid_rows(self.part_ids, self.part_records):
-            record = self.part_records[part_id]
-            whole = self.records.get(record.object_id)
-            background = whole is not None and whole.background
-            found.append(self._object(part_id, rows, record, ("", 0.0), background, record.object_id))
-        return tuple(item for item in found if item is not None)
 
-    def _solid_rows(self, ids: Tensor, records: dict) -> list[tuple[int, np.ndarray]]:
-        """The solid Gaussians of each recorded id, ids rising."""
-        solid = torch.where(self.model.opacities >= self.config.solid_opacity, ids, -1).cpu().numpy()
-        order = np.argsort(solid, kind="stable")
-        known = np.array(sorted(records), dtype=solid.dtype)
-        begins = np.searchsorted(solid[order], known)
-        ends = np.searchsorted(solid[order], known, side="right")
-        return [(int(each), order[begin:end]) for each, begin, end in zip(known, begins, ends, strict=True)]
+        def told(part_id: int) -> dict:
+            parent_id = self.part_records[part_id].object_id
+            whole = self.records.get(parent_id)
+            return {"background": whole is not None and whole.background, "parent_id": parent_id}
 
-    def _object(
-        self,
-        object_id: int,
-        rows: np.ndarray,
-        record: ObjectRecord | PartRecord,
-        name: tuple[str, float],
-        background: bool,
-        parent_id: int = 0,
-    ) -> MapObject | None:
-        """One object or part from its solid Gaussians; None where they are too few to have a shape."""
-        rows = rows[without_floaters(self.model.means[rows].cpu().numpy(), self.config.floaters)]
-        if len(rows) < self.config.min_object_gaussians:
-            return None
-        index = torch.from_numpy(rows).to(self.model.device)
-        points, source = surface_points(
-            self.model.means[index],
-            self.model.quats[index],
-            self.model.scales[index],
-            self.config.point_spacing * self.scene_depth,
-            self.config.max_points,
-        )
-        colors = plain_colors(self.model.sh[index])[source]
-        box = oriented_box(points.cpu().numpy(), self.up)
-        return MapObject(
-            object_id,
-            name[0],
-            name[1],
-            record.confidence,
-            background,
-            box,
-            points.cpu().numpy(),
-            colors.cpu().numpy(),
-            record.num_views,
-            record.first_seen_ns,
-            record.last_seen_ns,
-            parent_id,
-        )
+        return self._clouds(self.part_clouds, self.part_ids, self.part_records, told)
+
+    def _clouds(
+        self, clouds: ObjectClouds, ids: Tensor, records: dict, told: Callable[[int], dict]
+    ) -> tuple[MapObject, ...]:
+        spacing = self.config.point_spacing * self.scene_depth
+        return clouds.objects(self.model, ids, records, told, spacing, self.up, self.config)

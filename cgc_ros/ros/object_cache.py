@@ -27,18 +27,25 @@ class MadeObjects:
     stamp_ns: int  # of the newest frame taken in, never ahead of the node's clock
     objects: tuple[MapObject, ...]
     made_s: float  # monotonic time
-    messages: dict[str, dict[int, Object]] = field(default_factory=dict)  # by map frame and id, without clouds
+    #: By map frame and id, without clouds, each with the object that it is of; shared by all that one cache makes.
+    messages: dict[str, dict[int, tuple[MapObject, Object]]] = field(default_factory=dict)
 
     def in_map(self, map_frame: str) -> ObjectsIn:
         """How they go into messages of the map's own frame."""
         return ObjectsIn(Header(frame_id=map_frame, stamp=time_message(self.stamp_ns)))
 
     def plain_messages(self, map_frame: str) -> dict[int, Object]:
-        """Each object's message in the map's own frame, without its cloud, by id; made once."""
-        if map_frame not in self.messages:
-            made = object_messages(self.objects, self.in_map(map_frame))
-            self.messages[map_frame] = {each.id: message for each, message in zip(self.objects, made, strict=True)}
-        return self.messages[map_frame]
+        """Each object's message in the map's own frame, without its cloud, by id; made where the object is new."""
+        frame, known = self.in_map(map_frame), self.messages.get(map_frame, {})
+        changed = [each for each in self.objects if each.id not in known or known[each.id][0] is not each]
+        made = {
+            each.id: (each, message) for each, message in zip(changed, object_messages(changed, frame), strict=True)
+        }
+        found = {each.id: made.get(each.id) or known[each.id] for each in self.objects}
+        for _, message in found.values():
+            message.cloud.header = frame.header
+        self.messages[map_frame] = found
+        return {key: message for key, (_, message) in found.items()}
 
 
 def past_stamp(snapshot: MapSnapshot, now_ns: int) -> int:
@@ -54,6 +61,7 @@ class ObjectCache:
     def __init__(self, maps: SnapshotSource, clock_ns: Callable[[], int]):
         self._maps, self._clock_ns = maps, clock_ns
         self._newest: MadeObjects | None = None
+        self._messages: dict[str, dict[int, tuple[MapObject, Object]]] = {}
         self._making = threading.Lock()
 
     def get(self, max_age_s: float) -> MadeObjects | None:
@@ -69,13 +77,14 @@ class ObjectCache:
             if snapshot is None:
                 return None
             objects = snapshot.objects
-            self._newest = MadeObjects(snapshot, past_stamp(snapshot, self._clock_ns()), objects, time.monotonic())
+            stamp_ns = past_stamp(snapshot, self._clock_ns())
+            self._newest = MadeObjects(snapshot, stamp_ns, objects, time.monotonic(), self._messages)
             return self._newest
 
     def clear(self) -> None:
         """The map was replaced: what was made is of another map."""
         with self._making:
-            self._newest = None
+            self._newest, self._messages = None, {}
 
     def _fresh(self, max_age_s: float) -> MadeObjects | None:
         newest = self._newest

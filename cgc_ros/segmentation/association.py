@@ -73,21 +73,16 @@ def incidence(table: MaskTable, uids: np.ndarray) -> Incidence:
     return Incidence(in_mask, share, seen_by)
 
 
-def associate(
-    table: MaskTable, uids: np.ndarray, config: AssociationConfig, last: MaskVotes | None = None
-) -> np.ndarray:
+def associate(table: MaskTable, uids: np.ndarray, config: AssociationConfig) -> np.ndarray:
     """Cluster of every mask, [M] int64, -1 for masks that cover several objects or that no Gaussian carries.
 
-    `uids` are the living Gaussians (sorted), or a sample of them. `last` is what association came to the last time, as
-    one more view: what two readings of the masks fit equally well must not change from one time to the next.
+    `uids` are the living Gaussians (sorted), or a sample of them. All at once: parts of objects are found so, and what
+    `overlaps` and `groups` keep up to date is held against it.
     """
     clusters = np.full(len(table), -1, dtype=np.int64)
     if len(table) == 0 or len(uids) == 0:
         return clusters
-    everything = table if last is None else MaskTable.of([*table.votes, last])
-    shares, observed = _mask_shares(everything, incidence(everything, uids), config)
-    in_last, by_last = shares[: len(table), len(table) :], observed[: len(table), len(table.votes) :]
-    shares, observed = shares[: len(table), : len(table)], observed[: len(table), : len(table.votes)]
+    shares, observed = _mask_shares(table, incidence(table, uids), config)
     standing = np.array([votes.standing for votes in table.votes], dtype=np.float32)
     # Every mask is pure in its own view: only what the others say counts.
     others = observed @ standing - standing[table.frame_of]
@@ -96,11 +91,7 @@ def associate(
     if len(kept) == 0:
         return clusters
     agreement, observers = _agreement(table, shares, observed, kept)
-    if last is not None:
-        say = config.inertia * observers * _together(by_last[kept].astype(np.float32))
-        agreement += say * _together(_unit(in_last[kept]))
-        observers += say
-    clusters[kept] = _average_linkage(agreement, observers, config)
+    clusters[kept] = average_linkage(agreement, observers, config)
     return clusters
 
 
@@ -143,20 +134,12 @@ def _agreement(
     return (unit @ unit.T).toarray(), seen @ seen.T
 
 
-def _unit(shares: np.ndarray) -> np.ndarray:
-    """Rows of one view [L, m], scaled to length 1 or 0."""
-    return shares / np.maximum(np.linalg.norm(shares, axis=1, keepdims=True), 1e-9)
+def average_linkage(agreement: np.ndarray, observers: np.ndarray, config: AssociationConfig) -> np.ndarray:
+    """Merge masks (or groups of them), while their pooled consensus exceeds the config's, the strongest first.
 
-
-def _together(rows: np.ndarray) -> np.ndarray:
-    return rows @ rows.T
-
-
-def _average_linkage(agreement: np.ndarray, observers: np.ndarray, config: AssociationConfig) -> np.ndarray:
-    """Merge masks, then groups, while their pooled consensus exceeds the config's, the strongest first; [L] int64.
-
-    Pairs whose views agree almost without exception are joined at once; the few groups that are left are merged
-    greedily by pooled counts (agreement summed over pairs by observers summed over pairs).
+    `agreement` and `observers` [L, L] are sums over pairs of masks; returns clusters [L] int64. Pairs whose views agree
+    almost without exception are joined at once; the few groups that are left are merged greedily by pooled counts
+    (agreement summed over pairs by observers summed over pairs).
     """
     groups = np.arange(len(agreement))
     for level in config.sure_levels:
@@ -167,9 +150,12 @@ def _average_linkage(agreement: np.ndarray, observers: np.ndarray, config: Assoc
     labels = np.arange(len(agreement))
     rate = agreement / (observers + config.prior_observers)
     np.fill_diagonal(rate, 0.0)
+    best = rate.argmax(axis=1) if len(rate) else np.zeros(0, np.int64)  # of each row, so that a merge looks at few rows
+    most = rate[np.arange(len(rate)), best]
     while len(rate) > 1:
-        a, b = np.unravel_index(int(rate.argmax()), rate.shape)
-        if rate[a, b] <= config.consensus:
+        a = int(most.argmax())
+        b = int(best[a])
+        if most[a] <= config.consensus:
             break
         for counts in (agreement, observers):
             counts[a] += counts[b]
@@ -179,6 +165,12 @@ def _average_linkage(agreement: np.ndarray, observers: np.ndarray, config: Assoc
         rate[a] = rate[:, a] = agreement[a] / (observers[a] + config.prior_observers)  # only theirs have changed
         rate[b] = rate[:, b] = rate[a, a] = 0.0
         labels[labels == b] = a
+        better = (rate[:, a] > most) | ((rate[:, a] == most) & (best > a))
+        best[better], most[better] = a, rate[better, a]
+        lost = np.flatnonzero(((best == a) & ~better) | (best == b))
+        lost = np.union1d(lost, [a, b])
+        best[lost] = rate[lost].argmax(axis=1)
+        most[lost] = rate[lost, best[lost]]
     return np.unique(labels[groups], return_inverse=True)[1]
 
 

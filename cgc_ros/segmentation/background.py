@@ -11,7 +11,8 @@ def object_length(points: np.ndarray) -> float:
     """Robust length of a point set [P, 3], in its unit: twice the distance within which 90% lie from its middle."""
     if len(points) == 0:
         return 0.0
-    return 2.0 * float(np.percentile(np.linalg.norm(points - np.median(points, axis=0), axis=1), 90))
+    distances = np.sort(np.linalg.norm(points - np.median(points, axis=0), axis=1))
+    return 2.0 * float(np.interp(0.9 * (len(points) - 1), np.arange(len(points)), distances))
 
 
 def is_background(

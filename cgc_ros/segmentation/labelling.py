@@ -172,14 +172,17 @@ class IdRegistry:
         self.members = {int(key): uids for key, uids in state.within("members/").arrays.items()}
 
     def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
-        overlap = np.zeros((len(known), count))
-        for i, object_id in enumerate(known):
-            member_uids = self.members[object_id]
-            at = np.searchsorted(uids, member_uids).clip(max=len(uids) - 1)
-            found = clusters[at[uids[at] == member_uids]]
-            overlap[i] = np.bincount(found[found >= 0], minlength=count)
-            if object_id in self.missing:  # a living object's claim goes before a remembered one's
-                overlap[i] *= 0.5
+        members = [self.members[object_id] for object_id in known]
+        owner = np.repeat(np.arange(len(known)), [len(each) for each in members])
+        member_uids = np.concatenate(members)
+        at = np.searchsorted(uids, member_uids).clip(max=len(uids) - 1)
+        found = np.where(uids[at] == member_uids, clusters[at], -1)
+        owner, found = owner[found >= 0], found[found >= 0]
+        overlap = (
+            np.bincount(owner * count + found, minlength=len(known) * count).reshape(len(known), count).astype(float)
+        )
+        # A living object's claim goes before a remembered one's.
+        overlap[[object_id in self.missing for object_id in known]] *= 0.5
         return overlap
 
     def _fresh(self, count: int, reserved: Collection[int]) -> list[int]:
@@ -209,7 +212,9 @@ class IdRegistry:
                 if self.missing[object_id] > self.memory:
                     del self.members[object_id], self.missing[object_id]
                     self.forgotten[object_id] = None
-        order = np.argsort(clusters, kind="stable")
+        order = np.argsort(
+            clusters.astype(np.min_scalar_type(-max(len(ids), 1))), kind="stable"
+        )  # 16 bits: a radix sort
         edges = np.searchsorted(clusters[order], np.arange(len(ids) + 1))
         for c, object_id in enumerate(ids.tolist()):
             if object_id < 0:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from cgc_ros.gaussians.storage import SavedState
-from cgc_ros.segmentation.association import MaskTable, associate
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.config import AssociationConfig, BackgroundConfig, LabellingConfig, StrayConfig
-from cgc_ros.segmentation.labelling import IdRegistry, Labelling, label_gaussians, object_confidence
+from cgc_ros.segmentation.evidence import ObjectEvidence, number_among
+from cgc_ros.segmentation.labelling import IdRegistry, object_confidence
+from cgc_ros.segmentation.membership import Membership
 from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_names import ObjectNames
-from cgc_ros.segmentation.pieces import strays
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
+
+_DEPARTED = 16  # keyframes that leave before their votes and the memory of them are exchanged for each other
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ def _empty_state() -> ObjectState:
 
 @dataclass
 class ObjectLayer:
-    """Collects votes and turns them into objects; `mask_objects` tells the feature field which object each mask is."""
+    """Collects votes and turns them into objects; `mask_objects` tells the feature field which object each mask is.
+
+    An update costs what has changed: `pieces` is one as a sequence of small steps, between which `state` is that of the
+    last update.
+    """
 
     association: AssociationConfig = field(default_factory=AssociationConfig)
     min_views: int = 2
@@ -80,18 +85,30 @@ class ObjectLayer:
     first_seen: dict[int, int] = field(default_factory=dict)
     names: Callable[[], ObjectNames] = ObjectNames  # an id that has a name is never given to another object
 
+    def __post_init__(self) -> None:
+        self._begin_anew()
+
     def set_votes(self, votes: MaskVotes) -> None:
         """Add a keyframe's votes, or replace them with newer ones."""
         self.votes[votes.keyframe_id] = votes
+        if self._evidence is not None:
+            self._evidence.set_view(votes)
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         """A keyframe leaves; what it said about its Gaussians is remembered."""
         votes, objects = self.votes.pop(keyframe_id, None), self.mask_objects.pop(keyframe_id, None)
-        if votes is not None and objects is not None:
-            self.memory.fold(votes, objects)
+        if votes is not None:
+            self._departed.append(keyframe_id)
+            if objects is not None:
+                self.memory.fold(votes, objects)
 
     def saved(self, living: np.ndarray) -> SavedState:
-        """For a map file; `living` [N] sorted are the uids of the map's Gaussians."""
+        """For a map file; `living` [N] sorted are the uids of the map's Gaussians.
+
+        The next update begins with the votes and the objects of masks alone, here as in what is restored: both go on
+        alike.
+        """
+        self._begin_anew()
         state = self.state
         arrays = {f"objects/{name}": getattr(state, name) for name in ("uids", "ids", "confidence", "undecided")}
         asked = {key: objects for key, objects in self.mask_objects.items() if key in self.votes}
@@ -134,148 +151,165 @@ class ObjectLayer:
                 raise ValueError(f"the masks of keyframe {key} are {len(objects)}, which is not what it voted with")
 
     def update(self, uids: np.ndarray, means: np.ndarray, scene_depth: float) -> ObjectState:
-        """Associate all masks anew and label the living Gaussians.
+        """Take in everything that has changed.
 
-        `uids` [N] (sorted) are their lasting numbers, `means` [N, 3] their positions and `scene_depth` the typical
-        distance of what keyframes see, in one unit. Gaussians that no keyframe has voted on yet (young ones) take the
-        object of their nearest neighbour.
+        `uids` [N] (sorted) are the living Gaussians' lasting numbers (new ones have larger ones than all before),
+        `means` [N, 3] their positions and `scene_depth` the typical distance of what keyframes see, in one unit.
+        Gaussians that no keyframe has voted on yet (young ones) take the object of their nearest neighbour.
         """
-        remembered = self.memory.as_view(uids, self.labelling.max_standing)
-        if len(uids) == 0 or not (self.votes or remembered):
+        pieces = self.pieces(uids, means, scene_depth, everything=True)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as done:
+                self.state = done.value
+                return self.state
+
+    def pieces(
+        self, uids: np.ndarray, means: np.ndarray, scene_depth: float, everything: bool = False
+    ) -> Generator[None, None, ObjectState]:
+        """An update in pieces of bounded work, one to each `next`; returns the new state, which the caller puts in
+        the place of `state`.
+
+        What comes in meanwhile is a matter of the next update. Unless `everything` is asked for, groups of masks that
+        may have been joined too early, and the smallest changes, wait for later ones. One that is not run to its end
+        leaves nothing half done.
+        """
+        if len(uids) == 0 or not (self.votes or len(self.memory.uids)):
             return self.state
-        views = list(self.votes.values()) + ([remembered] if remembered else [])
-        table = MaskTable.of(views)
-        mask_clusters = associate(table, self._sample(uids), self.association, self._last(uids))
-        mask_clusters = self._supported(table, mask_clusters)
-        labelling = label_gaussians(table, mask_clusters, uids, self.labelling)
-        mask_clusters, clusters = _renumber(
-            mask_clusters, labelling.clusters, self._lasting(table, mask_clusters, labelling)
-        )
-        clusters = _inherited(clusters, labelling.seen, means)
-        clusters[strays(clusters, means, self.strays)] = -1
+        evidence = self._prepared(uids, everything)
+        if evidence is None:
+            return self.state
+        yield
+        yield from evidence.pieces(uids, everything)
+        yield
+        membership = self._membership
+        clusters = membership.follow(evidence, uids, means, everything)
+        yield
+        membership.part(clusters, means, self.strays)
+        yield
         names = self.names()
-        lasting = self.registry.assign(clusters, uids, {*self.memory.views, *names.resolved()})
+        lasting = self._ids_of_groups(len(evidence.views), clusters, uids, {*self.memory.views, *names.resolved()})
         names.forget(self.registry.reused)
         for object_id in self.registry.reused:
             self.first_seen.pop(object_id, None)
-        ids = np.where(clusters >= 0, lasting[clusters] if len(lasting) else -1, -1).astype(np.int32)
-        records = self._records(table, mask_clusters, lasting, ids, labelling.confidence, means, scene_depth)
-        self._remember_masks(table, mask_clusters, lasting)
-        self.state = ObjectState(uids.copy(), ids, labelling.confidence, records, labelling.undecided)
-        return self.state
+        ids = np.where(clusters >= 0, lasting[clusters], -1).astype(np.int32)
+        yield
+        changed = membership.take_changed()
+        records = self._records(evidence, lasting, changed, ids, membership.confidence, means, scene_depth)
+        self._remember_masks(evidence, lasting)
+        return ObjectState(uids.copy(), ids, membership.confidence, records, membership.undecided)
 
-    def _last(self, uids: np.ndarray) -> MaskVotes | None:
-        """The last state as a view whose masks are the objects; None where nothing is left of it."""
-        at = np.searchsorted(uids, self.state.uids).clip(max=len(uids) - 1)
-        known = (self.state.ids >= 0) & (uids[at] == self.state.uids)
-        if not known.any():
+    def _begin_anew(self) -> None:
+        """Forget what was made of the votes, not the votes."""
+        self._evidence: ObjectEvidence | None = None
+        self._membership = Membership(self.labelling, self.min_gaussians)
+        self._departed: list[int] = []  # keyframes that have left the votes and not yet the evidence
+
+    def _prepared(self, uids: np.ndarray, everything: bool) -> ObjectEvidence | None:
+        """The evidence with the memory of departed keyframes in it; None where there is nothing to go by."""
+        evidence = self._evidence
+        if evidence is None:
+            evidence = ObjectEvidence(self.association, self.labelling, self.min_views)
+            evidence.adopt(self.mask_objects, self._known())
+            for votes in self.votes.values():
+                evidence.set_view(votes)
+        elif len(self._departed) < (1 if everything else _DEPARTED):
+            return evidence
+        for key in self._departed:
+            evidence.drop_view(key)
+        remembered = self.memory.as_view(uids, self.labelling.max_standing)
+        if remembered is None and not self.votes:
             return None
-        objects, masks = np.unique(self.state.ids[known], return_inverse=True)
-        count = len(objects)
-        return MaskVotes(
-            VoteMemory.KEYFRAME_ID,
-            0,
-            self.state.uids[known],
-            (masks + 1).astype(np.int32),
-            np.ones(int(known.sum()), dtype=np.float32),
-            count,
-            np.zeros(count + 1, dtype=bool),
-            np.zeros(count + 1, dtype=np.float32),
-        )
+        self._evidence, self._departed = evidence, []
+        objects = np.unique(self.memory.objects)
+        evidence.remember(remembered, self.memory.views_of_masks(), self._groups_of(objects))
+        return evidence
 
-    def _lasting(self, table: MaskTable, mask_clusters: np.ndarray, labelling: Labelling) -> np.ndarray:
-        """Clusters that are large enough, and seen as one by enough of the views that see their Gaussians, [C] bool."""
-        count = int(mask_clusters.max(initial=-1)) + 1
-        sizes = np.bincount(labelling.clusters[labelling.clusters >= 0], minlength=count)
-        needed = self.labelling.min_support * labelling.observers
-        return (sizes >= self.min_gaussians) & (self._views(table, mask_clusters) >= needed)
+    def _known(self) -> np.ndarray:
+        """All objects that masks or the memory name, rising."""
+        named = np.unique(np.concatenate([self.memory.objects, *self.mask_objects.values(), [-1]]))
+        return named[named >= 0]
 
-    def _sample(self, uids: np.ndarray) -> np.ndarray:
-        """A fixed pseudo-random sample of Gaussians, the same ones at every update."""
-        size = self.association.association_sample
-        if len(uids) <= size:
-            return uids
-        scattered = (uids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-        return uids[np.sort(np.argpartition(scattered, size)[:size])]
+    def _groups_of(self, objects: np.ndarray) -> np.ndarray:
+        """Group of each object id, -1 where none has it."""
+        if self._membership.is_new:
+            return number_among(self._known(), objects)
+        lasting = self._lasting
+        carried = np.flatnonzero(lasting >= 0)
+        order = carried[np.argsort(lasting[carried])]
+        at = number_among(lasting[order], objects)
+        return np.where(at >= 0, order[at] if len(order) else -1, -1)
 
-    def _supported(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
-        """Clusters that enough keyframes support; with few keyframes so far, as many as there are."""
-        needed = min(self.min_views, len(table.votes))
-        views = self._views(table, mask_clusters)
-        return np.where((mask_clusters >= 0) & (views >= needed)[mask_clusters], mask_clusters, -1)
-
-    def _views(self, table: MaskTable, mask_clusters: np.ndarray) -> np.ndarray:
-        """Keyframes that support each cluster, those that have left included, [C]."""
-        count = int(mask_clusters.max(initial=-1)) + 1
-        pairs = np.unique(np.stack([mask_clusters, table.frame_of]), axis=1)
-        pairs = pairs[:, pairs[0] >= 0]
-        living = np.array([votes.keyframe_id != VoteMemory.KEYFRAME_ID for votes in table.votes])
-        views = np.bincount(pairs[0][living[pairs[1]]], minlength=count)
-        if not living.all():
-            masks = np.arange(table.offsets[-2], table.offsets[-1])
-            known = mask_clusters[masks] >= 0
-            np.add.at(views, mask_clusters[masks[known]], self.memory.views_of_masks()[known])
-        return views
+    def _ids_of_groups(self, count: int, clusters: np.ndarray, uids: np.ndarray, reserved: set[int]) -> np.ndarray:
+        """Lasting id of each of `count` groups, -1 for those that are no object; [count + 1], the last for no group."""
+        sizes = np.bincount(clusters[clusters >= 0], minlength=count)
+        objects = np.flatnonzero(sizes)
+        compact = np.full(count + 1, -1, np.int64)
+        compact[objects] = np.arange(len(objects))
+        lasting = np.full(count + 1, -1, np.int64)
+        lasting[objects] = self.registry.assign(compact[clusters], uids, reserved)
+        self._lasting = lasting
+        return lasting
 
     def _records(
         self,
-        table: MaskTable,
-        mask_clusters: np.ndarray,
+        evidence: ObjectEvidence,
         lasting: np.ndarray,
+        changed: np.ndarray,
         ids: np.ndarray,
         confidence: np.ndarray,
         means: np.ndarray,
         scene_depth: float,
     ) -> dict[int, ObjectRecord]:
-        border = np.concatenate([v.touches_border[1:] for v in table.votes])
-        area = np.concatenate([v.area_share[1:] for v in table.votes])
-        stamps = np.array([v.stamp_ns for v in table.votes])
-        views = self._views(table, mask_clusters)
+        """What is known of each object; where nothing `changed` ([G + 1] bool), what was known."""
+        table = evidence.table
+        border = np.concatenate([np.zeros(0, bool), *(v.touches_border[1:] for v in table.votes)])
+        area = np.concatenate([np.zeros(0, np.float32), *(v.area_share[1:] for v in table.votes)])
+        stamps = np.array([v.stamp_ns for v in table.votes], dtype=np.int64)
+        masks_of, rows_of = _Members(evidence.mask_groups), _Members(ids)
         records = {}
-        for cluster, object_id in enumerate(lasting.tolist()):
-            if object_id < 0:
+        for group in np.flatnonzero(lasting >= 0).tolist():
+            object_id = int(lasting[group])
+            known, views = self.state.records.get(object_id), int(evidence.views[group])
+            if known is not None and not changed[group] and known.num_views == views:
+                records[object_id] = known
                 continue
-            masks = np.nonzero(mask_clusters == cluster)[0]
-            frames = np.unique(table.frame_of[masks])
-            first = min(self.first_seen.get(object_id, int(stamps[frames].min())), int(stamps[frames].min()))
+            masks, rows = masks_of.get(group), rows_of.get(object_id)
+            seen = stamps[table.frame_of[masks]]
+            first = min(self.first_seen.get(object_id, int(seen.min())), int(seen.min()))
             self.first_seen[object_id] = first
-            known = self.state.records.get(object_id)
-            length = object_length(means[ids == object_id]) / max(scene_depth, 1e-9)
+            length = object_length(means[rows]) / max(scene_depth, 1e-9)
             before = known.background if known is not None else None
             records[object_id] = ObjectRecord(
                 object_id,
                 background=is_background(length, border[masks], area[masks], before, self.background),
-                confidence=object_confidence(confidence[ids == object_id], int(views[cluster])),
-                num_views=int(views[cluster]),
+                confidence=object_confidence(confidence[rows], views),
+                num_views=views,
                 first_seen_ns=first,
-                last_seen_ns=int(stamps[frames].max()),
+                last_seen_ns=int(seen.max()),
             )
         return records
 
-    def _remember_masks(self, table: MaskTable, mask_clusters: np.ndarray, lasting: np.ndarray) -> None:
-        objects = np.where(mask_clusters >= 0, lasting[mask_clusters] if len(lasting) else -1, -1)
+    def _remember_masks(self, evidence: ObjectEvidence, lasting: np.ndarray) -> None:
+        objects, table = lasting[evidence.mask_groups], evidence.table
         self.mask_objects = {
             votes.keyframe_id: np.concatenate([[-1], objects[table.offsets[k] : table.offsets[k + 1]]])
             for k, votes in enumerate(table.votes)
-            if votes.keyframe_id != VoteMemory.KEYFRAME_ID
+            if votes.keyframe_id in self.votes and self.votes[votes.keyframe_id].num_masks == votes.num_masks
         }
 
 
-def _inherited(clusters: np.ndarray, seen: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Clusters [N] in which Gaussians that no view has voted on yet (not `seen`) have that of their nearest
-    neighbour.
-    """
-    clusters = clusters.copy()
-    if seen.all() or not seen.any():
-        return clusters
-    nearest = np.flatnonzero(seen)[cKDTree(means[seen]).query(means[~seen])[1]]
-    clusters[~seen] = clusters[nearest]
-    return clusters
+class _Members:
+    """Positions of every number in an array."""
 
+    def __init__(self, numbers: np.ndarray):
+        small = np.min_scalar_type(-int(numbers.max(initial=0)) - 2)  # of 16 bits, a radix sort
+        self._order = np.argsort(numbers.astype(small), kind="stable")
+        edges = np.searchsorted(numbers[self._order], np.arange(int(numbers.max(initial=-1)) + 2))
+        self._edges = edges.tolist()
 
-def _renumber(mask_clusters: np.ndarray, clusters: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Close the gaps that dropped clusters leave in both numberings."""
-    if len(keep) == 0:
-        return mask_clusters, clusters
-    numbers = np.where(keep, np.cumsum(keep) - 1, -1)
-    return np.where(mask_clusters >= 0, numbers[mask_clusters], -1), np.where(clusters >= 0, numbers[clusters], -1)
+    def get(self, number: int) -> np.ndarray:
+        """Where it is, rising."""
+        known = 0 <= number < len(self._edges) - 1
+        return self._order[self._edges[number] : self._edges[number + 1]] if known else self._order[:0]
