@@ -66,6 +66,7 @@ class Frame:
     masks: np.ndarray | None = None  # [H, W] int32 ids that mean nothing outside this frame, 0 = no mask
     name: str = ""  # for reports; a recording's image name without its suffix
     metadata: dict = field(default_factory=dict)
+    ignore: np.ndarray | None = None  # [H, W] bool, True = not part of the world
 
     def check(self) -> None:
         """Raise FrameError where the frame cannot be mapped: shapes that disagree, a pose that is not rigid."""
@@ -95,6 +96,12 @@ class Frame:
         if self.masks is not None and self.masks.shape != (height, width):
             raise FrameError(
                 "masks_mismatch", f"masks are {self.masks.shape[1]}x{self.masks.shape[0]}, the image {width}x{height}"
+            )
+        if self.ignore is not None and self.ignore.shape != (height, width):
+            raise FrameError(
+                "ignore_mismatch",
+                f"the ignore mask is {self.ignore.shape[1]}x{self.ignore.shape[0]}, the image {width}x{height}: "
+                "publish it at the image's size",
             )
         check_rigid(self.world_from_camera)
 

@@ -35,6 +35,7 @@ def scaled_frame(frame: Frame, max_width: int) -> Frame:
         intrinsics=camera,
         depth=None if frame.depth is None else nearest_resized(frame.depth, *size),
         masks=None if frame.masks is None else nearest_resized(frame.masks, *size),
+        ignore=None if frame.ignore is None else nearest_resized(frame.ignore, *size),
     )
 
 

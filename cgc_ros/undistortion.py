@@ -117,6 +117,7 @@ class Undistorter:
             intrinsics=self.intrinsics,
             depth=None if frame.depth is None else self.nearest(frame.depth),
             masks=None if frame.masks is None else self.nearest(frame.masks),
+            ignore=None if frame.ignore is None else self.nearest(frame.ignore),
         )
 
     def _check_size(self, array: np.ndarray) -> None:
