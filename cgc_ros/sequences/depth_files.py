@@ -18,7 +18,11 @@ def read_depth(path: Path, scale: float = MILLIMETRE, float_scale: float = 1.0) 
 
     `scale`: metres per unit of integers, `float_scale`: of floats.
     """
-    values = _READERS.get(path.suffix.lower(), _read_picture)(path)
+    return metric_depth(_READERS.get(path.suffix.lower(), _read_picture)(path), path, scale, float_scale)
+
+
+def metric_depth(values: np.ndarray, path: Path, scale: float, float_scale: float) -> np.ndarray:
+    """`read_depth` of pixels that were read from `path`."""
     if values.ndim == 3 and values.dtype.kind == "f":
         values = values[..., 0]  # OpenEXR pictures repeat it in every channel
     if values.ndim != 2 or values.dtype == np.uint8 or values.dtype.kind not in "uif":

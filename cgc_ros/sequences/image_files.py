@@ -186,6 +186,19 @@ def read_labels(path: Path) -> np.ndarray:
     return values.astype(np.int32)
 
 
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by an image file's header; None where it cannot be read."""
+    return _Picture.of(path).size
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, frame 9 before frame 10."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=lambda file: natural_order(file.name)
+    )
+
+
 def find_image(folder: Path, name: str) -> Path | None:
     """The file of a name that may lack its suffix, or be written on another machine (`find_file`)."""
     names = (name, *(name + suffix for suffix in _SUFFIX_SPELLINGS))

@@ -17,7 +17,7 @@ from cgc_ros.sequences.base import Sequence, SequenceError, example_of
 from cgc_ros.sequences.depth_files import MILLIMETRE
 from cgc_ros.sequences.image_files import FrameFiles, find_image, natural_order, read_image
 from cgc_ros.sequences.posed_files import PosedFiles
-from cgc_ros.sequences.poses import OPENGL_FROM_OPENCV
+from cgc_ros.sequences.poses import OPENGL_AXES
 from cgc_ros.sequences.text_files import find_file, read_json
 
 _FISHEYE = ("OPENCV_FISHEYE",)
@@ -100,7 +100,7 @@ def _pose(entry: dict) -> np.ndarray | None:
         pose = np.array(entry["transform_matrix"], dtype=np.float64)
     except (TypeError, ValueError):
         return np.empty((0, 0))
-    return pose @ OPENGL_FROM_OPENCV if pose.shape in ((3, 4), (4, 4)) else pose
+    return pose * OPENGL_AXES if pose.shape in ((3, 4), (4, 4)) else pose
 
 
 def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:

@@ -67,7 +67,14 @@ class PosedFiles:
         self._frames.append(FrameInfo("", stamp_ns, checked.world_from_camera, camera, held_out))
         self._files.append(files)
 
-    def sequence(self, name: str, *, hold_out: bool = True, **options) -> FileSequence:
+    def sequence(
+        self,
+        name: str,
+        *,
+        hold_out: bool = True,
+        sequence: Callable[..., FileSequence] = FileSequence,
+        **options,
+    ) -> FileSequence:
         """The recording; `hold_out`: every eighth frame. Raises SequenceError where most of its poses are mirrored."""
         if len(self._mirrored) > len(self._frames):
             raise SequenceError(
@@ -78,7 +85,7 @@ class PosedFiles:
         frames = [
             replace(info, name=unique) for info, unique in zip(self._frames, frame_names(self._names), strict=True)
         ]
-        return FileSequence(
+        return sequence(
             name,
             hold_out_every_eighth(frames) if hold_out else frames,
             self._files,

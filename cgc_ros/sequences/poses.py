@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-#: OpenCV's optical axes (x right, y down, z forward) seen from OpenGL's camera (y up, z backward).
-OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+#: Times the columns of an OpenGL camera's pose (y up, z backward): that of the optical frame (y down, z forward).
+OPENGL_AXES = np.array([1.0, -1.0, -1.0, 1.0])
 _MAX_SCALE = 0.1  # a rotation's scale may be off by so much and is normalised
 _MAX_SHEAR = 0.02  # by so much may its axes differ in length
 _ROUNDING = 1e-3  # files with three decimals
