@@ -173,6 +173,10 @@ class Sequence:
         """[H, W, 3] uint8 RGB as stored."""
         raise NotImplementedError
 
+    def stored_picture(self, index: int) -> tuple[str, bytes] | None:
+        """(suffix, bytes) of a JPEG or PNG file that decodes to what `load_image` gives; None where there is none."""
+        return None
+
     def load_depth(self, index: int) -> np.ndarray | None:
         """[H, W] float32 metres along z, 0 = invalid, as stored; None where this frame has none."""
         return None

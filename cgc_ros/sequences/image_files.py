@@ -17,6 +17,8 @@ from cgc_ros.sequences.depth_files import MILLIMETRE, describe, read_depth, read
 from cgc_ros.sequences.text_files import find_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_PLAIN_FORMATS = {"JPEG": ".jpg", "PNG": ".png"}
+_ORIENTATION = 0x0112  # EXIF's tag, which some decoders obey
 _OPAQUE = 128  # of 255: pixels below it are transparent, whatever colour hides there
 
 
@@ -75,6 +77,16 @@ class FileSequence(Sequence):
 
     def load_image(self, index: int) -> np.ndarray:
         return read_image(self.files[index].image)
+
+    def stored_picture(self, index: int) -> tuple[str, bytes] | None:
+        path = self.files[index].image
+        try:
+            with Image.open(path) as image:
+                plain = image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION, 1) == 1
+                suffix = _PLAIN_FORMATS.get(image.format) if plain and not self._has_alpha[index] else None
+        except (OSError, ValueError):
+            return None
+        return None if suffix is None else (suffix, path.read_bytes())
 
     def load_depth(self, index: int) -> np.ndarray | None:
         path = self.files[index].depth
