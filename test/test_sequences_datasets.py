@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import dataset_recordings as datasets
 import numpy as np
@@ -191,13 +192,38 @@ def test_an_unzipped_r3d_is_read(tmp_path, scene):
     assert np.median(sequence[4].depth) == pytest.approx(1.4)
 
 
-def test_depth_that_needs_a_package_costs_only_depth_and_names_the_package(tmp_path, scene):
-    folder = datasets.write_record3d(tmp_path, scene)
-    for file in (folder / "depth").iterdir():
-        file.rename(file.with_suffix(".exr"))
+@pytest.mark.parametrize(("zipped", "package"), [(False, "OpenEXR"), (True, "liblzfse")])
+def test_depth_that_needs_a_package_costs_only_depth_and_names_the_package(
+    tmp_path, scene, monkeypatch, zipped, package
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+    folder = datasets.write_record3d(tmp_path, scene, zipped=zipped)
+    for file in [*(folder / "depth").glob("*.npy"), *(folder / "rgbd").glob("*.depth")]:
+        file.write_bytes(b"compressed")
+        file.rename(file.with_suffix(".depth" if zipped else ".exr"))
     sequence = open_sequence(folder)
     assert [frame.depth for frame in sequence] == [None] * scene.count
-    assert sum("exr" in text for text in sequence.warnings) == 1
+    assert sum("pip install" in text for text in sequence.warnings) == 1
+
+
+@pytest.mark.parametrize("channels", [["R", "G", "B"], ["Z"]])
+def test_openexr_depth_is_in_metres(tmp_path, scene, channels):
+    openexr = pytest.importorskip("OpenEXR")
+    folder = datasets.write_record3d(tmp_path, scene)
+    for index in range(scene.count):
+        depth = np.load(folder / "depth" / f"{index}.npy")
+        header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+        openexr.File(header, dict.fromkeys(channels, depth)).write(str(folder / "depth" / f"{index}.exr"))
+        (folder / "depth" / f"{index}.npy").unlink()
+    assert np.median(open_sequence(folder)[3].depth) == pytest.approx(1.3)
+
+
+def test_lzfse_depth_is_decompressed(tmp_path, scene):
+    lzfse = pytest.importorskip("liblzfse")
+    folder = datasets.write_record3d(tmp_path, scene, zipped=True)
+    for file in (folder / "rgbd").glob("*.depth"):
+        file.write_bytes(lzfse.compress(file.read_bytes()))
+    assert np.median(open_sequence(folder)[3].depth) == pytest.approx(1.3)
 
 
 def test_kitti_poses_may_lie_where_the_benchmark_has_them(tmp_path, scene):

@@ -70,7 +70,7 @@ def _read_exr(path: Path) -> np.ndarray:
     try:
         import OpenEXR
     except ImportError as error:
-        raise SequenceError("missing_package", f"{path} needs the package OpenEXR: pip install OpenEXR") from error
+        raise SequenceError("missing_package", f"{path} needs the package openexr: pip install openexr") from error
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = file.channels()
