@@ -7,6 +7,7 @@ world to optical camera.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import Sequence, SequenceError
+from cgc_ros.sequences.calibration import pinhole
 from cgc_ros.sequences.image_files import FrameFiles, beside, images_in
 from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.text_files import numbers, read_rows
@@ -36,11 +38,14 @@ def read(path: Path, *, depth_unit: float | None = None, sync_tolerance_s: float
         stamp = _stamp(image)
         at = nearest(stamps, stamp, sync_tolerance_s)
         if at is None:
-            posed.warnings.append(f"{image.name} has no .pincam in lowres_wide_intrinsics: left out")
+            error = SequenceError("missing_calibration", f"lowres_wide_intrinsics has no .pincam for {image.name}")
+            posed.leave_out(image.name, error)
             continue
         depth = beside(path / "lowres_depth", image.name)
         pose = trajectory.at(stamp, sync_tolerance_s)
-        posed.add(image.name, FrameFiles(image, depth), pose, _camera(cameras[at][1]), stamp_ns=round(stamp * 1e9))
+        posed.add(
+            image.name, FrameFiles(image, depth), pose, partial(_camera, cameras[at][1]), stamp_ns=round(stamp * 1e9)
+        )
     return posed.sequence(path.resolve().name, depth_unit=depth_unit, metric_scale=True)
 
 
@@ -56,8 +61,8 @@ def _camera(file: Path) -> Intrinsics:
     rows = [numbers(words) for _, words in read_rows(file)]
     if len(rows) != 1 or rows[0] is None or len(rows[0]) != 6:
         raise SequenceError("bad_intrinsics", f"{file} must hold one line: width height fx fy cx cy")
-    width, height, *rest = rows[0]
-    return Intrinsics(int(width), int(height), *rest)
+    width, height, fx, fy, cx, cy = rows[0]
+    return pinhole((int(width), int(height)), fx, fy, cx, cy, file)
 
 
 def _read_trajectory(file: Path) -> Trajectory:

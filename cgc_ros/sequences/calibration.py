@@ -29,7 +29,7 @@ def find_intrinsics(
     if size is None:
         raise SequenceError("bad_image", f"{image} cannot be decoded: the file is damaged, export it again")
     if chosen is not None:
-        return _read(Path(chosen).expanduser(), size, must=True)
+        return _read_chosen(Path(chosen).expanduser(), size)
     if (folder / "intrinsics.json").is_file():
         return read_intrinsics(folder / "intrinsics.json")[0]
     found = {file: camera for file in sorted(folder.glob("*.txt")) if (camera := _read(file, size)) is not None}
@@ -45,13 +45,28 @@ def find_intrinsics(
     raise SequenceError("missing_calibration", f"{folder} brings no calibration: {_REMEDY}")
 
 
+def pinhole(size: tuple[int, int], fx: float, fy: float, cx: float, cy: float, where: Path | str) -> Intrinsics:
+    """Intrinsics without distortion of images of size (width, height); SequenceError where they describe no camera."""
+    if not (np.isfinite([fx, fy, cx, cy]).all() and min(fx, fy, *size) > 0):
+        raise SequenceError(
+            "bad_intrinsics",
+            f"{where}: focal lengths and size must be positive, all finite, got fx={fx:g}, fy={fy:g}, cx={cx:g}, "
+            f"cy={cy:g} for {size[0]}x{size[1]}",
+        )
+    return Intrinsics(*size, float(fx), float(fy), float(cx), float(cy))
+
+
+def focals_and_center(matrix: np.ndarray) -> tuple[float, float, float, float]:
+    """fx, fy, cx, cy of a camera matrix K."""
+    return float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])
+
+
 def matrix_intrinsics(matrix: np.ndarray, size: tuple[int, int], where: Path | str) -> Intrinsics:
     """Intrinsics of a camera matrix K [3, 3] (or the upper left of [3, 4], [4, 4]) for pictures of size (width,
     height).
     """
-    fx, fy, cx, cy = (float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
-        raise SequenceError("bad_intrinsics", f"{where}: focal lengths must be positive, got fx={fx:g}, fy={fy:g}")
+    fx, fy, cx, cy = focals_and_center(matrix)
+    camera = pinhole(size, fx, fy, cx, cy, where)
     low, high = _MIDDLE
     if not (low < cx / size[0] < high and low < cy / size[1] < high):
         raise SequenceError(
@@ -59,7 +74,14 @@ def matrix_intrinsics(matrix: np.ndarray, size: tuple[int, int], where: Path | s
             f"{where}: the principal point ({cx:g}, {cy:g}) lies far from the middle of {size[0]}x{size[1]} images, so "
             "it is of images of another size: write intrinsics.json with its own width and height",
         )
-    return Intrinsics(*size, fx, fy, cx, cy)
+    return camera
+
+
+def _read_chosen(file: Path, size: tuple[int, int]) -> Intrinsics:
+    camera = _read(file, size, must=True)
+    if camera is None:
+        raise SequenceError("bad_intrinsics", f"{file} holds no 3x3 matrix and is no intrinsics.json: {_REMEDY}")
+    return camera
 
 
 def _read(file: Path, size: tuple[int, int], must: bool = False) -> Intrinsics | None:
@@ -73,8 +95,6 @@ def _read(file: Path, size: tuple[int, int], must: bool = False) -> Intrinsics |
     if matrix is not None and matrix.shape == (1, 4) and (must or any(word in file.name for word in _NAMED_FOR_IT)):
         fx, fy, cx, cy = matrix[0]
         return matrix_intrinsics(np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), size, file)
-    if must:
-        raise SequenceError("bad_intrinsics", f"{file} holds no 3x3 matrix and is no intrinsics.json: {_REMEDY}")
     return None
 
 

@@ -102,10 +102,14 @@ def read_intrinsics(path: Path) -> tuple[Intrinsics, bool | None]:
             "bad_intrinsics", f"{path} lacks {', '.join(missing)}: it needs fx, fy, cx, cy in pixels, width and height"
         )
     try:
+        fx, fy, cx, cy = (float(document[key]) for key in ("fx", "fy", "cx", "cy"))
         intrinsics = Intrinsics(
             int(document["width"]),
             int(document["height"]),
-            *(float(document[key]) for key in ("fx", "fy", "cx", "cy")),
+            fx,
+            fy,
+            cx,
+            cy,
             str(document.get("distortion_model", "none")),
             tuple(float(value) for value in document.get("distortion", ())),
         )

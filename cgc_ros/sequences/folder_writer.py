@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -76,7 +77,7 @@ def _write_truth(out: Path, sequence: Sequence) -> None:
     labels = {str(label): {"name": name, "kind": kind} for label, (name, kind) in sequence.truth.labels.items()}
     _write(out / "labels.json", json.dumps(labels).encode())
     if sequence.truth.object_points is not None:
-        points = {
+        points: dict[str, Any] = {
             str(label): values + sequence.origin if sequence.origin.any() else values
             for label, values in sequence.truth.object_points.items()
         }

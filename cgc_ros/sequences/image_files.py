@@ -142,10 +142,11 @@ def _fitted_intrinsics(frames: list[FrameInfo], pictures: list[_Picture]) -> tup
     """Intrinsics of the images' own size, where theirs has the same aspect; a frame of another aspect is named when it
     is loaded.
     """
-    fitted, scaled = [], Counter()
+    fitted: list[FrameInfo] = []
+    scaled: Counter[tuple[tuple[int, int], tuple[int, int]]] = Counter()
     for info, picture in zip(frames, pictures, strict=True):
         size = (info.intrinsics.width, info.intrinsics.height)
-        if picture.size not in (None, size) and same_aspect(picture.size, size):
+        if picture.size is not None and picture.size != size and same_aspect(picture.size, size):
             scaled[(size, picture.size)] += 1
             info = replace(info, intrinsics=info.intrinsics.scaled_to(*picture.size))
         fitted.append(info)
@@ -159,8 +160,8 @@ def _fitting_depth(files: list[FrameFiles], pictures: list[_Picture]) -> tuple[l
     """Without the depth images of another aspect than their picture's."""
     kept, others = [], []
     for paths, picture in zip(files, pictures, strict=True):
-        depth = None if paths.depth is None or picture.size is None else _Picture.of(paths.depth).size
-        if depth is not None and not same_aspect(depth, picture.size):
+        depth = None if paths.depth is None else picture_size(paths.depth)
+        if paths.depth and depth and picture.size and not same_aspect(depth, picture.size):
             others.append((paths.depth.name, depth, picture.size))
             paths = replace(paths, depth=None)
         kept.append(paths)

@@ -36,7 +36,7 @@ def read(
     `image_folder`: image_3 instead of image_2, for one. `intrinsics`: a calibration's file instead of calib.txt.
     `depth_unit`: metres per unit of depth/ (1/256). `rate_hz` makes stamps where there is no times.txt.
     """
-    folder, poses_file = _image_folder(path, image_folder), _poses_file(path)
+    folder, poses_file = _image_folder(path, image_folder), _poses_file(path) or path / "poses.txt"
     if folder is None:
         raise SequenceError("missing_file", f"{path / str(image_folder)} is no folder: image_folder= names one here")
     images = images_in(folder)

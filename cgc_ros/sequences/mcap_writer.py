@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
@@ -84,7 +84,7 @@ class _Recorder:
 
     def __init__(self, writer: Writer):
         self._writer = writer
-        self._connections: dict[str, object] = {}
+        self._connections: dict[str, Connection] = {}
 
     def write(self, sequence: Sequence, conversion: Conversion, on_frame: Callable[[int, int], None]) -> None:
         stamps = _stamps(sequence, conversion)
@@ -185,7 +185,8 @@ def _transform(stamp: int, pose: np.ndarray):
 def _cloud(stamp: int, points: dict[int, np.ndarray], origin: np.ndarray) -> dict:
     """Fields of a PointCloud2 of x, y, z and label, in double precision where the origin is far."""
     kind = "<f8" if origin.any() else "<f4"
-    layout = np.dtype([("x", kind), ("y", kind), ("z", kind), ("label", "<u4")])
+    names = ("x", "y", "z", "label")
+    layout = np.dtype(list(zip(names, (kind, kind, kind, "<u4"), strict=True)))
     cloud = np.empty(sum(map(len, points.values())), layout)
     positions = np.concatenate([*points.values()]).astype(np.float64) + origin
     cloud["x"], cloud["y"], cloud["z"] = positions.T
@@ -194,11 +195,11 @@ def _cloud(stamp: int, points: dict[int, np.ndarray], origin: np.ndarray) -> dic
         _make(
             "sensor_msgs/msg/PointField",
             name=name,
-            offset=layout.fields[name][1],
+            offset=sum(layout[before].itemsize for before in names[: names.index(name)]),
             datatype=_POINT_FIELDS[layout[name].str],
             count=1,
         )
-        for name in layout.names
+        for name in names
     ]
     return {
         "header": _header(stamp, MAP_FRAME),

@@ -8,6 +8,7 @@ backward; `cx`, `cy` put the centre of the first pixel at (0.5, 0.5); depth file
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def read(path: Path, *, rate_hz: float = 5.0, depth_unit: float | None = None) -
     """Open a transforms.json or its folder. Frames play in the order of their file names; the format has no stamps,
     `rate_hz` makes them. `depth_unit`: metres per unit of its depth files, instead of depth_unit_scale_factor.
     """
-    file = _transforms_file(path)
+    file = _transforms_file(path) or path / "transforms.json"
     document = _read_document(file)
     entries = sorted(document["frames"], key=lambda entry: natural_order(str(entry.get("file_path", ""))))
     posed = PosedFiles(file, rate_hz)
@@ -50,7 +51,7 @@ def read(path: Path, *, rate_hz: float = 5.0, depth_unit: float | None = None) -
             name or "a frame without file_path",
             files,
             _pose(entry),
-            lambda entry=entry, image=image: _intrinsics({**document, **entry}, image, file),
+            partial(_intrinsics, {**document, **entry}, image, file),
         )
     for key, names in lacking.items():
         if names:
@@ -103,7 +104,7 @@ def _pose(entry: dict) -> np.ndarray | None:
     return pose * OPENGL_AXES if pose.shape in ((3, 4), (4, 4)) else pose
 
 
-def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:
+def _intrinsics(entry: dict, image: Path | None, file: Path) -> Intrinsics:
     model = str(entry.get("camera_model", "OPENCV")).upper()
     if model not in _FISHEYE + _PERSPECTIVE:
         raise SequenceError(
@@ -112,7 +113,7 @@ def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:
             "undistort the images",
         )
     try:
-        if "w" not in entry or "h" not in entry:
+        if image is not None and ("w" not in entry or "h" not in entry):
             entry["h"], entry["w"] = read_image(image).shape[:2]
         width, height = int(entry["w"]), int(entry["h"])
         fx = float(entry["fl_x"]) if "fl_x" in entry else width / 2 / math.tan(float(entry["camera_angle_x"]) / 2)

@@ -4,12 +4,14 @@ corrected_images/ and corrected_cameras/. Camera axes are ARKit's (y up, z backw
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import Sequence, SequenceError
+from cgc_ros.sequences.calibration import pinhole
 from cgc_ros.sequences.image_files import FrameFiles, beside, find_image, natural_order
 from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.poses import OPENGL_AXES
@@ -27,22 +29,21 @@ def read(path: Path, *, depth_unit: float | None = None, rate_hz: float = 5.0) -
     """Open an export, or its keyframes/; corrected cameras are taken where they are. `depth_unit`: metres per unit
     (0.001); `rate_hz` makes stamps where cameras have none.
     """
-    cameras, images = _folders(path)
+    cameras, images = _folders(path) or (path / "cameras", path / "images")
     posed = PosedFiles(cameras, rate_hz)
     for file in sorted(cameras.glob("*.json"), key=lambda each: natural_order(each.name)):
         image = find_image(images, file.stem)
         try:
             document = read_json(file)
-            pose, camera = _pose(document), _intrinsics(document, file)
         except SequenceError as error:
-            posed.warnings.append(f"{error}: left out")
+            posed.leave_out(file.stem, error)
             continue
         stamp = document.get("timestamp")
         posed.add(
             file.stem,
             None if image is None else FrameFiles(image, beside(cameras.parent / "depth", file.stem)),
-            pose,
-            camera,
+            _pose(document),
+            partial(_intrinsics, document, file),
             stamp_ns=int(stamp) * _MICROSECONDS if isinstance(stamp, int) else None,
         )
     keyframes = cameras.parent.resolve()
@@ -70,8 +71,9 @@ def _pose(document: dict) -> np.ndarray | None:
 def _intrinsics(document: dict, file: Path) -> Intrinsics:
     try:
         size = (int(document["width"]), int(document["height"]))
-        return Intrinsics(*size, *(float(document[key]) for key in ("fx", "fy", "cx", "cy")))
+        fx, fy, cx, cy = (float(document[key]) for key in ("fx", "fy", "cx", "cy"))
     except (KeyError, TypeError, ValueError) as error:
         raise SequenceError(
             "bad_intrinsics", f"{file} must hold width, height, fx, fy, cx and cy: {error!r}"
         ) from error
+    return pinhole(size, fx, fy, cx, cy, file)

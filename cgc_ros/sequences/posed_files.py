@@ -27,6 +27,7 @@ class PosedFiles:
         self._files: list[FrameFiles] = []
         self._seen = 0
         self._without: dict[str, list[str]] = {}  # what a frame lacked -> names of those left out
+        self._refused: list[tuple[str, SequenceError]] = []
         self._bad: list[tuple[str, PoseFault]] = []
         self._mirrored: list[np.ndarray] = []
         self._rescaled: list[tuple[str, float]] = []
@@ -43,7 +44,8 @@ class PosedFiles:
     ) -> None:
         """One frame: its image's name in the recording, its files, world_from_camera [4, 4] in optical axes as stored.
 
-        None for what is missing; without a stamp, `rate_hz` makes it. A bad pose leaves the frame out.
+        None for what is missing; without a stamp, `rate_hz` makes it. A bad pose leaves the frame out, and so does a
+        SequenceError of `intrinsics()`.
         """
         self._seen += 1
         if files is None:
@@ -62,10 +64,19 @@ class PosedFiles:
             self._rescaled.append((name, checked.scale))
         if stamp_ns is None:
             stamp_ns = round(len(self._frames) / self.rate_hz * 1e9)
-        camera = intrinsics if isinstance(intrinsics, Intrinsics) else intrinsics()
+        try:
+            camera = intrinsics if isinstance(intrinsics, Intrinsics) else intrinsics()
+        except SequenceError as error:
+            self._refused.append((name, error))
+            return
         self._names.append(name)
         self._frames.append(FrameInfo("", stamp_ns, checked.world_from_camera, camera, held_out))
         self._files.append(files)
+
+    def leave_out(self, name: str, error: SequenceError) -> None:
+        """Count a frame that its reader cannot use."""
+        self._seen += 1
+        self._refused.append((name, error))
 
     def sequence(
         self,
@@ -82,6 +93,8 @@ class PosedFiles:
                 f"{self.where}: {len(self._mirrored)} of {self._seen} poses are mirrored, their determinant is -1: the "
                 f"camera's axes are left-handed; {flip_advice(self._mirrored)}",
             )
+        if self._refused and not self._frames:
+            raise self._refused[0][1]
         frames = [
             replace(info, name=unique) for info, unique in zip(self._frames, frame_names(self._names), strict=True)
         ]
@@ -98,6 +111,9 @@ class PosedFiles:
             f"{len(names)} of {self._seen} frames have no {what} ({example_of(names)}): left out"
             for what, names in self._without.items()
         ]
+        if self._refused:
+            names = example_of([name for name, _ in self._refused])
+            texts.append(f"{len(self._refused)} of {self._seen} frames are left out ({names}): {self._refused[0][1]}")
         lost = [name for name, fault in self._bad if fault.kind == "lost"]
         if lost:
             texts.append(f"{len(lost)} poses are not finite ({example_of(lost)}): tracking was lost there, left out")

@@ -13,6 +13,7 @@ import numpy as np
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import Sequence, SequenceError
+from cgc_ros.sequences.calibration import focals_and_center, pinhole
 from cgc_ros.sequences.depth_files import metric_depth
 from cgc_ros.sequences.image_files import FileSequence, FrameFiles, images_in
 from cgc_ros.sequences.posed_files import PosedFiles
@@ -30,7 +31,7 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path, *, depth_unit: float | None = None) -> Sequence:
     """Open an exported folder. `depth_unit`: metres per unit of the depth files (1)."""
-    metadata_file, colors, depths = _layout(path)
+    metadata_file, colors, depths = _layout(path) or (path / "metadata.json", path / "rgb", path / "depth")
     metadata = read_json(metadata_file)
     poses, coefficients = (metadata.get(key) or [] for key in ("poses", "perFrameIntrinsicCoeffs"))
     stamps = metadata.get("frameTimestamps") or []
@@ -44,19 +45,25 @@ def read(path: Path, *, depth_unit: float | None = None) -> Sequence:
         number = int(image.stem)
         depth = next((file for suffix in _DEPTH_SUFFIXES if (file := depths / (image.stem + suffix)).is_file()), None)
         own = coefficients[number] if number < len(coefficients) else None
+        if own is not None:
+            fx, fy, cx, cy = map(float, own[:4])
         stamp = float(stamps[number]) if number < len(stamps) else number / rate_hz
         posed.add(
             image.name,
             FrameFiles(image, depth),
             _pose(poses[number]) if number < len(poses) else None,
-            camera if own is None else Intrinsics(camera.width, camera.height, *map(float, own[:4])),
+            camera if own is None else pinhole((camera.width, camera.height), fx, fy, cx, cy, metadata_file),
             stamp_ns=round(stamp * 1e9),
         )
     size = (int(metadata.get("dh") or 0), int(metadata.get("dw") or 0))
     folder = colors.parent.resolve()
     name = folder.parent.name if folder.name == "EXR_RGBD" else folder.name
-    options = {"depth_unit": depth_unit, "metric_scale": True}
-    return posed.sequence(name, sequence=lambda *frames, **rest: _Record3DSequence(size, *frames, **rest), **options)
+    return posed.sequence(
+        name,
+        sequence=lambda *frames, **options: _Record3DSequence(size, *frames, **options),
+        depth_unit=depth_unit,
+        metric_scale=True,
+    )
 
 
 class _Record3DSequence(FileSequence):
@@ -85,10 +92,10 @@ def _layout(path: Path) -> tuple[Path, Path, Path] | None:
 def _intrinsics(metadata: dict, file: Path) -> Intrinsics:
     try:
         matrix = np.array(metadata["K"], dtype=np.float64).reshape(3, 3).T
-        cells = ((0, 0), (1, 1), (0, 2), (1, 2))
-        return Intrinsics(int(metadata["w"]), int(metadata["h"]), *(float(matrix[cell]) for cell in cells))
+        size = (int(metadata["w"]), int(metadata["h"]))
     except (KeyError, TypeError, ValueError) as error:
         raise SequenceError("bad_intrinsics", f"{file} must hold w, h and the nine numbers of K: {error!r}") from error
+    return pinhole(size, *focals_and_center(matrix), file)
 
 
 def _pose(values) -> np.ndarray:

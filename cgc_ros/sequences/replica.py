@@ -11,7 +11,7 @@ import numpy as np
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import Sequence, SequenceError
-from cgc_ros.sequences.calibration import find_intrinsics
+from cgc_ros.sequences.calibration import find_intrinsics, pinhole
 from cgc_ros.sequences.image_files import FrameFiles, beside, images_in
 from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.text_files import numbers, read_json, read_rows
@@ -66,12 +66,12 @@ def _read_parameters(file: Path) -> tuple[Intrinsics, float]:
     camera = document.get("camera", document)
     try:
         size = (int(camera["w"]), int(camera["h"]))
-        intrinsics = Intrinsics(*size, *(float(camera[key]) for key in ("fx", "fy", "cx", "cy")))
+        fx, fy, cx, cy = (float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
         units = float(camera.get("scale", _DEPTH_UNITS))
     except (KeyError, TypeError, ValueError) as error:
         raise SequenceError(
             "bad_intrinsics", f"{file} must hold w, h, fx, fy, cx, cy and scale under `camera`: {error!r}"
         ) from error
-    if not (min(intrinsics.fx, intrinsics.fy, *size, units) > 0):
-        raise SequenceError("bad_intrinsics", f"{file}: sizes, focal lengths and scale must be positive: {camera}")
-    return intrinsics, units
+    if not units > 0:
+        raise SequenceError("bad_intrinsics", f"{file}: scale must be positive, units of depth per metre: {units:g}")
+    return pinhole(size, fx, fy, cx, cy, file), units

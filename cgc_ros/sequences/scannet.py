@@ -10,7 +10,7 @@ import numpy as np
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences.base import Sequence, SequenceError
-from cgc_ros.sequences.calibration import find_intrinsics
+from cgc_ros.sequences.calibration import find_intrinsics, focals_and_center, pinhole
 from cgc_ros.sequences.image_files import FrameFiles, beside, images_in, picture_size
 from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.text_files import read_matrix
@@ -57,4 +57,4 @@ def _scaled_down(file: Path, image: Path) -> Intrinsics | None:
         return None
     if any(abs(matrix[axis, 2] / _COLOR_SIZE[axis] - 0.5) > _MAX_OFFSET for axis in (0, 1)):
         return None
-    return Intrinsics(*_COLOR_SIZE, *(float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    return pinhole(_COLOR_SIZE, *focals_and_center(matrix), file)

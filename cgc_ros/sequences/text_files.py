@@ -64,9 +64,10 @@ def read_matrix(path: Path) -> np.ndarray | None:
         rows = [numbers(words) for _, words in read_rows(path)]
     except SequenceError:
         return None
-    if not rows or any(row is None or len(row) != len(rows[0]) for row in rows):
+    values = [row for row in rows if row is not None]
+    if not values or len(values) != len(rows) or any(len(row) != len(values[0]) for row in values):
         return None
-    matrix = np.array(rows, dtype=np.float64)
+    matrix = np.array(values, dtype=np.float64)
     shapes = {9: (3, 3), 12: (3, 4), 16: (4, 4)}
     return matrix.reshape(shapes[matrix.size]) if len(matrix) == 1 and matrix.size in shapes else matrix
 

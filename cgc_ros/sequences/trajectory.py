@@ -35,9 +35,10 @@ class Trajectory:
         after = bisect_left(self.stamps, stamp)
         if 0 < after < len(self.stamps) and self.stamps[after] != stamp:
             before, gap = after - 1, self.stamps[after] - self.stamps[after - 1]
-            ends = [check_pose(self.poses[index]) for index in (before, after)]
-            if gap <= _MAX_GAP_S and all(isinstance(end, CheckedPose) for end in ends):
-                return _between(*(end.world_from_camera for end in ends), (stamp - self.stamps[before]) / gap)
+            first, second = check_pose(self.poses[before]), check_pose(self.poses[after])
+            if gap <= _MAX_GAP_S and isinstance(first, CheckedPose) and isinstance(second, CheckedPose):
+                share = (stamp - self.stamps[before]) / gap
+                return _between(first.world_from_camera, second.world_from_camera, share)
         index = nearest(self.stamps, stamp, tolerance)
         return None if index is None else self.poses[index]
 
