@@ -91,6 +91,15 @@ def test_intrinsics_of_another_size_are_scaled_to_the_images(tmp_path, scene, wi
     assert told(sequence, f"4 images are {width}x{height}", "64x48", "scaled") and len(sequence.warnings) == 1
 
 
+@pytest.mark.parametrize("chosen", [{"image_folder": "images_4"}, {}])
+def test_colmap_images_that_are_only_there_scaled_down_are_found(tmp_path, scene, chosen):
+    folder = write_colmap(tmp_path, scene, binary=True)
+    (folder / "images").rename(folder / "images_4")
+    for image in (folder / "images_4").iterdir():
+        write_png(image, np.zeros((HEIGHT // 4, WIDTH // 4, 3), np.uint8))
+    assert open_sequence(folder, **chosen)[0].intrinsics.fx == pytest.approx(FX / 4)
+
+
 def test_nerfstudio_sizes_twice_the_files_are_scaled(tmp_path, scene):
     sequence = open_sequence(
         write_nerfstudio(tmp_path, scene, w=2 * WIDTH, h=2 * HEIGHT, fl_x=2 * FX, fl_y=2 * FY, cx=64.0, cy=48.0)

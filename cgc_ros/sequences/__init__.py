@@ -42,7 +42,7 @@ READERS = {
     "icl_nuim": Reader(icl_nuim, "a *.gt.freiburg file and rgb/"),
     "tum": Reader(tum, "groundtruth.txt with rgb.txt or rgb/"),
     "seven_scenes": Reader(seven_scenes, "frame-*.color.* with frame-*.pose.txt"),
-    "scannet": Reader(scannet, "color/ and pose/"),
+    "scannet": Reader(scannet, "color/ (or rgb/) and pose/ of text files"),
     "replica": Reader(replica, "traj.txt and results/"),
     "polycam": Reader(polycam, "keyframes/ with cameras/ and images/"),
     "record3d": Reader(record3d, "metadata.json with rgb/, or metadata with rgbd/"),

@@ -5,6 +5,7 @@ that share images with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.text_files import find_file
 
 _MODEL_ROOTS = ("", "sparse", "colmap/sparse", "dense/sparse", "dense", "distorted/sparse")
+_IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8")
 _MAX_MISFIT = 0.02  # of the common cameras' spread, and in radians: so far may two models disagree and be joined
 
 
@@ -34,12 +36,12 @@ def read(
     """Open a model folder or the project above it. Frames play in the order of their names; `rate_hz` makes their
     stamps.
 
-    `image_folder`: where the images are; by default the first `images` folder at or above the model that has one of
-    them. `model`: the sub-model's folder, by name; by default the largest and those that share at least two images with
-    it, in its frame.
+    `image_folder`: where the images are, e.g. images_4; by default the first `images` folder at or above the model that
+    has one of them, else images_2, _4 or _8. `model`: the sub-model's folder, by name; by default the largest and those
+    that share at least two images with it, in its frame.
     """
     best, warnings = _chosen_model(path, model)
-    folder = _image_folder(best.folder, [image.name for image in best.images], image_folder)
+    folder = _image_folder(path, best.folder, [image.name for image in best.images], image_folder)
     posed = PosedFiles(best.folder, rate_hz)
     posed.warnings += warnings
     found = sorted(best.images, key=lambda image: natural_order(image.name))
@@ -47,11 +49,7 @@ def read(
     files, told = _ignored_where_binary(files)
     posed.warnings += told
     for image, paths in zip(found, files, strict=True):
-        if image.camera_id not in best.cameras:
-            raise SequenceError(
-                "bad_intrinsics", f"{best.folder}: image {image.name} has camera {image.camera_id}, which is not there"
-            )
-        posed.add(image.name, paths, best.poses[image.name], best.cameras[image.camera_id])
+        posed.add(image.name, paths, best.poses[image.name], partial(_camera, best, image))
     return posed.sequence(_name(best.folder), metric_scale=None)
 
 
@@ -66,6 +64,14 @@ class _Model:
     def read(cls, folder: Path) -> _Model:
         cameras, images = read_model(folder)
         return cls(folder, cameras, images, {image.name: image.world_from_camera() for image in images})
+
+
+def _camera(model: _Model, image: ColmapImage) -> Intrinsics:
+    if image.camera_id not in model.cameras:
+        raise SequenceError(
+            "bad_intrinsics", f"{model.folder}: image {image.name} has camera {image.camera_id}, which is not there"
+        )
+    return model.cameras[image.camera_id]
 
 
 def _model_folders(path: Path) -> list[Path]:
@@ -144,15 +150,15 @@ def _join(model: _Model, other: _Model) -> bool:
     return True
 
 
-def _image_folder(model: Path, names: list[str], chosen: str | Path | None) -> Path:
+def _image_folder(path: Path, model: Path, names: list[str], chosen: str | Path | None) -> Path:
     above = (model.resolve(), *model.resolve().parents[:3])
-    folders = [Path(chosen)] if chosen else [folder / "images" for folder in above]
+    folders = [Path(chosen), path / chosen] if chosen else [each / name for name in _IMAGE_FOLDERS for each in above]
     for folder in folders:
         if any(find_file(folder, name) for name in names):
             return folder
     raise SequenceError(
         "missing_file",
-        f"none of the {len(names)} images of {model} ({names[0]}, ...) is in {', '.join(map(str, folders))}: "
+        f"none of the {len(names)} images of {model} ({names[0]}, ...) is in {', '.join(map(str, folders[:4]))}: "
         "say image_folder=",
     )
 
@@ -173,6 +179,9 @@ def _ignored_where_binary(files: list[FrameFiles | None]) -> tuple[list[FrameFil
             continue  # named when its frame is loaded
         if len(values) > 2:
             return files, []
+    folders = {paths.image.parent.parent / "masks" for paths in files if paths is not None}
+    if not some_masks and any(folder.is_dir() for folder in folders):
+        return files, ["masks/ has no .png with an image's name: left out"]
     if not some_masks or 0 not in values:
         return files, []
     kept = [None if paths is None else FrameFiles(paths.image, keep=paths.masks) for paths in files]

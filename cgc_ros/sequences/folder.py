@@ -185,8 +185,10 @@ def _parse_row(record: dict, where: str) -> _PoseRow:
 def _held_out(path: Path, rows: list[_PoseRow]) -> set[str]:
     if not path.is_file():
         return {row.image for row in rows[HELD_OUT_REMAINDER::HELD_OUT_PERIOD]}
-    names = {line.strip() for line in read_text(path).splitlines() if line.strip()}
-    unknown = sorted(names - {row.image for row in rows})
+    listed = {line.strip().replace("\\", "/") for line in read_text(path).splitlines() if line.strip()}
+    images = {row.image.replace("\\", "/"): row.image for row in rows}
+    names = {images.get(name, name) for name in listed}
+    unknown = sorted(listed - images.keys())
     if unknown:
         raise SequenceError(
             "bad_heldout",

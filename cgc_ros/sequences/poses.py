@@ -42,6 +42,8 @@ def quaternion_pose(translation, quaternion_xyzw) -> np.ndarray:
 
 def check_pose(matrix: np.ndarray) -> CheckedPose | PoseFault:
     """The rigid pose nearest to a [3, 4] or [4, 4] matrix, or why there is none."""
+    if matrix.size == 0:
+        return PoseFault("bad", "not 12 or 16 numbers")
     if matrix.shape == (3, 4):
         matrix = np.vstack([matrix, [0.0, 0.0, 0.0, 1.0]])
     if matrix.shape != (4, 4):

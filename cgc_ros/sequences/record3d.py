@@ -7,6 +7,7 @@ metres.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +36,25 @@ def read(path: Path, *, depth_unit: float | None = None) -> Sequence:
     metadata = read_json(metadata_file)
     poses, coefficients = (metadata.get(key) or [] for key in ("poses", "perFrameIntrinsicCoeffs"))
     stamps = metadata.get("frameTimestamps") or []
+    try:
+        stamps, rate_hz = [float(stamp) for stamp in stamps], float(metadata.get("fps") or _RATE_HZ)
+    except (TypeError, ValueError) as error:
+        raise SequenceError("bad_list", f"{metadata_file}: frameTimestamps and fps must be numbers: {error}") from error
     if not isinstance(poses, list) or not poses:
         raise SequenceError("bad_poses", f"{metadata_file} has no poses: only videos of the LiDAR camera have them")
-    camera, rate_hz = _intrinsics(metadata, metadata_file), float(metadata.get("fps") or _RATE_HZ)
+    camera = _intrinsics(metadata, metadata_file)
     posed = PosedFiles(metadata_file, rate_hz)
     for image in images_in(colors):
         if not image.stem.isdigit():
             continue
         number = int(image.stem)
         depth = next((file for suffix in _DEPTH_SUFFIXES if (file := depths / (image.stem + suffix)).is_file()), None)
-        own = coefficients[number] if number < len(coefficients) else None
-        if own is not None:
-            fx, fy, cx, cy = map(float, own[:4])
-        stamp = float(stamps[number]) if number < len(stamps) else number / rate_hz
+        stamp = stamps[number] if number < len(stamps) else number / rate_hz
         posed.add(
             image.name,
             FrameFiles(image, depth),
             _pose(poses[number]) if number < len(poses) else None,
-            camera if own is None else pinhole((camera.width, camera.height), fx, fy, cx, cy, metadata_file),
+            partial(_own_intrinsics, camera, coefficients, number, metadata_file),
             stamp_ns=round(stamp * 1e9),
         )
     size = (int(metadata.get("dh") or 0), int(metadata.get("dw") or 0))
@@ -96,6 +98,20 @@ def _intrinsics(metadata: dict, file: Path) -> Intrinsics:
     except (KeyError, TypeError, ValueError) as error:
         raise SequenceError("bad_intrinsics", f"{file} must hold w, h and the nine numbers of K: {error!r}") from error
     return pinhole(size, *focals_and_center(matrix), file)
+
+
+def _own_intrinsics(camera: Intrinsics, coefficients: list, number: int, file: Path) -> Intrinsics:
+    """Of one frame, whose focus may have moved; `camera` where the metadata does not list them."""
+    if number >= len(coefficients):
+        return camera
+    try:
+        fx, fy, cx, cy = map(float, coefficients[number][:4])
+    except (TypeError, ValueError) as error:
+        raise SequenceError(
+            "bad_intrinsics",
+            f"{file}: perFrameIntrinsicCoeffs[{number}] is {coefficients[number]!r}, not fx, fy, cx and cy",
+        ) from error
+    return pinhole((camera.width, camera.height), fx, fy, cx, cy, file)
 
 
 def _pose(values) -> np.ndarray:
