@@ -186,3 +186,12 @@ def test_stamps_that_do_not_increase_are_made_anew_in_a_bag(tmp_path, scene, cap
     convert(recording, tmp_path / "run.mcap")
     assert_equal(open_sequence(tmp_path / "run.mcap"), open_sequence(recording))
     assert "new ones are made" in capsys.readouterr().err
+
+
+def test_a_depth_that_sixteen_bit_cannot_hold_is_told(tmp_path, scene, capsys):
+    recording = write_folder(tmp_path / "original", scene, truth=False)
+    (recording / "depth" / "0002.png").unlink()
+    np.save(recording / "depth" / "0002.npy", np.full((HEIGHT, WIDTH), 70.0, np.float32))
+    convert(recording, tmp_path / "folder")
+    assert f"{HEIGHT * WIDTH} pixels of depth are further than 65.534 m" in capsys.readouterr().err
+    assert not open_sequence(tmp_path / "folder")[2].depth.any()

@@ -403,3 +403,17 @@ def test_models_that_share_images_are_read_in_one_frame(tmp_path):
     assert len(sequence) == 7 and told(sequence, "model 1", "shares images")
     for index in range(7):
         np.testing.assert_allclose(sequence[index].world_from_camera, scene.poses[index], atol=1e-6)
+
+
+def test_masks_beside_a_colmap_model_that_have_other_names_are_told(tmp_path, scene):
+    folder = write_colmap(tmp_path, scene, binary=True)
+    write_png(folder / "masks" / "another.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert told(open_sequence(folder), "masks/", "left out")
+
+
+def test_a_colmap_image_of_an_unknown_camera_costs_one_frame(tmp_path, scene):
+    folder = write_colmap(tmp_path, scene, binary=False)
+    images = folder / "sparse" / "0" / "images.txt"
+    images.write_text(images.read_text().replace(" 3 view2.png", " 9 view2.png"))
+    sequence = open_sequence(folder)
+    assert len(sequence) == scene.count - 1 and told(sequence, "view2.png", "camera 9")
