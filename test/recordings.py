@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,10 +118,22 @@ def write_nerfstudio(root: Path, scene: Scene, *, suffix: str = ".png", depth: b
 
 
 def write_colmap(
-    root: Path, scene: Scene, *, binary: bool, model: str = "PINHOLE", parameters=(FX, FY, CX + 0.5, CY + 0.5)
+    root: Path,
+    scene: Scene,
+    *,
+    binary: bool,
+    model: str = "PINHOLE",
+    parameters=(FX, FY, CX + 0.5, CY + 0.5),
+    model_name: str = "0",
+    indices: Iterable[int] | None = None,
+    prefix: str = "",
+    with_images: bool = True,
 ) -> Path:
-    """A project with images/ and sparse/0/; written with COLMAP's format page at hand, apart from the reader."""
-    folder = root / "sparse" / "0"
+    """A project with images/ and sparse/0/; written with COLMAP's format page at hand, apart from the reader.
+
+    `indices`: frames of the model, by default all; `prefix`: before the names of images.
+    """
+    folder = root / "sparse" / model_name
     folder.mkdir(parents=True)
     model_id = [
         "SIMPLE_PINHOLE",
@@ -133,11 +146,12 @@ def write_colmap(
         "FOV",
     ].index(model)
     entries = []
-    for index in range(scene.count):
-        write_png(root / "images" / f"view{index}.png", scene.image(index))
+    for index in range(scene.count) if indices is None else indices:
+        if with_images:
+            write_png(root / "images" / f"{prefix}view{index}.png", scene.image(index))
         camera_from_world = np.linalg.inv(scene.poses[index])
         x, y, z, w = Rotation.from_matrix(camera_from_world[:3, :3]).as_quat()
-        entries.append((index + 1, (w, x, y, z, *camera_from_world[:3, 3]), f"view{index}.png"))
+        entries.append((index + 1, (w, x, y, z, *camera_from_world[:3, 3]), f"{prefix}view{index}.png"))
     if binary:
         cameras = (
             struct.pack("<Q", 1)

@@ -21,9 +21,11 @@ tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 LIBRARIES = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "gsplat": ("gsplat", ""),
+    "liblzfse": ("pyliblzfse", ""),
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "open_clip": ("open-clip-torch", ""),
+    "OpenEXR": ("openexr", ""),
     "open3d": ("open3d", "python3-open3d-pip"),
     "PIL": ("pillow", "python3-pil"),
     "rich": ("rich", "python3-rich"),

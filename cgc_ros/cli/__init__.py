@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from cgc_ros import __version__
-from cgc_ros.cli import apps, bench, check, compare, doctor, evaluate, export, mapping, render
+from cgc_ros.cli import apps, bench, check, compare, convert, doctor, evaluate, export, mapping, render
 from cgc_ros.cli.console import fail, is_user_error, missing_module
 
 #: One module per command, or per few that belong together; each has `add_parsers(subparsers)`.
-COMMANDS = (doctor, check, mapping, evaluate, compare, render, export, bench, apps)
+COMMANDS = (doctor, check, mapping, evaluate, compare, convert, render, export, bench, apps)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -23,7 +23,8 @@ a first run:
   cgc map SEQ --out out/run                map a recording
   cgc eval out/run SEQ                     score it on views it has never seen
 
-SEQ is a folder with images/ and poses.csv, a rosbag2 or MCAP recording, a COLMAP model or a nerfstudio transforms.json.
+SEQ is a folder with images/ and poses.csv, a rosbag2 or MCAP recording, a COLMAP model, a nerfstudio transforms.json,
+or a recording of a public data set or phone app (docs/sequences.md).
 exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 

@@ -43,16 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     written: dict[str, Any] = {}
     if arguments.ply:
         arguments.ply.parent.mkdir(parents=True, exist_ok=True)
-        write_gaussian_ply(arguments.ply, mapper.model)
+        write_gaussian_ply(arguments.ply, mapper.model, mapper.origin)
         written |= {"ply": str(arguments.ply), "num_gaussians": len(mapper.model)}
     if arguments.objects:
         snapshot = mapper.snapshot()
         objects = [each for each in snapshot.objects if arguments.background or not each.background]
-        records = {"objects": _write_clouds(arguments.objects, "", objects)}
+        records = {"objects": _write_clouds(arguments.objects, "", objects, mapper.origin)}
         if arguments.parts:
             whole = {each.id for each in objects}
             parts = [each for each in snapshot.parts if each.parent_id in whole]
-            records["parts"] = _write_clouds(arguments.objects, "parts", parts)
+            records["parts"] = _write_clouds(arguments.objects, "parts", parts, mapper.origin)
         write_json(arguments.objects / "objects.json", records)
         written |= {
             kind: [str(arguments.objects / record["file"]) for record in found] for kind, found in records.items()
@@ -68,14 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_clouds(folder: Path, subfolder: str, objects) -> list[dict]:
+def _write_clouds(folder: Path, subfolder: str, objects, origin) -> list[dict]:
     """One cloud per object (or part) in `folder / subfolder`; their records, with `file` relative to `folder`."""
     from cgc_ros.evaluation.run_output import object_record
     from cgc_ros.gaussians.ply import write_object_clouds
 
-    paths = write_object_clouds(folder / subfolder, objects)
+    paths = write_object_clouds(folder / subfolder, objects, origin)
     return [
-        object_record(each)
+        object_record(each, origin)
         | {"file": path.relative_to(folder).as_posix()}
         | ({"parent_id": each.parent_id} if each.parent_id else {})
         for each, path in zip(objects, paths, strict=True)

@@ -42,7 +42,10 @@ def add_parsers(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sequence", metavar="SEQ", type=Path, help="a recording: folder, bag, COLMAP model or transforms.json"
+        "sequence",
+        metavar="SEQ",
+        type=Path,
+        help="a recording, of any format in docs/sequences.md: folder, bag, COLMAP, TUM, phone apps, ...",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder to write to, made where it does not exist"
@@ -124,7 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = mapper_config(arguments)
     sequence = open_recording(arguments.sequence, arguments.read)
-    for warning in sequence.warnings:
+    note(f"{sequence.name}: read as {sequence.source}")
+    warned = sequence.warnings
+    for warning in warned:
         note(f"{sequence.name}: {warning}")
     masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint)
     source = mask_source(masks, arguments)
@@ -134,6 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     budget = arguments.budget or default_budget(sequence, arguments.rate)
     mapper = create_mapper(config, budget)
+    mapper.origin = sequence.origin
     # The paper has a mask image for every frame: however fast they come, none may be dropped.
     waiting = {"mask_queue_size": len(sequence)} if config.recipe == "paper" else {}
     session = MappingSession(mapper, source, **waiting)
@@ -171,6 +177,8 @@ def run(arguments: argparse.Namespace) -> int:
         metrics = write_run(arguments.out, session, sequence, outcome, described)
     finally:
         session.stop()
+    for warning in sequence.warnings[len(warned) :]:  # what only loading showed
+        note(f"{sequence.name}: {warning}")
     _report(arguments, metrics, outcome)
     if outcome.interrupted:
         return 130

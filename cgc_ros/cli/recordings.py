@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from cgc_ros.declared import SettingError
 
-NUMBERS = ("_s", "_hz")  # ends of the names of options in seconds and in hertz; the others are texts
+NUMBERS = ("_s", "_hz", "_unit")  # ends of the names of options that are numbers; the others are texts
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,8 @@ def open_recording(path: str | Path, options: list[str]):
     """The Sequence at `path`; `options` are `NAME=VALUE` for its reader. Raises SettingError and SequenceError."""
     from cgc_ros.sequences import open_sequence
 
-    return open_sequence(path, **dict(map(_parsed, options)))
+    told: dict[str, Any] = dict(map(_parsed, options))
+    return open_sequence(path, **told)
 
 
 def _parsed(option: str) -> tuple[str, str | float]:

@@ -71,11 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
     mapper = open_map(arguments.run_dir, arguments.backend)
     if arguments.frame:
         recording, index = arguments.frame
-        frame = find_frame(recording, index, arguments.read)
+        frame = find_frame(recording, index, arguments.read, mapper.origin)
         world_from_camera, intrinsics, stamp_ns = frame.world_from_camera, frame.intrinsics, frame.stamp_ns
     else:
         newest = mapper.keyframes.newest()
         world_from_camera, intrinsics = pose_matrix(arguments.pose), None if newest is None else newest.intrinsics
+        world_from_camera[:3, 3] -= mapper.origin
         stamp_ns = None  # a pose of nobody's time: in no exposure
     snapshot = mapper.snapshot()
     camera = Camera.from_intrinsics(choose_intrinsics(intrinsics, arguments), world_from_camera, snapshot.model.device)
@@ -115,9 +116,12 @@ def pose_matrix(values: tuple[float, ...]):
     return pose
 
 
-def find_frame(sequence_path: str, name: str, reader_options: list[str]):
-    """The frame of a recording by image name, with or without suffix; ViewError names the nearest names."""
+def find_frame(sequence_path: str, name: str, reader_options: list[str], origin):
+    """The frame of a recording by image name, with or without suffix, about a map's origin; ViewError names the nearest
+    names.
+    """
     sequence = open_recording(sequence_path, reader_options)
+    sequence.recentre(origin)
     names = [info.name for info in sequence.frames]
     for wanted in (name, str(Path(name).with_suffix(""))):
         if wanted in names:

@@ -142,7 +142,7 @@ def play(recording: str, options: PlayerOptions, stop: threading.Event) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Play the recording that the command line names, until its end or Ctrl-C."""
     parser = argparse.ArgumentParser(description="Play a recorded sequence as a ROS 2 camera.")
-    parser.add_argument("recording", help="folder layout, rosbag2/MCAP, COLMAP or nerfstudio sequence")
+    parser.add_argument("recording", help="a recording of any format in docs/sequences.md")
     parser.add_argument("--rate", type=float, default=5.0, help="images per second (default: 5)")
     parser.add_argument(
         "--advance", type=float, default=0.0, help="frames of the recording per second (default: as many as images)"

@@ -31,6 +31,7 @@ def evaluate_run(
         raise RunError(f"{run_dir} is not a folder: give the DIR of `cgc map SEQ --out DIR`")
     metrics = read_metrics(run_dir)
     mapper = open_map(run_dir, backend)
+    sequence.recentre(mapper.origin)
     snapshot = mapper.snapshot()
     evaluation = evaluate(snapshot, sequence, run_dir / EVAL_FOLDER, on_view=on_view)
 

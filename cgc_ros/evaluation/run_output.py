@@ -46,11 +46,15 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     if snapshot is None:
         raise RunError("the session published no map: see its log")
 
-    write_json(out_dir / OBJECTS_FILE, {"objects": [object_record(candidate) for candidate in snapshot.objects]})
+    write_json(
+        out_dir / OBJECTS_FILE,
+        {"objects": [object_record(candidate, sequence.origin) for candidate in snapshot.objects]},
+    )
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
     metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
     metrics |= {
         "sequence": sequence.name,
+        "origin": sequence.origin.tolist(),
         "run": run | {"interrupted": outcome.interrupted},
         "machine": describe_machine(),
     }
@@ -82,8 +86,10 @@ def run_metrics(outcome: RunOutcome, status: SessionStatus, snapshot: MapSnapsho
     }
 
 
-def object_record(candidate: MapObject) -> dict:
-    """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds)."""
+def object_record(candidate: MapObject, origin: np.ndarray | None = None) -> dict:
+    """One MapObject as JSON, its cloud left out (`cgc export --objects` writes clouds). The map's `origin` [3] is added
+    to its place.
+    """
     box = candidate.box
     return {
         "id": candidate.id,
@@ -91,7 +97,11 @@ def object_record(candidate: MapObject) -> dict:
         "label_confidence": candidate.label_confidence,
         "confidence": candidate.confidence,
         "background": candidate.background,
-        "box": {"center": box.center, "rotation": box.rotation, "size": box.size},
+        "box": {
+            "center": box.center if origin is None else box.center + origin,
+            "rotation": box.rotation,
+            "size": box.size,
+        },
         "num_points": len(candidate.points),
         "num_views": candidate.num_views,
         "first_seen_ns": candidate.first_seen_ns,

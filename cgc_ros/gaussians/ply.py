@@ -16,11 +16,12 @@ from cgc_ros.gaussians.storage import MapFileError
 PLY_SH_COEFFICIENTS = 16
 
 
-def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
+def write_gaussian_ply(path: Path, model: GaussianModel, origin: np.ndarray | None = None) -> None:
     """Write Gaussians as the original 3D Gaussian Splatting code does (Kerbl et al. 2023), binary little endian.
 
     x y z, nx ny nz (zero), f_dc_0..2, f_rest_0..44 (all of red, then green, then blue), opacity (logit),
-    scale_0..2 (log), rot_0..3 (w x y z, unit).
+    scale_0..2 (log), rot_0..3 (w x y z, unit). All are float; x y z are double where the map's `origin` [3], which is
+    added to them, lies far away.
     """
     parameters = {name: value.detach().cpu().numpy() for name, value in model.parameters.items()}
     count = len(model)
@@ -29,7 +30,6 @@ def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
     quats = parameters["quats"] / np.maximum(np.linalg.norm(parameters["quats"], axis=1, keepdims=True), 1e-12)
     columns = np.concatenate(
         [
-            parameters["means"],
             np.zeros((count, 3)),
             sh[:, 0],
             sh[:, 1:].transpose(0, 2, 1).reshape(count, 3 * (PLY_SH_COEFFICIENTS - 1)),
@@ -38,11 +38,8 @@ def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
             quats,
         ],
         axis=1,
-    ).astype("<f4")
+    )
     names = [
-        "x",
-        "y",
-        "z",
         "nx",
         "ny",
         "nz",
@@ -52,19 +49,27 @@ def write_gaussian_ply(path: Path, model: GaussianModel) -> None:
         *(f"scale_{i}" for i in range(3)),
         *(f"rot_{i}" for i in range(4)),
     ]
-    properties = "".join(f"property float {name}\n" for name in names)
+    moved = origin is not None and np.any(origin)
+    layout = np.dtype([*((name, "<f8" if moved else "<f4") for name in "xyz"), *((name, "<f4") for name in names)])
+    vertices = np.empty(count, layout)
+    positions = parameters["means"] + (origin if moved else 0.0)
+    for name, values in zip(layout.names, (*positions.T, *columns.T), strict=True):
+        vertices[name] = values
+    kinds = {"<f4": "float", "<f8": "double"}
+    properties = "".join(f"property {kinds[layout[name].str]} {name}\n" for name in layout.names)
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
     temporary = path.with_name(path.name + ".part")
     with open(temporary, "wb") as stream:
         stream.write(header.encode())
-        stream.write(columns.tobytes())
+        stream.write(vertices.tobytes())
     os.replace(temporary, path)
 
 
-def write_object_clouds(folder: Path, objects) -> list[Path]:
-    """One cloud per object: positions (map frame, metres), colours, and its id as `label` on every point; their paths.
+def write_object_clouds(folder: Path, objects, origin: np.ndarray | None = None) -> list[Path]:
+    """One cloud per object: positions (metres), colours, and its id as `label` on every point; their paths.
 
-    Files are named by id and, where the object has one, by name.
+    Files are named by id and, where the object has one, by name. Positions are double where the map's `origin` [3],
+    which is added to them, lies far away.
     """
     try:
         import open3d
@@ -76,7 +81,10 @@ def write_object_clouds(folder: Path, objects) -> list[Path]:
     tensor: Any = open3d.core.Tensor  # whose annotations know no array
     paths = []
     for candidate in objects:
-        cloud = open3d.t.geometry.PointCloud(tensor(np.ascontiguousarray(candidate.points, np.float32)))
+        positions = np.ascontiguousarray(candidate.points, np.float32)
+        if origin is not None and np.any(origin):
+            positions = positions + origin
+        cloud = open3d.t.geometry.PointCloud(tensor(positions))
         cloud.point.colors = tensor(np.ascontiguousarray(candidate.colors, np.uint8))
         cloud.point.label = tensor(np.full((len(candidate.points), 1), candidate.id, np.int32))
         paths.append(folder / f"{object_file_stem(candidate.id, candidate.label)}.ply")

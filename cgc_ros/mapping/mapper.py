@@ -98,6 +98,7 @@ class Mapper:
         self.stamp_ns = 0
         self.version = 0
         self.clouds, self.part_clouds = ObjectClouds(), ObjectClouds()
+        self.origin = np.zeros(3)  # of the map in the world of those who feed it: add it to what leaves the map
         self.names = ObjectNames(config.names)
         self.segmenter.layer.names = lambda: self.names
         self.resting = False  # after a load nothing changes until something new comes in
@@ -269,6 +270,7 @@ class Mapper:
             "scene_depth": self.scene_depth,
             "stamp_ns": self.stamp_ns,
             "up": list(self.config.up),
+            "origin": self.origin.tolist(),
         } | self.names.to_json()
         save_map(path, [SavedState({}, own), *(component.saved() for component in components)])
 
@@ -297,6 +299,7 @@ class Mapper:
         self.names = ObjectNames.from_json(state.info, self.config.names)
         self.steps, self.stamp_ns = int(state.info["steps"]), int(state.info["stamp_ns"])
         self.scene_depth = float(state.info["scene_depth"])
+        self.origin = np.array(state.info.get("origin", (0.0, 0.0, 0.0)), dtype=np.float64).reshape(3)
         self.resting = True
 
     @staticmethod

@@ -4,45 +4,87 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
-from cgc_ros.sequences import bag, colmap, folder, nerfstudio
+from cgc_ros.sequences import (
+    arkit_scenes,
+    bag,
+    colmap,
+    folder,
+    icl_nuim,
+    kitti,
+    nerfstudio,
+    polycam,
+    record3d,
+    replica,
+    scannet,
+    seven_scenes,
+    tum,
+)
 from cgc_ros.sequences.base import GroundTruth, Sequence, SequenceError
 
 __all__ = ["GroundTruth", "Sequence", "SequenceError", "open_sequence"]
 
-#: A reader is a module with `recognises(path) -> bool` and `read(path, **options) -> Sequence`; the first that
-#: recognises reads.
+
+class Reader(NamedTuple):
+    """A module with `recognises(path) -> bool` and `read(path, **options) -> Sequence`, and what it recognises."""
+
+    module: ModuleType
+    layout: str
+
+
+#: The first that recognises a path reads it: the most specific come first.
 READERS = {
-    "folder": folder,
-    "bag": bag,
-    "nerfstudio": nerfstudio,
-    "colmap": colmap,
+    "folder": Reader(folder, "poses.csv, images/ and intrinsics.json"),
+    "bag": Reader(bag, "a rosbag2 folder, an .mcap or .db3 file, or a ROS 1 .bag"),
+    "nerfstudio": Reader(nerfstudio, "transforms.json"),
+    "icl_nuim": Reader(icl_nuim, "a *.gt.freiburg file and rgb/"),
+    "tum": Reader(tum, "groundtruth.txt with rgb.txt or rgb/"),
+    "seven_scenes": Reader(seven_scenes, "frame-*.color.* with frame-*.pose.txt"),
+    "scannet": Reader(scannet, "color/ (or rgb/) and pose/ of text files"),
+    "replica": Reader(replica, "traj.txt and results/"),
+    "polycam": Reader(polycam, "keyframes/ with cameras/ and images/"),
+    "record3d": Reader(record3d, "metadata.json with rgb/, or metadata with rgbd/"),
+    "arkit_scenes": Reader(arkit_scenes, "lowres_wide/ and lowres_wide.traj"),
+    "kitti": Reader(kitti, "poses.txt with image_2/ (or image_0, image_3, images, rgb)"),
+    "colmap": Reader(colmap, "COLMAP's cameras and images files"),
 }
 
 
-def open_sequence(path: str | Path, **options) -> Sequence:
-    """Open a recording: a folder with poses.csv, a rosbag2/MCAP (or ROS 1) bag, a COLMAP model or a nerfstudio
-    transforms.json.
+def open_sequence(path: str | Path, *, reader: str | None = None, **options) -> Sequence:
+    """Open a recording in any of the formats of READERS; `sequence.source` says which took it, and why.
 
-    `options` go to the reader, e.g. `image_topic=` for bags and `image_folder=` for COLMAP (docs/sequences.md).
-    Raises SequenceError, naming what is wrong and what to do.
+    `reader`: its name, where several would do. Other options go to the reader, e.g. `image_topic=` for bags and
+    `image_folder=` for COLMAP (docs/sequences.md). Raises SequenceError, naming what is wrong and what to do.
     """
     path = Path(path).expanduser()
     if not path.exists():
         raise SequenceError("missing_file", f"{path} does not exist: give a recording's folder or file")
-    for reader_name, reader in READERS.items():
-        if reader.recognises(path):
-            known = list(inspect.signature(reader.read).parameters)[1:]
-            if unknown := sorted(set(options) - set(known)):
-                raise SequenceError(
-                    "unknown_option",
-                    f"{path} is read as {reader_name}, which has no option {', '.join(unknown)}; it takes "
-                    f"{', '.join(known) or 'none'}",
-                )
-            return reader.read(path, **options)
-    raise SequenceError(
-        "unknown_format",
-        f"{path} is no recording known here: expected a folder with poses.csv and images/, "
-        "a rosbag2 folder or .mcap file, "
-        "a folder with COLMAP's cameras and images files, or a nerfstudio transforms.json",
-    )
+    if reader is not None and reader not in READERS:
+        raise SequenceError("unknown_option", f"reader={reader}: there is none; there are {', '.join(READERS)}")
+    names = [reader] if reader else [name for name, each in READERS.items() if each.module.recognises(path)]
+    if not names and (path / "intrinsics.json").is_file():
+        names = ["folder"]  # whose reader says what is missing
+    if not names:
+        layouts = "; ".join(f"{name}: {each.layout}" for name, each in READERS.items())
+        raise SequenceError("unknown_format", f"{path} is no recording known here ({layouts})")
+    name, *others = names
+    chosen = READERS[name]
+    known = list(inspect.signature(chosen.module.read).parameters)[1:]
+    if unknown := sorted(set(options) - set(known)):
+        raise SequenceError(
+            "unknown_option",
+            f"{path} is read as {name}, which has no option {', '.join(unknown)}; it takes "
+            f"{', '.join(known) or 'none'}",
+        )
+    if reader and not chosen.module.recognises(path):
+        raise SequenceError("unknown_format", f"{path} cannot be read as {name}: it needs {chosen.layout}")
+    sequence = chosen.module.read(path, **options)
+    sequence.source = f"{name} ({chosen.layout})"
+    if others:
+        sequence.warn_once(
+            "reader",
+            f"read as {name}; it could be read as {', '.join(others)}, too (reader= chooses, e.g. {others[0]})",
+        )
+    return sequence

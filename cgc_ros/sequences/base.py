@@ -9,10 +9,13 @@ import numpy as np
 
 from cgc_ros.errors import ReasonError
 from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.image_size import depth_at_size, nearest_resized, same_aspect
 from cgc_ros.undistortion import undistorter_for
 
 #: Every eighth frame is held out for evaluation where a recording does not say which.
 HELD_OUT_PERIOD, HELD_OUT_REMAINDER = 8, 7
+#: Metres from the origin beyond which float32, which maps and clouds are kept in, loses tenths of a millimetre.
+FAR_FROM_ORIGIN = 1000.0
 
 
 class SequenceError(ReasonError, ValueError):
@@ -48,6 +51,9 @@ class Sequence:
     """Posed frames of one recording. `sequence[i]` loads frame i from disk, undistorted; nothing else stays in memory.
 
     A reader derives from this class and loads raw pixels (`load_*`). Raises SequenceError.
+
+    Poses and truth are given about `origin` ([3] float64, in the recording's world): zero, or, where the recording lies
+    far from its world's origin (UTM), its first camera. Add it to what leaves the map.
     """
 
     def __init__(
@@ -73,30 +79,81 @@ class Sequence:
         self.has_masks = has_masks
         self.has_ignore = has_ignore
         self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
-        self.warnings = warnings  # what was left out, and why, in words
-        self.truth = None if labels is None else GroundTruth(labels, object_points, self._instances)
+        self.source = ""  # which reader opened it, and why
+        self._warnings = dict.fromkeys(warnings)
+        self._warned: set[str] = set()
+        origin = _far_origin(self.frames)
+        self.origin = np.zeros(3)
+        self.truth = None
+        if labels is not None:
+            self.truth = GroundTruth(labels, object_points, self._instances)
+        self.recentre(self.origin if origin is None else origin)
+        if origin is not None:
+            self.warn_once(
+                "origin",
+                f"the cameras lie {np.linalg.norm(origin):,.0f} m from the origin, where float32 has no millimetres: "
+                f"mapped about the first camera, {np.round(origin, 3).tolist()}, which is added to what goes out",
+            )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out or changed, and why, in words. Loading frames may add to it."""
+        return tuple(self._warnings)
+
+    def warn_once(self, kind: str, text: str) -> None:
+        """Add a warning, the first of its kind only."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warnings[text] = None
+
+    def recentre(self, origin: np.ndarray) -> None:
+        """Give poses and truth about another origin from now on, e.g. that of a map which they are compared with."""
+        shift = np.asarray(origin, dtype=np.float64) - self.origin
+        self.frames = tuple(
+            replace(info, world_from_camera=_shifted(info.world_from_camera, -shift)) for info in self.frames
+        )
+        if self.truth is not None and self.truth.object_points is not None:
+            points = {
+                label: (values.astype(np.float64) - shift).astype(np.float32)
+                for label, values in self.truth.object_points.items()
+            }
+            self.truth = replace(self.truth, object_points=points)
+        self.origin = self.origin + shift
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Frame:
+        frame = self.stored_frame(index)
+        try:
+            return undistorter_for(frame.intrinsics).frame(frame)
+        except FrameError as error:
+            raise SequenceError(error.reason, f"{self.name}, frame {frame.name!r}: {error}") from error
+
+    def stored_frame(self, index: int) -> Frame:
+        """Frame `index` as it was recorded, its lens distortion included; depth and masks at the image's size.
+
+        Depth or masks that cannot be used cost themselves, not the frame.
+        """
         info = self.frames[range(len(self.frames))[index]]  # negative indices and IndexError as lists have them
         index = index % len(self.frames)
+        image = self.load_image(index)
+        size = (image.shape[1], image.shape[0])
         frame = Frame(
             stamp_ns=info.stamp_ns,
-            image=self.load_image(index),
+            image=image,
             world_from_camera=info.world_from_camera,
             intrinsics=info.intrinsics,
-            depth=self.load_depth(index) if self.has_depth else None,
-            masks=self.load_masks(index) if self.has_masks else None,
+            depth=self._optional("depth", self.load_depth, index, size) if self.has_depth else None,
+            masks=self._optional("masks", self.load_masks, index, size) if self.has_masks else None,
             name=info.name,
-            ignore=self.load_ignore(index) if self.has_ignore else None,
+            ignore=self._ignore(index, size) if self.has_ignore else None,
         )
         try:
             frame.check()
-            return undistorter_for(info.intrinsics).frame(frame)
         except FrameError as error:
             raise SequenceError(error.reason, f"{self.name}, frame {info.name!r}: {error}") from error
+        return frame
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
@@ -116,6 +173,10 @@ class Sequence:
         """[H, W, 3] uint8 RGB as stored."""
         raise NotImplementedError
 
+    def stored_picture(self, index: int) -> tuple[str, bytes] | None:
+        """(suffix, bytes) of a JPEG or PNG file that decodes to what `load_image` gives; None where there is none."""
+        return None
+
     def load_depth(self, index: int) -> np.ndarray | None:
         """[H, W] float32 metres along z, 0 = invalid, as stored; None where this frame has none."""
         return None
@@ -125,12 +186,42 @@ class Sequence:
         return None
 
     def load_ignore(self, index: int) -> np.ndarray | None:
-        """[H, W] bool, True = no part of the world, as stored; None where this frame has none."""
+        """[H, W] bool, True = not part of the world, as stored; None where this frame has none."""
         return None
 
     def load_instances(self, index: int) -> np.ndarray | None:
         """[H, W] int32 ground truth, 0 = unlabelled, as stored; None where this frame has none."""
         return None
+
+    def _optional(
+        self, what: str, load: Callable[[int], np.ndarray | None], index: int, size: tuple[int, int]
+    ) -> np.ndarray | None:
+        """Depth or masks at the image's size (width, height); None, told once, where they cannot be used."""
+        try:
+            values = load(index)
+        except SequenceError as error:
+            self.warn_once(what, f"frames play without {what} where it cannot be read: {error}")
+            return None
+        fitted = None if values is None else depth_at_size(values, *size)
+        if values is not None and fitted is None:
+            self.warn_once(f"{what}_size", self._other_aspect(what, index, values, size) + ": such frames play without")
+        return fitted
+
+    def _ignore(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        ignore = self.load_ignore(index)
+        if ignore is None or (ignore.shape[1], ignore.shape[0]) == size:
+            return ignore
+        if not same_aspect((ignore.shape[1], ignore.shape[0]), size):
+            raise SequenceError(
+                "ignore_mismatch", self._other_aspect("ignore mask", index, ignore, size) + ": draw it again"
+            )
+        return nearest_resized(ignore, *size)
+
+    def _other_aspect(self, what: str, index: int, values: np.ndarray, size: tuple[int, int]) -> str:
+        return (
+            f"{what} of frame {self.frames[index].name!r} is {values.shape[1]}x{values.shape[0]}, another aspect than "
+            f"its image's {size[0]}x{size[1]}, so it shows another view"
+        )
 
     def _instances(self, index: int) -> np.ndarray | None:
         labels = self.load_instances(index)
@@ -151,3 +242,22 @@ def hold_out_every_eighth(frames: list[FrameInfo]) -> list[FrameInfo]:
 def example_of(names: list[str]) -> str:
     """For warnings: `first`, or `first and 4 more`."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _far_origin(frames: tuple[FrameInfo, ...]) -> np.ndarray | None:
+    """The first far camera's position, where most lie far from the origin (one that lies near it had no fix yet) and
+    nearer to one another.
+    """
+    positions = np.array([info.world_from_camera[:3, 3] for info in frames])
+    distances = np.linalg.norm(positions, axis=1)
+    far = distances > FAR_FROM_ORIGIN
+    if 2 * far.sum() <= len(far):
+        return None
+    first = positions[np.argmax(far)]
+    return first if np.linalg.norm(positions[far] - first, axis=1).max() < 0.5 * distances.max() else None
+
+
+def _shifted(pose: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    moved = pose.copy()
+    moved[:3, 3] += shift
+    return moved

@@ -7,25 +7,20 @@ backward; `cx`, `cy` put the centre of the first pixel at (0.5, 0.5); depth file
 
 from __future__ import annotations
 
-import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cgc_ros.frame import FrameError, Intrinsics, check_rigid
-from cgc_ros.sequences.base import FrameInfo, Sequence, SequenceError, example_of, hold_out_every_eighth
-from cgc_ros.sequences.image_files import (
-    MILLIMETRE,
-    FileSequence,
-    FrameFiles,
-    find_image,
-    frame_name,
-    natural_order,
-    read_image,
-)
+from cgc_ros.frame import Intrinsics
+from cgc_ros.sequences.base import Sequence, SequenceError, example_of
+from cgc_ros.sequences.depth_files import MILLIMETRE
+from cgc_ros.sequences.image_files import FrameFiles, find_image, natural_order, read_image
+from cgc_ros.sequences.posed_files import PosedFiles
+from cgc_ros.sequences.poses import OPENGL_AXES
+from cgc_ros.sequences.text_files import find_file, read_json
 
-_OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _FISHEYE = ("OPENCV_FISHEYE",)
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 
@@ -34,54 +29,42 @@ def recognises(path: Path) -> bool:
     return _transforms_file(path) is not None
 
 
-def read(path: Path, *, rate_hz: float = 5.0) -> Sequence:
+def read(path: Path, *, rate_hz: float = 5.0, depth_unit: float | None = None) -> Sequence:
     """Open a transforms.json or its folder. Frames play in the order of their file names; the format has no stamps,
-    `rate_hz` makes them.
+    `rate_hz` makes them. `depth_unit`: metres per unit of its depth files, instead of depth_unit_scale_factor.
     """
-    file = _transforms_file(path) or path
+    file = _transforms_file(path) or path / "transforms.json"
     document = _read_document(file)
     entries = sorted(document["frames"], key=lambda entry: natural_order(str(entry.get("file_path", ""))))
-    warnings: list[str] = []
-    frames: list[FrameInfo] = []
-    without_depth: list[str] = []
-    files, missing, broken = [], [], []
+    posed = PosedFiles(file, rate_hz)
+    lacking: dict[str, list[str]] = {"depth_file_path": [], "mask_path": []}
+    has_depth = False
     for entry in entries:
         name = str(entry.get("file_path", ""))
         image = find_image(file.parent, name) if name else None
-        if image is None:
-            missing.append(name or "a frame without file_path")
-            continue
-        pose = _pose(entry, f"{file}, frame {name}")
-        if pose is None:
-            broken.append(name)
-            continue
-        depth = _depth_file(file.parent, entry, without_depth)
-        stamp_ns = round(len(frames) / rate_hz * 1e9)
-        frames.append(
-            FrameInfo(frame_name(name), stamp_ns, pose, _intrinsics({**document, **entry}, image, file), held_out=False)
+        files = None
+        if image is not None:
+            depth, keep = (_optional_file(file.parent, entry, key, lacking) for key in lacking)
+            files = FrameFiles(image, depth, keep=keep)
+            has_depth = has_depth or depth is not None
+        posed.add(
+            name or "a frame without file_path",
+            files,
+            _pose(entry),
+            partial(_intrinsics, {**document, **entry}, image, file),
         )
-        files.append(FrameFiles(image, depth))
-    if missing:
-        warnings.append(f"{len(missing)} of {len(entries)} frames have no image file ({example_of(missing)}): left out")
-    if broken:
-        warnings.append(f"{len(broken)} poses are not finite ({example_of(broken)}): left out")
-    if without_depth:
-        warnings.append(
-            f"{len(without_depth)} depth files are missing ({example_of(without_depth)}): "
-            "those frames play without depth"
-        )
-    if any("mask_path" in entry for entry in entries):
-        warnings.append(
-            "mask_path is left out: nerfstudio's masks say which pixels to train on, not which object they show"
-        )
-    has_depth = any(paths.depth for paths in files)
-    return FileSequence(
+    for key, names in lacking.items():
+        if names:
+            posed.warnings.append(
+                f"{len(names)} files of {key} are missing ({example_of(names)}): those frames play without"
+            )
+    scale = _depth_scale(document, file)
+    return posed.sequence(
         file.parent.resolve().name,
-        hold_out_every_eighth(frames),
-        files,
-        depth_scale=float(document.get("depth_unit_scale_factor", MILLIMETRE)),
+        depth_scale=scale,
+        float_depth_scale=scale,
+        depth_unit=depth_unit,
         metric_scale=True if has_depth else None,
-        warnings=tuple(warnings),
     )
 
 
@@ -93,11 +76,8 @@ def _transforms_file(path: Path) -> Path | None:
 
 
 def _read_document(file: Path) -> dict:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SequenceError("bad_json", f"{file} is not JSON: {error}") from error
-    frames = document.get("frames") if isinstance(document, dict) else None
+    document = read_json(file)
+    frames = document.get("frames")
     if not isinstance(frames, list) or not all(isinstance(entry, dict) for entry in frames):
         raise SequenceError("bad_json", f"{file} has no list `frames`: it is not a nerfstudio transforms.json")
     if not frames:
@@ -105,26 +85,26 @@ def _read_document(file: Path) -> dict:
     return document
 
 
-def _pose(entry: dict, where: str) -> np.ndarray | None:
-    """world_from_camera in OpenCV axes; None where it is not finite."""
+def _depth_scale(document: dict, file: Path) -> float:
+    value = document.get("depth_unit_scale_factor", MILLIMETRE)
     try:
-        pose = np.array(entry["transform_matrix"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SequenceError(
-            "bad_poses", f"{where}: transform_matrix must be a 4x4 matrix of numbers: {error!r}"
-        ) from error
-    if pose.shape == (3, 4):
-        pose = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]])
-    if pose.shape == (4, 4) and not np.isfinite(pose).all():
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise SequenceError("bad_json", f"{file}: depth_unit_scale_factor {value!r} is no number") from error
+
+
+def _pose(entry: dict) -> np.ndarray | None:
+    """world_from_camera in OpenCV axes as stored; a matrix of another shape where there are not 12 or 16 numbers."""
+    if "transform_matrix" not in entry:
         return None
     try:
-        check_rigid(pose)
-    except FrameError as error:
-        raise SequenceError("bad_poses", f"{where}: {error}") from error
-    return pose @ _OPENGL_FROM_OPENCV
+        pose = np.array(entry["transform_matrix"], dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.empty((0, 0))
+    return pose * OPENGL_AXES if pose.shape in ((3, 4), (4, 4)) else pose
 
 
-def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:
+def _intrinsics(entry: dict, image: Path | None, file: Path) -> Intrinsics:
     model = str(entry.get("camera_model", "OPENCV")).upper()
     if model not in _FISHEYE + _PERSPECTIVE:
         raise SequenceError(
@@ -133,7 +113,7 @@ def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:
             "undistort the images",
         )
     try:
-        if "w" not in entry or "h" not in entry:
+        if image is not None and ("w" not in entry or "h" not in entry):
             entry["h"], entry["w"] = read_image(image).shape[:2]
         width, height = int(entry["w"]), int(entry["h"])
         fx = float(entry["fl_x"]) if "fl_x" in entry else width / 2 / math.tan(float(entry["camera_angle_x"]) / 2)
@@ -165,12 +145,11 @@ def _intrinsics(entry: dict, image: Path, file: Path) -> Intrinsics:
         ) from error
 
 
-def _depth_file(folder: Path, entry: dict, missing: list[str]) -> Path | None:
-    name = entry.get("depth_file_path")
+def _optional_file(folder: Path, entry: dict, key: str, lacking: dict[str, list[str]]) -> Path | None:
+    name = entry.get(key)
     if not name:
         return None
-    path = folder / name
-    if not path.is_file():
-        missing.append(str(name))
-        return None
+    path = find_file(folder, str(name))
+    if path is None:
+        lacking[key].append(str(name))
     return path
