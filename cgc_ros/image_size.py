@@ -44,3 +44,16 @@ def nearest_resized(array: np.ndarray, width: int, height: int) -> np.ndarray:
         (np.arange(n) * 2 + 1) * size // (2 * n) for n, size in zip((height, width), array.shape, strict=False)
     )
     return np.take(np.take(array, rows, axis=0), columns, axis=1)
+
+
+def depth_at_size(depth: np.ndarray, width: int, height: int) -> np.ndarray | None:
+    """Depth [h, w], registered to a picture of `width` x `height`, on the picture's grid: each pixel the nearest's.
+
+    None where its sides are in another proportion (by more than the rounding of one pixel): it then shows another view.
+    """
+    rows, columns = depth.shape
+    if (columns, rows) == (width, height):
+        return depth
+    if abs(columns * height - rows * width) >= max(width, height):
+        return None
+    return nearest_resized(depth, width, height)
