@@ -11,6 +11,9 @@ from cgc_ros.frame import Frame, Intrinsics
 
 #: Wider images are mapped scaled to this width.
 MAX_IMAGE_WIDTH = 1280
+#: Two sizes show the same view where their proportions agree to this share: phones and scanners round to whole pixels
+#: and multiples of 16.
+_SAME_ASPECT = 0.01
 
 
 def within_width(camera: Intrinsics, max_width: int) -> Intrinsics:
@@ -46,14 +49,18 @@ def nearest_resized(array: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.take(np.take(array, rows, axis=0), columns, axis=1)
 
 
+def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) have the same proportion, up to 1% or the rounding of one pixel."""
+    difference = abs(size[0] * other[1] - size[1] * other[0])
+    return difference <= max(_SAME_ASPECT * size[1] * other[0], *size, *other)
+
+
 def depth_at_size(depth: np.ndarray, width: int, height: int) -> np.ndarray | None:
     """Depth [h, w], registered to a picture of `width` x `height`, on the picture's grid: each pixel the nearest's.
 
-    None where its sides are in another proportion (by more than the rounding of one pixel): it then shows another view.
+    None where its sides are in another proportion: it then shows another view.
     """
-    rows, columns = depth.shape
-    if (columns, rows) == (width, height):
+    size = (depth.shape[1], depth.shape[0])
+    if size == (width, height):
         return depth
-    if abs(columns * height - rows * width) >= max(width, height):
-        return None
-    return nearest_resized(depth, width, height)
+    return nearest_resized(depth, width, height) if same_aspect(size, (width, height)) else None

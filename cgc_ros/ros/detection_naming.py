@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from cgc_ros.ros.conversions.stamps import stamp_of
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.roles import CurrentParameters
 from cgc_ros.ros.view import View

@@ -15,8 +15,8 @@ from geometry_msgs.msg import Pose, Quaternion
 from std_msgs.msg import Header
 
 from cgc_ros.frame import MAX_OBJECT_ID, FrameError, Intrinsics
-from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
-from cgc_ros.ros.conversions.geometry import matrix_from_pose
+from cgc_ros.messages.camera_info import intrinsics_from_camera_info
+from cgc_ros.messages.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
 from cgc_ros.ros.conversions.stamps import time_message
