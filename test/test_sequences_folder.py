@@ -129,10 +129,11 @@ def test_an_image_of_another_size_than_the_intrinsics_is_refused(folder):
     assert caught.value.reason == "camera_info_mismatch"
 
 
-def test_a_picture_of_depth_is_refused(folder):
+def test_a_picture_of_depth_costs_the_depth_of_its_frame_alone(folder):
     write_png(folder / "depth" / "0003.png", np.zeros((HEIGHT, WIDTH), np.uint8))
-    with pytest.raises(SequenceError, match="16 bit"):
-        open_sequence(folder)[3]
+    sequence = open_sequence(folder)
+    assert sequence[3].depth is None and sequence[4].depth is not None
+    assert any("without depth" in text and "0003.png" in text and "16 bit" in text for text in sequence.warnings)
 
 
 @pytest.mark.parametrize(

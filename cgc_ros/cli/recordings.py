@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cgc_ros.declared import SettingError
 
-NUMBERS = ("_s", "_hz")  # ends of the names of options in seconds and in hertz; the others are texts
+NUMBERS = ("_s", "_hz", "_unit")  # ends of the names of options that are numbers; the others are texts
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:

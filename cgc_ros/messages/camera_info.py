@@ -65,7 +65,8 @@ def calibration_of(info, rectified: bool = False) -> CameraCalibration:
     """
     matrix, source, notes = _matrix(info, rectified)
     width, height = int(info.width), int(info.height)
-    full = Intrinsics(width, height, *(float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    fx, fy, cx, cy = (float(matrix[cell]) for cell in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    full = Intrinsics(width, height, fx, fy, cx, cy)
     if source == "K" and not rectified:
         full, note = _with_distortion(full, info)
         notes += (note,) if note else ()

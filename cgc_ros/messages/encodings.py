@@ -33,20 +33,15 @@ _BAYER = {
 
 
 def _color_encodings() -> dict[str, Encoding]:
-    table = {}
-    for names, code in (
-        (("yuv422", "uyvy", "uyvy422", "yuv422_uyvy"), cv2.COLOR_YUV2RGB_UYVY),
-        (("yuv422_yuy2", "yuyv", "yuy2", "yuyv422", "yuv422_yuyv"), cv2.COLOR_YUV2RGB_YUYV),
-        (("yvyu", "yvyu422"), cv2.COLOR_YUV2RGB_YVYU),
-    ):
-        table.update(dict.fromkeys(names, Encoding("u1", 2, code)))
-    for names, code in (
-        (("nv12",), cv2.COLOR_YUV2RGB_NV12),
-        (("nv21",), cv2.COLOR_YUV2RGB_NV21),
-        (("i420", "yuv420", "yuv420p"), cv2.COLOR_YUV2RGB_I420),
-        (("yv12",), cv2.COLOR_YUV2RGB_YV12),
-    ):
-        table.update(dict.fromkeys(names, Encoding("u1", 1, code, is_planar=True)))
+    table = {
+        **dict.fromkeys(("yuv422", "uyvy", "uyvy422", "yuv422_uyvy"), Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY)),
+        **dict.fromkeys(("yuv422_yuy2", "yuyv", "yuy2", "yuyv422"), Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUYV)),
+        "yvyu": Encoding("u1", 2, cv2.COLOR_YUV2RGB_YVYU),
+        "nv12": Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV12, is_planar=True),
+        "nv21": Encoding("u1", 1, cv2.COLOR_YUV2RGB_NV21, is_planar=True),
+        **dict.fromkeys(("i420", "yuv420"), Encoding("u1", 1, cv2.COLOR_YUV2RGB_I420, is_planar=True)),
+        "yv12": Encoding("u1", 1, cv2.COLOR_YUV2RGB_YV12, is_planar=True),
+    }
     for bits in _DEPTHS:
         dtype, named_bits = ("u1" if bits == 8 else "u2"), (bits if 8 < bits < 16 else None)
         table[f"rgb{bits}"] = Encoding(dtype, 3, None, named_bits)
@@ -91,10 +86,15 @@ IDS = {
 }
 
 
-def lookup(name: str, table: dict[str, Encoding], what: str) -> Encoding:
-    """The encoding of a name, whatever the size of its letters. FrameError (unknown_encoding) where there is none."""
+def find(name: str, table: dict[str, Encoding]) -> Encoding | None:
+    """The encoding of a name, whatever the size of its letters; None where the table has none."""
     wanted = name.strip().lower()
-    encoding = table.get(name) or next((each for known, each in table.items() if known.lower() == wanted), None)
+    return table.get(name) or next((each for known, each in table.items() if known.lower() == wanted), None)
+
+
+def lookup(name: str, table: dict[str, Encoding], what: str) -> Encoding:
+    """As `find`; FrameError (unknown_encoding) where there is none."""
+    encoding = find(name, table)
     if encoding is None:
         raise FrameError(
             "unknown_encoding",

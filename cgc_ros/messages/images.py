@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import FrameError
-from cgc_ros.messages.encodings import COLOR, Encoding, lookup
+from cgc_ros.messages.encodings import COLOR, Encoding, find, lookup
+from cgc_ros.messages.image_integrity import claimed_size
 from cgc_ros.messages.pixels import NUMPY_READER, PixelReader, StoredImage
 
 _USED_BITS = (10, 12, 14, 16)  # of 16, as sensors have them
@@ -51,26 +52,53 @@ def decode_image(message, samples: SampleRange | None = None, reader: PixelReade
 
     `samples`: of the stream that the image is of; None: 16-bit images use all bits. FrameError names what is wrong.
     """
+    return _to_rgb(*_stored(message, reader), samples)
+
+
+def observe_samples(message, samples: SampleRange) -> bool:
+    """Take an image into account without converting it. Whether it has 16 bits of which the stream shows how many are
+    used. Raises FrameError.
+    """
+    pixels, encoding = _stored(message, NUMPY_READER)
+    if pixels.dtype != np.uint16 or encoding.bits:
+        return False
+    samples.observe(pixels)
+    return True
+
+
+def size_of(message) -> tuple[int, int]:
+    """Width and height of an image as it will be decoded, without decoding it; (0, 0) where its data do not say."""
+    if is_compressed(message):
+        return claimed_size(np.asarray(message.data).tobytes())
+    encoding = find(message.encoding, COLOR)
+    width, height = int(message.width), int(message.height)
+    is_taller = encoding is not None and encoding.is_planar and _counts_planes(message)
+    return width, height * 2 // 3 if is_taller else height
+
+
+def _stored(message, reader: PixelReader) -> tuple[np.ndarray, Encoding]:
     if is_compressed(message):
         pixels = reader.file(message)
-        return _to_rgb(pixels, _file_encoding(message.format, pixels), samples)
+        return pixels, _file_encoding(message.format, pixels)
     encoding = lookup(message.encoding, COLOR, "colour image")
-    stored = _with_planes(message) if encoding.is_planar else message
-    return _to_rgb(reader.pixels(stored, encoding), encoding, samples)
+    return reader.pixels(_with_planes(message) if encoding.is_planar else message, encoding), encoding
+
+
+def _counts_planes(message) -> bool:
+    """Whether a 4:2:0 image's height is that of all its planes together, as some drivers have it."""
+    return message.height % 3 == 0 and len(message.data) == (message.step or message.width) * message.height
 
 
 def _with_planes(message) -> StoredImage:
-    """A 4:2:0 image as one of all its planes' rows. Some drivers count these rows as the image's height themselves."""
+    """A 4:2:0 image as one of all its planes' rows."""
     height, width = int(message.height), int(message.width)
-    step = message.step or width
-    counts_planes = height % 3 == 0 and len(message.data) == step * height
-    rows = height if counts_planes else height * 3 // 2
+    rows = height if _counts_planes(message) else height * 3 // 2
     if height <= 0 or width % 2 or rows % 3:
         raise FrameError(
             "bad_image",
             f"a YUV 4:2:0 image must have an even width and height, got {width}x{height}: check the driver",
         )
-    return StoredImage(rows, width, message.encoding, bool(message.is_bigendian), step, message.data)
+    return StoredImage(rows, width, message.encoding, bool(message.is_bigendian), message.step, message.data)
 
 
 def _to_rgb(pixels: np.ndarray, encoding: Encoding, samples: SampleRange | None) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cgc_ros.errors import ReasonError
 from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.image_size import depth_at_size
 from cgc_ros.undistortion import undistorter_for
 
 #: Every eighth frame is held out for evaluation where a recording does not say which.
@@ -71,8 +72,20 @@ class Sequence:
         self.has_depth = has_depth
         self.has_masks = has_masks
         self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
-        self.warnings = warnings  # what was left out, and why, in words
+        self._warnings = dict.fromkeys(warnings)
+        self._warned: set[str] = set()
         self.truth = None if labels is None else GroundTruth(labels, object_points, self._instances)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out or changed, and why, in words. Loading frames may add to it."""
+        return tuple(self._warnings)
+
+    def warn_once(self, kind: str, text: str) -> None:
+        """Add a warning, the first of its kind only."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warnings[text] = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -80,13 +93,15 @@ class Sequence:
     def __getitem__(self, index: int) -> Frame:
         info = self.frames[range(len(self.frames))[index]]  # negative indices and IndexError as lists have them
         index = index % len(self.frames)
+        image = self.load_image(index)
+        size = (image.shape[1], image.shape[0])
         frame = Frame(
             stamp_ns=info.stamp_ns,
-            image=self.load_image(index),
+            image=image,
             world_from_camera=info.world_from_camera,
             intrinsics=info.intrinsics,
-            depth=self.load_depth(index) if self.has_depth else None,
-            masks=self.load_masks(index) if self.has_masks else None,
+            depth=self._optional("depth", self.load_depth, index, size) if self.has_depth else None,
+            masks=self._optional("masks", self.load_masks, index, size) if self.has_masks else None,
             name=info.name,
         )
         try:
@@ -124,6 +139,24 @@ class Sequence:
     def load_instances(self, index: int) -> np.ndarray | None:
         """[H, W] int32 ground truth, 0 = unlabelled, as stored; None where this frame has none."""
         return None
+
+    def _optional(
+        self, what: str, load: Callable[[int], np.ndarray | None], index: int, size: tuple[int, int]
+    ) -> np.ndarray | None:
+        """Depth or masks at the image's size (width, height); None, told once, where they cannot be used."""
+        try:
+            values = load(index)
+        except SequenceError as error:
+            self.warn_once(what, f"frames play without {what} where it cannot be read: {error}")
+            return None
+        fitted = None if values is None else depth_at_size(values, *size)
+        if values is not None and fitted is None:
+            self.warn_once(
+                f"{what}_size",
+                f"{what} of frame {self.frames[index].name!r} is {values.shape[1]}x{values.shape[0]}, another aspect "
+                f"than its image's {size[0]}x{size[1]}, so it shows another view: such frames play without",
+            )
+        return fitted
 
     def _instances(self, index: int) -> np.ndarray | None:
         labels = self.load_instances(index)
