@@ -65,7 +65,7 @@ FAULTS: dict[str, FaultKind] = {
         "depth to 16UC1, 32FC1, png or compressedDepth: without it mapping goes on",
     ),
     "few_bits": FaultKind(
-        WARN, "nothing where the message is right about the bits; if images look too bright, send 8 bits"
+        WARN, "nothing to do where images look right; if they are too bright, let the driver send 8 bits"
     ),
     "encoding_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
     "resolution_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
