@@ -317,6 +317,12 @@ def test_an_infrared_pair_is_mapped_in_grey_where_there_is_no_colour(tmp_path, s
     )
 
 
+def test_a_topic_of_another_type_is_refused_with_the_types(tmp_path, scene):
+    write_plain(tmp_path / "run", scene)
+    with pytest.raises(SequenceError, match="image topic '/tf' holds tf2_msgs/msg/TFMessage, not sensor_msgs"):
+        open_sequence(tmp_path / "run", image_topic="/tf")
+
+
 def test_a_plain_recording_has_no_warning(tmp_path, scene):
     write_plain(tmp_path / "run", scene)
     assert open_sequence(tmp_path / "run").warnings == ()

@@ -6,7 +6,6 @@ asked for.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 try:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.highlevel import AnyReader
 except ImportError as error:  # reported by `read`, so that the other readers work without it
     _MISSING: ImportError | None = error
 else:
-    from cgc_ros.sequences import bag_topics, bag_truth
+    from cgc_ros.sequences import bag_files, bag_topics, bag_truth
     from cgc_ros.sequences.bag_poses import PoseOptions, PoseSource
     from cgc_ros.sequences.bag_streams import Calibrations, Stream
 
@@ -79,7 +77,7 @@ def read(
             "missing_package",
             f"reading {path} needs rosbags ({_MISSING}): pip install rosbags",
         )
-    reader = _open(path)
+    reader = bag_files.open_files(_files(path))
     try:
         return _BagReading(path, reader, round(sync_tolerance_s * 1e9), _RECTIFIED[rectified], depth_unit).sequence(
             {
@@ -273,7 +271,7 @@ class _BagReading:
         for connection, _, data in self._messages(self._connections(topic)):
             try:
                 yield self._reader.deserialize(data, connection.msgtype)
-            except _DAMAGE:
+            except bag_files.DAMAGE:
                 continue  # counted when the topic is scanned
 
     def _first(self, topic: str):
@@ -295,57 +293,29 @@ class _BagReading:
     def _deserialize(self, connection, data):
         try:
             return self._reader.deserialize(data, connection.msgtype)
-        except _DAMAGE:
+        except bag_files.DAMAGE:
             self._damaged[connection.topic] += 1
             return None
 
     def _messages(self, connections: list):
         try:
             yield from self._reader.messages(connections)
-        except _READ_ERRORS as error:
-            raise _unreadable(self._path, error) from error
+        except bag_files.READ_ERRORS as error:
+            raise bag_files.unreadable(self._path, error) from error
 
 
-#: What rosbags raises on bytes that are no message of their type, and on files that are damaged.
-_DAMAGE = (
-    ()
-    if _MISSING
-    else (AnyReaderError, ValueError, IndexError, KeyError, UnicodeDecodeError, AssertionError, struct.error)
-)
-_READ_ERRORS = (
-    ()
-    if _MISSING
-    else (*bag_topics.READER_ERRORS, AnyReaderError, OSError, EOFError, ValueError, AssertionError, KeyError)
-)
-
-
-def _open(path: Path) -> AnyReader:
+def _files(path: Path) -> list[Path]:
+    """The files of the recording at `path`, or its folder where metadata.yaml lists them."""
     recording = _recording(path)
-    files = [recording]
-    if recording.is_dir() and not (recording / "metadata.yaml").is_file():
-        files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}"))
-        if len(files) != 1 and {file.suffix for file in files} != {_ROS_1_SUFFIX}:  # several of those are one recording
-            raise SequenceError(
-                "missing_file",
-                f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`",
-            )
-    try:
-        reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_JAZZY))
-        reader.open()
-    except _READ_ERRORS as error:
-        raise _unreadable(recording, error) from error
-    if not any(connection.msgcount for connection in reader.connections):
-        reader.close()
-        raise SequenceError("empty", f"{recording} holds no messages: record again")
-    return reader
-
-
-def _unreadable(path: Path, error: Exception) -> SequenceError:
-    return SequenceError(
-        "unreadable",
-        f"{path} cannot be read ({type(error).__name__}: {error}): "
-        "where a recording was cut off, `ros2 bag reindex`, `mcap recover` or (ROS 1) `rosbag reindex` may repair it",
-    )
+    if recording is None or recording.is_file() or (recording / "metadata.yaml").is_file():
+        return [recording or path]
+    files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}"))
+    if len(files) != 1 and {file.suffix for file in files} != {_ROS_1_SUFFIX}:  # several of those are one recording
+        raise SequenceError(
+            "missing_file",
+            f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`",
+        )
+    return files
 
 
 def _recording(path: Path) -> Path | None:

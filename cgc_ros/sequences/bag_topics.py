@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields
 from itertools import islice
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag1 import ReaderError as ReaderError1
-from rosbags.rosbag2 import ReaderError as ReaderError2
 
 from cgc_ros.frame import FrameError
 from cgc_ros.messages.depth import decode_depth
@@ -17,12 +15,13 @@ from cgc_ros.messages.frame_names import frame_name, without_transport
 from cgc_ros.messages.images import is_compressed
 from cgc_ros.sequences.base import SequenceError
 
-READER_ERRORS = (ReaderError1, ReaderError2)
-
 IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
 TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")  # the second is ROS 1's old one
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry")
+
+#: What each topic that can be said must hold.
+_TYPES = {"image": IMAGE, "camera_info": CAMERA_INFO, "depth": IMAGE, "masks": IMAGE, "pose": POSES}
 
 _NOT_A_CAMERA = ("/truth/", "mask", "depth", "disparity", "overlay", "segmentation", "render", "normal")
 _SECOND_CHOICE = ("infra", "thermal")  # cameras, where there is none of colours
@@ -60,6 +59,12 @@ class TopicChooser:
         for role, topic in overrides.items():
             if topic and topic not in self._types:
                 raise SequenceError("missing_topic", f"{role} topic {topic!r} has no messages here; {self.listing()}")
+            if topic and self._types[topic] not in _TYPES[role]:
+                raise SequenceError(
+                    "wrong_type",
+                    f"{role} topic {topic!r} holds {self._types[topic]}, not {' or '.join(_TYPES[role])}; "
+                    f"{self.listing()}",
+                )
         image = overrides.get("image") or self._image()
         automatic = {
             "image": lambda: image,
