@@ -24,6 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from cgc_ros.errors import ReasonError
 from cgc_ros.frame import FrameError, check_rigid
+from cgc_ros.messages.frame_names import frame_name
 
 NANOSECONDS = 1_000_000_000
 
@@ -315,8 +316,7 @@ def _inverse(rigid: np.ndarray) -> np.ndarray:
 
 
 def _frame_id(name: str) -> str:
-    """Frame ids with ROS 1's leading slash mean the same frame."""
-    name = name.lstrip("/")
+    name = frame_name(name)
     if not name:
         raise TransformError("bad_frame", "a frame id is empty: set the frame_id of the header")
     return name

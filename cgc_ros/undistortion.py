@@ -14,56 +14,84 @@ import numpy as np
 
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 
-#: Names in sensor_msgs/CameraInfo and their synonyms -> (canonical name, allowed numbers of coefficients).
-_MODELS = {
-    "": ("none", (0,)),
-    "none": ("none", (0,)),
-    "plumb_bob": ("plumb_bob", (0, 4, 5)),  # k1 k2 p1 p2 [k3]
-    "rational_polynomial": ("rational_polynomial", (8, 12, 14)),  # k1 k2 p1 p2 k3 k4 k5 k6 [s1..s4 [tau_x tau_y]]
-    "equidistant": ("equidistant", (4,)),  # k1 k2 k3 k4 (Kannala and Brandt)
-    "fisheye": ("equidistant", (4,)),
+#: Numbers of coefficients that OpenCV's models have.
+_COUNTS = {
+    "plumb_bob": (4, 5),  # k1 k2 p1 p2 [k3]
+    "rational_polynomial": (8, 12, 14),  # k1 k2 p1 p2 k3 k4 k5 k6 [s1..s4 [tau_x tau_y]]
+    "equidistant": (4,),  # k1 k2 k3 k4 (Kannala and Brandt)
 }
+#: Names in sensor_msgs/CameraInfo and elsewhere -> ours.
+_NAMES = {
+    "": "none",
+    "none": "none",
+    "pinhole": "none",
+    "plumb_bob": "plumb_bob",
+    "radtan": "plumb_bob",
+    "brown_conrady": "plumb_bob",
+    "rational_polynomial": "rational_polynomial",
+    "equidistant": "equidistant",
+    "fisheye": "equidistant",
+    "kannala_brandt": "equidistant",
+    "kannala_brandt4": "equidistant",
+}
+_FEWEST = 4  # coefficients: fewer do not tell which they are
 _MAX_HALF_ANGLE_DEG = 75.0  # a pinhole image of more than 150 degrees is mostly stretched corners
 _ZOOM_RANGE = (0.5, 8.0)  # of the focal length, searched for the widest view without empty pixels
 
 
-def check_distortion(intrinsics: Intrinsics) -> str:
-    """The canonical name of the distortion model: none, plumb_bob, rational_polynomial or equidistant.
+def named_distortion(intrinsics: Intrinsics) -> tuple[str, tuple[float, ...], str]:
+    """The distortion model by its canonical name (none, plumb_bob, rational_polynomial or equidistant), as many
+    coefficients as OpenCV's has, and a note where another model than the named one is meant ("" where not).
 
+    Zeros behind the coefficients change nothing; without coefficients there is no distortion, whatever the name (a
+    fisheye stays one). plumb_bob with more than 5 is the rational model, whose first five are the same.
     Raises FrameError for a model nobody here knows, a wrong number of coefficients, or one that is not finite.
     """
-    if intrinsics.distortion_model not in _MODELS:
+    given, coefficients = intrinsics.distortion_model.strip().lower().replace(" ", "_"), intrinsics.distortion
+    model = _NAMES.get(given)
+    if not np.isfinite(coefficients).all():
+        raise FrameError(
+            "bad_distortion", f"distortion coefficients must be finite, got {coefficients}: calibrate the camera again"
+        )
+    if not any(coefficients):
+        return (model, (0.0,) * 4, "") if model == "equidistant" else ("none", (), "")
+    if model is None:
         raise FrameError(
             "unknown_distortion",
             f"distortion model {intrinsics.distortion_model!r} is not known (plumb_bob, rational_polynomial, "
             "equidistant are): publish the calibration in one of these, or feed rectified images",
         )
-    model, allowed = _MODELS[intrinsics.distortion_model]
-    count = len(intrinsics.distortion)
-    if not np.isfinite(intrinsics.distortion).all():
-        raise FrameError(
-            "bad_distortion",
-            f"distortion coefficients must be finite, got {intrinsics.distortion}: calibrate the camera again",
-        )
-    if any(intrinsics.distortion) and model == "none":
+    if model == "none":
         raise FrameError(
             "unknown_distortion",
-            f"distortion coefficients {intrinsics.distortion} come without the name of their model: "
+            f"distortion coefficients {coefficients} come without the name of their model: "
             "set distortion_model (plumb_bob for most lenses)",
         )
-    if any(intrinsics.distortion) and count not in allowed:
+    used = max(place + 1 for place, value in enumerate(coefficients) if value)
+    note = ""
+    if model == "plumb_bob" and used > max(_COUNTS[model]):
+        model = "rational_polynomial"
+        note = f"plumb_bob with {used} coefficients is read as {model}: correct distortion_model in the calibration"
+    count = next((each for each in _COUNTS[model] if each >= used), None)
+    if len(coefficients) < _FEWEST or count is None:
         raise FrameError(
             "bad_distortion",
-            f"{model} takes {' or '.join(map(str, allowed))} coefficients, got {count}: "
+            f"{model} takes {' or '.join(map(str, _COUNTS[model]))} coefficients, got {len(coefficients)}: "
             "check distortion_model and the calibration",
         )
-    return model if any(intrinsics.distortion) or model == "equidistant" else "none"
+    if len(coefficients) in _COUNTS[model]:
+        count = len(coefficients)
+    return model, (*coefficients, *(0.0,) * count)[:count], note
+
+
+def check_distortion(intrinsics: Intrinsics) -> str:
+    """The canonical name of the distortion model; errors as `named_distortion`."""
+    return named_distortion(intrinsics)[0]
 
 
 def distortion_coefficients(intrinsics: Intrinsics) -> np.ndarray:
-    """[K] float64. All zeros may come in any number; OpenCV wants as many as its models have."""
-    known = intrinsics.distortion
-    return np.array(known if any(known) else (0.0,) * 4, dtype=np.float64)
+    """[K] float64, as many as OpenCV's model has; errors as `named_distortion`."""
+    return np.array(named_distortion(intrinsics)[1] or (0.0,) * 4, dtype=np.float64)
 
 
 class Undistorter:

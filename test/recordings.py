@@ -11,8 +11,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from scipy.spatial.transform import Rotation
 
 WIDTH, HEIGHT = 64, 48
@@ -181,6 +182,8 @@ class BagWriter:
     times.
     """
 
+    transforms_type = "tf2_msgs/msg/TFMessage"
+
     def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP):
         self.types = get_typestore(Stores.ROS2_JAZZY)
         self._writer = Writer(path, version=9, storage_plugin=storage)
@@ -202,10 +205,15 @@ class BagWriter:
     def header(self, stamp_ns: int, frame_id: str):
         return self.make("std_msgs/msg/Header", stamp=self.stamp(stamp_ns), frame_id=frame_id)
 
+    def calibration_field(self, name: str) -> str:
+        """A CameraInfo's field in this version of ROS."""
+        return name
+
+    def serialized(self, message) -> bytes:
+        return bytes(self.types.serialize_cdr(message, message.__msgtype__))
+
     def write(self, topic: str, message, recorded_ns: int) -> None:
-        self.write_bytes(
-            topic, message.__msgtype__, bytes(self.types.serialize_cdr(message, message.__msgtype__)), recorded_ns
-        )
+        self.write_bytes(topic, message.__msgtype__, self.serialized(message), recorded_ns)
 
     def write_bytes(self, topic: str, kind: str, data: bytes, recorded_ns: int) -> None:
         if topic not in self._connections:
@@ -253,25 +261,25 @@ class BagWriter:
         model: str = "plumb_bob",
         distortion=(0.0,) * 5,
         fx: float = FX,
+        region=(0, 0, 0, 0),
+        **changes,
     ) -> None:
+        """`region`: left, top, width, height; `changes`: other fields."""
         k = np.array([fx, 0, CX, 0, FY, CY, 0, 0, 1], dtype=np.float64)
         p = np.array([fx / 2, 0, CX, 0, 0, FY / 2, CY, 0, 0, 0, 1, 0], dtype=np.float64)
-        roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        left, top, width, height = region
+        size = {"width": width, "height": height}
+        roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=left, y_offset=top, do_rectify=False, **size)
+        fields = {"d": np.array(distortion, dtype=np.float64), "k": k, "r": np.eye(3).ravel(), "p": p}
+        fields |= {"height": HEIGHT, "width": WIDTH, "binning_x": 0, "binning_y": 0} | changes
         self.write(
             topic,
             self.make(
                 "sensor_msgs/msg/CameraInfo",
                 header=self.header(stamp_ns, frame_id),
-                height=HEIGHT,
-                width=WIDTH,
                 distortion_model=model,
-                d=np.array(distortion, dtype=np.float64),
-                k=k,
-                r=np.eye(3).ravel(),
-                p=p,
-                binning_x=0,
-                binning_y=0,
                 roi=roi,
+                **{self.calibration_field(name): value for name, value in fields.items()},
             ),
             stamp_ns,
         )
@@ -290,7 +298,7 @@ class BagWriter:
             child_frame_id=child,
             transform=transform,
         )
-        self.write(topic, self.make("tf2_msgs/msg/TFMessage", transforms=[stamped]), stamp_ns)
+        self.write(topic, self.make(self.transforms_type, transforms=[stamped]), stamp_ns)
 
     def pose(self, matrix: np.ndarray):
         x, y, z, w = (float(value) for value in Rotation.from_matrix(matrix[:3, :3]).as_quat())
@@ -355,6 +363,28 @@ class BagWriter:
             ),
             stamp_ns,
         )
+
+
+class Ros1BagWriter(BagWriter):
+    """The same as a ROS 1 bag, with transforms of the old type tf/tfMessage."""
+
+    transforms_type = "tf/msg/tfMessage"
+
+    def __init__(self, path: Path):
+        self.types = get_typestore(Stores.ROS1_NOETIC)
+        if self.transforms_type not in self.types.types:
+            self.types.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", self.transforms_type))
+        self._writer = Ros1Writer(path)
+        self._connections = {}
+
+    def calibration_field(self, name: str) -> str:
+        return name.upper() if len(name) == 1 else name
+
+    def header(self, stamp_ns: int, frame_id: str):
+        return self.make("std_msgs/msg/Header", seq=0, stamp=self.stamp(stamp_ns), frame_id=frame_id)
+
+    def serialized(self, message) -> bytes:
+        return bytes(self.types.serialize_ros1(message, message.__msgtype__))
 
 
 def png(array: np.ndarray) -> bytes:

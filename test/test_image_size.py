@@ -7,7 +7,7 @@ import pytest
 from ros_fakes import FakeSession, make_object
 
 from cgc_ros.frame import Frame, FrameError, Intrinsics
-from cgc_ros.image_size import nearest_resized, scaled_frame, within_width
+from cgc_ros.image_size import depth_at_size, nearest_resized, scaled_frame, within_width
 from cgc_ros.view_grid import grid_for
 
 WIDE = Intrinsics(3840, 2160, 3000.0, 3000.0, 1919.5, 1079.5)
@@ -93,3 +93,16 @@ def test_label_images_of_a_wide_camera_are_rendered_small_and_have_its_pixels(di
     assert small.shape == whole.shape == (540, 960)
     disc, found = whole == 3, small == 3
     assert (disc & found).sum() / (disc | found).sum() > 0.96  # equal but for the rim of a disc 150 pixels wide
+
+
+def test_registered_depth_of_another_size_is_that_of_the_nearest_pixel():
+    depth = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert depth_at_size(depth, 4, 3) is depth
+    np.testing.assert_array_equal(depth_at_size(depth, 8, 6), np.repeat(np.repeat(depth, 2, 0), 2, 1))
+    assert depth_at_size(np.ones((192, 256), np.float32), 1920, 1440).shape == (1440, 1920)
+    assert depth_at_size(np.ones((160, 213), np.float32), 640, 480).shape == (480, 640)  # 213.3 columns, rounded
+
+
+@pytest.mark.parametrize("shape", [(180, 320), (192, 250), (256, 192)])
+def test_depth_of_another_proportion_is_of_another_view(shape):
+    assert depth_at_size(np.ones(shape, np.float32), 640, 480) is None

@@ -10,15 +10,13 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from cgc_ros.frame import FrameError, Intrinsics
+from cgc_ros.messages.camera_info import intrinsics_from_camera_info
+from cgc_ros.messages.geometry import matrix_from_pose, matrix_from_transform
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.palette import id_color, label_picture, overlay_picture
-from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics, intrinsics_from_camera_info
+from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.clouds import cloud_message, labelled_points, points_from_message, thin
-from cgc_ros.ros.conversions.geometry import (
-    matrix_from_pose,
-    matrix_from_transform,
-    pose_from_matrix,
-    transform_from_matrix,
-)
+from cgc_ros.ros.conversions.geometry import pose_from_matrix, transform_from_matrix
 from cgc_ros.ros.conversions.objects import (
     ObjectsIn,
     detections,
@@ -26,7 +24,7 @@ from cgc_ros.ros.conversions.objects import (
     markers,
     object_messages,
 )
-from cgc_ros.ros.conversions.stamps import stamp_of, time_message
+from cgc_ros.ros.conversions.stamps import time_message
 
 CAMERA = Intrinsics(640, 480, 525.0, 520.0, 319.5, 240.25)
 
@@ -70,8 +68,8 @@ def info_reason(**changes):
 
 
 def test_calibrations_that_cannot_be_used_are_named():
-    assert info_reason(k=[0.0] * 9) == "bad_intrinsics"
-    assert info_reason(k=[float("nan")] * 9) == "bad_intrinsics"
+    assert info_reason(k=[0.0] * 9, p=[0.0] * 12) == "bad_intrinsics"
+    assert info_reason(k=[float("nan")] * 9, p=[0.0] * 12) == "bad_intrinsics"
     assert info_reason(width=0) == "bad_intrinsics"
     assert info_reason(d=[0.1] * 3) == "bad_distortion"
     assert info_reason(d=[0.1] * 5, distortion_model="thin_prism_fisheye") == "unknown_distortion"
@@ -93,7 +91,7 @@ def test_pose_and_transform_round_trip():
         Pose(orientation=Quaternion(w=2.0)),
         Pose(orientation=Quaternion(w=float("nan"))),
         Pose(position=Point(x=float("inf")), orientation=Quaternion(w=1.0)),
-        Pose(position=Point(y=6.4e6), orientation=Quaternion(w=1.0)),
+        Pose(position=Point(y=6.4e9), orientation=Quaternion(w=1.0)),
     ],
 )
 def test_poses_that_are_no_poses_are_named(pose):

@@ -94,6 +94,12 @@ def recolored(rig):
     rig.send(pixels=PICTURE[..., 1], encoding="bayer_rggb8")
 
 
+def far_out(rig):
+    here, rig.x = rig.x, 5e5
+    rig.send()
+    rig.x = here
+
+
 def overwritten(rig, content):
     rig.call(SaveMap, "cgc/save_map", name="m")
     Path(rig.node.parameters.map_directory, "m.cgc").write_text(content)
@@ -111,7 +117,17 @@ WAYS = {
         "camera_info_mismatch",
         lambda rig: rig.send(camera=replace(CAMERA, width=128), pixels=PICTURE),
     ),
-    "uncalibrated camera": ("bad_intrinsics", lambda rig: with_info(rig, k=[0.0] * 9)),
+    "uncalibrated camera": ("bad_intrinsics", lambda rig: with_info(rig, k=[0.0] * 9, p=[0.0] * 12)),
+    "plumb_bob of eight": (
+        "camera_info_adapted",
+        lambda rig: with_info(rig, d=[0.1, -0.05, *[0.0] * 3, 0.1, -0.05, 0.01]),
+    ),
+    "12 bits in 16": (
+        "few_bits",
+        lambda rig: rig.send(np.full((48, 64), 4000 + int(rig.x * 100) % 90, np.uint16), "mono16"),
+    ),
+    "depth as a picture": ("unknown_encoding", lambda rig: rig.send_depth(PICTURE, "rgb8")),
+    "a map in utm": ("far_from_origin", far_out),
     "unknown lens": ("unknown_distortion", lambda rig: with_info(rig, distortion_model="origami", d=[0.1] * 5)),
     "coefficients that are none": ("bad_distortion", lambda rig: with_info(rig, d=[float("nan")] * 5)),
     "truncated data": ("truncated_image", lambda rig: broken(rig, data=PICTURE.tobytes()[:99])),
@@ -133,7 +149,7 @@ WAYS = {
     "white frames": ("white_frames", lambda rig: rig.send(pixels=np.full((48, 64, 3), 255, np.uint8))),
     "blurred frames": ("blurred_frames", blurred),
     "frozen frames": ("frozen_frames", lambda rig: (rig.send(pixels=PICTURE), rig.send(pixels=PICTURE, move=0.5))),
-    "depth of another size": ("depth_mismatch", lambda rig: rig.send_depth(DEPTH[::2, ::2])),
+    "depth of another size": ("depth_mismatch", lambda rig: rig.send_depth(DEPTH[:, ::2])),
     "depth in millimetres as float": ("depth_unit", lambda rig: rig.send_depth(1000 * DEPTH)),
     "depth without a valid pixel": ("depth_invalid", lambda rig: rig.send_depth(np.nan * DEPTH)),
     "depth stops": ("depth_lost", lambda rig: (rig.send_depth(DEPTH), time.sleep(0.05), rig.send())),

@@ -119,10 +119,18 @@ def test_a_wide_image_is_mapped_scaled_and_viewed_whole():
     assert view.image.shape == (48, 64, 3) and view.camera == CAMERA
 
 
+def test_registered_depth_of_another_resolution_is_used():
+    rig = Rig()
+    rig.depth(np.kron([[1.0, 2.0], [3.0, 0.0]], np.ones((12, 16))))
+    rig.image()
+    assert not rig.names() and rig.frames[0].depth.shape == (48, 64)
+    np.testing.assert_array_equal(rig.frames[0].depth[[0, 0, -1, -1], [0, -1, 0, -1]], [1.0, 2.0, 3.0, 0.0])
+
+
 @pytest.mark.parametrize(
     ("depth", "fault"),
     [
-        (np.ones((24, 32)), "depth_mismatch"),
+        (np.ones((24, 40)), "depth_mismatch"),
         (np.full((48, 64), np.nan), "depth_invalid"),
         (np.full((48, 64), 1500.0), "depth_unit"),
         (np.full((48, 64), 0.0015), "depth_unit"),
@@ -171,7 +179,7 @@ def test_camera_info_that_never_comes_or_does_not_fit_is_named():
     rig.info(replace(CAMERA, width=32))
     rig.image()
     assert rig.names() == ["camera_info_mismatch"]
-    rig.info(k=[0.0] * 9)
+    rig.info(k=[0.0] * 9, p=[0.0] * 12)
     assert rig.names() == ["camera_info_mismatch", "bad_intrinsics"]
     silent = Rig(sync_wait=0.0)
     silent.intake = Intake(
@@ -184,6 +192,30 @@ def test_camera_info_that_never_comes_or_does_not_fit_is_named():
     )
     silent.image()
     assert silent.names() == ["no_camera_info"] and silent.intake.counts().dropped == {"no_camera_info": 1}
+
+
+def test_a_calibration_that_has_to_be_read_otherwise_is_used_and_named():
+    rig = Rig(sync_wait=0.0)
+    rig.info(camera=CAMERA.scaled_to(128, 96))
+    rig.image()
+    assert rig.names() == ["camera_info_adapted"] and rig.frames[0].intrinsics == CAMERA
+    rig = Rig()
+    rig.info(distortion_model="plumb_bob", d=[0.3, -0.1, 0.0, 0.0, 0.0, 0.3, -0.1, 0.01])
+    rig.image()
+    assert rig.names() == ["camera_info_adapted"] and rig.views[0].camera.distortion_model == "rational_polynomial"
+    rig = Rig()
+    rig.info(binning_x=2, binning_y=2)
+    rig.image()
+    assert not rig.names() and rig.frames[0].intrinsics == CAMERA
+
+
+def test_twelve_bits_in_sixteen_are_stretched_and_told_once():
+    rig = Rig()
+    pixels = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)
+    for index in range(2):
+        rig.image(T0 + index * SECOND // 30, pixels // (1 + index), "mono16")
+    assert rig.names() == ["few_bits"] and rig.frames[0].image.max() == 255
+    assert rig.faults.active()[0].count == 1
 
 
 def test_encoding_and_resolution_may_change_midway():

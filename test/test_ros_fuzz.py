@@ -35,7 +35,7 @@ from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError, Intrinsics
 from cgc_ros.memory_use import resident_mb
-from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
+from cgc_ros.messages.camera_info import intrinsics_from_camera_info
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.faults import FAULTS, FaultBoard

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.inputs import Inputs
+from cgc_ros.ros.inputs import COMPRESSED_DEPTH_SUFFIXES, ImageInput, Inputs, sensor_qos
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.parameters import NodeParameters
@@ -77,3 +77,27 @@ def test_where_one_subscription_cannot_be_made_none_stays():
     with pytest.raises(RuntimeError, match="no memory"):
         made(node)[0]()
     assert node.alive == []
+
+
+@pytest.mark.parametrize(
+    ("published", "transport", "taken"),
+    [
+        (["/depth/compressed", "/depth/compressedDepth"], "auto", "/depth/compressedDepth"),
+        (["/depth/compressed", "/depth/compressedDepth"], "compressed", "/depth/compressedDepth"),
+        (["/depth/compressed"], "compressed", "/depth/compressed"),
+        (["/depth/compressed", "/depth"], "auto", "/depth"),
+    ],
+)
+def test_of_several_depth_topics_the_one_made_for_depth_is_taken(published, transport, taken):
+    def publishers(topic):
+        kind = "Image" if topic == "/depth" else "CompressedImage"
+        return [SimpleNamespace(topic_type=f"sensor_msgs/msg/{kind}")] if topic in published else []
+
+    node = SimpleNamespace(
+        resolve_topic_name=lambda name: f"/{name}",
+        get_publishers_info_by_topic=publishers,
+        create_subscription=lambda kind, topic, *_, **__: topic,
+        get_logger=lambda: SimpleNamespace(info=lambda text: None),
+    )
+    depth = ImageInput(node, "depth", transport, sensor_qos(), None, None, COMPRESSED_DEPTH_SUFFIXES)
+    assert depth.topic == taken

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cgc_ros.frame import FrameError, Intrinsics
+from cgc_ros.messages.camera_info import CameraCalibration
 from cgc_ros.ros.faults import FAULTS
 from cgc_ros.ros.live_check import Observations, Stream, judge, would_map
 
@@ -31,7 +32,7 @@ def robot(**changes):
         {"/tf": stream("/tf"), "/tf_static": stream("/tf_static", STAMPS[:1])},
         "map",
         "optical",
-        CAMERA,
+        CameraCalibration(CAMERA),
         depth_median_m=1.5,
         pose_delays_s=[0.01] * 280,
         large_buffers=True,
@@ -71,7 +72,7 @@ LATE = [0.01] * 100 + [0.5] * 180
 CASES = {
     "no image": ({"image": Stream("/image", 1)}, "image", "images_lost", False),
     "neither image nor calibration": (
-        {"image": SILENT, "camera_info": SILENT, "intrinsics": None},
+        {"image": SILENT, "camera_info": SILENT, "calibration": None},
         "image",
         "no_images",
         False,
@@ -83,7 +84,7 @@ CASES = {
         "unknown_encoding",
         False,
     ),
-    "no calibration": ({"camera_info": SILENT, "intrinsics": None}, "camera_info", "no_camera_info", False),
+    "no calibration": ({"camera_info": SILENT, "calibration": None}, "camera_info", "no_camera_info", False),
     "uncalibrated": (
         {"camera_info": stream("/i", error=FrameError("bad_intrinsics", "fx 0"))},
         "camera_info",
@@ -91,10 +92,16 @@ CASES = {
         False,
     ),
     "calibration of another size": (
-        {"intrinsics": CAMERA.scaled_to(320, 240)},
+        {"calibration": CameraCalibration(CAMERA.scaled_to(320, 200))},
         "camera_info",
         "camera_info_mismatch",
         False,
+    ),
+    "calibration of twice the size": (
+        {"calibration": CameraCalibration(CAMERA.scaled_to(1280, 960))},
+        "camera_info",
+        "camera_info_adapted",
+        True,
     ),
     "depth of its own camera": (
         {"depth": picture("/depth", "16UC1", frame_id="depth_optical")},

@@ -12,7 +12,7 @@ from tf2_msgs.msg import TFMessage
 from cgc_ros.ros.conversions.geometry import pose_from_matrix, transform_from_matrix
 from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.pose_queue import PoseQueue
-from cgc_ros.ros.transform_source import TransformSource, create_buffer, has_tf2_ros
+from cgc_ros.ros.transform_source import TransformSource, camera_pose, create_buffer, has_tf2_ros
 from cgc_ros.transform_buffer import TransformError
 
 SECOND = 1_000_000_000
@@ -186,3 +186,15 @@ def test_negative_stamps_are_named_alike_by_both_buffers(kind):
     assert refused == [("negative_stamp", "transform 'map' -> 'base' has the negative stamp -3.000 s")]
     assert source.counts == {"negative_stamp": 1}
     assert reason(source, "map", "base", -SECOND) == "negative_stamp"
+
+
+def test_a_camera_too_far_out_for_float32_is_named_with_the_remedy(source):
+    """A tree rooted in utm is no fault where the map's frame is nearer."""
+    send(source, "utm", "map", 5.0, pose(5.3e6), static=True)
+    send(source, "map", "camera", 5.0, pose(2.0))
+    assert camera_pose(source, "map", "camera", 5 * SECOND)[0, 3] == 2.0
+    with pytest.raises(
+        TransformError, match=r"5.3e\+06 m from the origin of 'utm'.*steps of 5e\+02 mm.*map_frame"
+    ) as caught:
+        camera_pose(source, "utm", "camera", 5 * SECOND)
+    assert caught.value.reason == "far_from_origin"

@@ -10,8 +10,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
-from cgc_ros.ros.conversions.stamps import stamp_of, time_message
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.image_stream import ImageStreamWatch, images_are_lost
 from cgc_ros.ros.wait_clock import WaitClock
 

@@ -323,7 +323,7 @@ def test_a_frame_that_cannot_be_decoded_fails_alone(tmp_path, scene):
         bag.compressed("/camera/image_raw/compressed", scene.stamp_ns(2), CAMERA, png(scene.image(2)[:20]), "png")
     sequence = open_sequence(tmp_path / "run")
     np.testing.assert_array_equal(sequence[0].image, scene.image(0))
-    with pytest.raises(SequenceError, match="cannot be decoded"):
+    with pytest.raises(SequenceError, match="/compressed, frame 00001: .*cannot be decoded"):
         sequence[1]
     with pytest.raises(SequenceError, match="64x48, the image is 64x20"):
         sequence[2]
@@ -358,7 +358,7 @@ def test_truncated_pixels_are_named(tmp_path, scene):
             ),
             scene.stamp_ns(0),
         )
-    with pytest.raises(SequenceError, match="needs 9216 bytes, has 100"):
+    with pytest.raises(SequenceError, match="has 100 bytes.*needs 9216"):
         open_sequence(tmp_path / "run")[0]
 
 

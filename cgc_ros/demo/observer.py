@@ -18,10 +18,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import UNLABELLED
+from cgc_ros.messages.geometry import matrix_from_transform
+from cgc_ros.messages.images import decode_image
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.msg import MapStatus, ObjectArray
-from cgc_ros.ros.conversions.geometry import matrix_from_transform
-from cgc_ros.ros.conversions.images import decode_image
-from cgc_ros.ros.conversions.stamps import stamp_of
 from cgc_ros.srv import QueryObjects
 
 _IMAGES_KEPT = 64  # input images that wait for their overlay and render

@@ -50,13 +50,13 @@ def write_gaussian_ply(path: Path, model: GaussianModel, origin: np.ndarray | No
         *(f"rot_{i}" for i in range(4)),
     ]
     moved = origin is not None and np.any(origin)
-    layout = np.dtype([*((name, "<f8" if moved else "<f4") for name in "xyz"), *((name, "<f4") for name in names)])
-    vertices = np.empty(count, layout)
+    kinds = {**dict.fromkeys("xyz", "<f8" if moved else "<f4"), **dict.fromkeys(names, "<f4")}
+    vertices = np.empty(count, np.dtype(list(kinds.items())))
     positions = parameters["means"] + (origin if moved else 0.0)
-    for name, values in zip(layout.names, (*positions.T, *columns.T), strict=True):
+    for name, values in zip(kinds, (*positions.T, *columns.T), strict=True):
         vertices[name] = values
-    kinds = {"<f4": "float", "<f8": "double"}
-    properties = "".join(f"property {kinds[layout[name].str]} {name}\n" for name in layout.names)
+    ply_kinds = {"<f4": "float", "<f8": "double"}
+    properties = "".join(f"property {ply_kinds[kind]} {name}\n" for name, kind in kinds.items())
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n"
     temporary = path.with_name(path.name + ".part")
     with open(temporary, "wb") as stream:

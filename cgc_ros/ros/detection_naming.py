@@ -14,7 +14,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.ignored_pixels import mark_ignored, touched_resized
-from cgc_ros.ros.conversions.stamps import stamp_of
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.roles import CurrentParameters
 from cgc_ros.ros.view import View

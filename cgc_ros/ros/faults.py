@@ -42,6 +42,12 @@ FAULTS: dict[str, FaultKind] = {
         ERROR,
         "camera_info must describe this very image: same driver, same resolution; check the remapping of `camera_info`",
     ),
+    "camera_info_adapted": FaultKind(
+        WARN,
+        "images are mapped as the message says; correct what it names in the calibration or the driver, then restart "
+        "the driver",
+        10.0,
+    ),
     "bad_intrinsics": FaultKind(
         ERROR, "calibrate the camera (camera_calibration) or load its calibration in the driver"
     ),
@@ -54,7 +60,12 @@ FAULTS: dict[str, FaultKind] = {
         "'true'",
     ),
     "unknown_encoding": FaultKind(
-        ERROR, "set the driver to rgb8, bgr8, mono8, a Bayer encoding, or jpeg and png when compressed"
+        ERROR,
+        "set the driver to rgb8, bgr8, mono8, a Bayer encoding, YUV 4:2:2 or nv12, or to jpeg and png when compressed; "
+        "depth to 16UC1, 32FC1, png or compressedDepth: without it mapping goes on",
+    ),
+    "few_bits": FaultKind(
+        WARN, "nothing to do where images look right; if they are too bright, let the driver send 8 bits"
     ),
     "encoding_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
     "resolution_changed": FaultKind(WARN, "the node follows; if it was not meant, check the driver"),
@@ -69,7 +80,9 @@ FAULTS: dict[str, FaultKind] = {
     "blurred_frames": FaultKind(WARN, "move slower, shorten exposure, focus the lens"),
     "frozen_frames": FaultKind(WARN, "the camera sends the same picture while it moves: restart the driver"),
     "depth_mismatch": FaultKind(
-        WARN, "use depth registered to the colour camera, of the same size; mapping goes on without depth"
+        WARN,
+        "use depth registered to the colour camera, in the same proportions of width to height; mapping goes on "
+        "without depth",
     ),
     "depth_unit": FaultKind(
         WARN,
@@ -121,6 +134,9 @@ FAULTS: dict[str, FaultKind] = {
         "clock is behind that of the transforms",
     ),
     "bad_pose": FaultKind(ERROR, "the localisation sends poses that are not finite or not normalised: check it"),
+    "far_from_origin": FaultKind(
+        ERROR, "set map_frame to a frame near the robot (map or odom, not utm or earth), then configure the node again"
+    ),
     "transform_loop": FaultKind(ERROR, "two nodes publish the same chain in opposite directions: stop one of them"),
     "pose_jump": FaultKind(
         WARN, "the localisation jumped; what was mapped before may not fit any more: call ~/reset if it does not", 10.0

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cgc_ros.messages.frame_names import without_transport
 from cgc_ros.ros.detection_naming import NamingWorker
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import Intake
@@ -31,7 +32,9 @@ STATIC_TF_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCA
 
 _FIND_PERIOD_S = 0.25  # how often an `auto` transport looks for publishers
 _POLL_PERIOD_S = 0.01  # how often images that wait are looked at again
-_COMPRESSED_SUFFIXES = ("/compressed", "/compressedDepth")
+_COMPRESSED_SUFFIXES = ("/compressed",)
+#: What is not made for depth (a JPEG, where a driver compresses everything) comes last.
+COMPRESSED_DEPTH_SUFFIXES = ("/compressedDepth", "/compressed")
 
 
 def _stream_events(qos: QoSProfile) -> SubscriptionEventCallbacks:
@@ -49,21 +52,27 @@ def sensor_qos(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
 
 
 class ImageInput:
-    """One image topic. `auto` finds what is published: raw or compressed, or image_transport's sibling of the name."""
+    """One image topic. `auto` finds what is published: raw or compressed, or image_transport's sibling of the name,
+    with one of `suffixes` behind it; of several the first.
+    """
 
     def __init__(
-        self, node: Node, name: str, transport: str, qos: QoSProfile, callback: Callable, group: CallbackGroup
+        self,
+        node: Node,
+        name: str,
+        transport: str,
+        qos: QoSProfile,
+        callback: Callable,
+        group: CallbackGroup,
+        suffixes: tuple[str, ...] = _COMPRESSED_SUFFIXES,
     ):
         self._node, self._qos, self._callback, self._group = node, qos, callback, group
         self.topic = node.resolve_topic_name(name)
-        self._base = self.topic
         self._subscription: Subscription | None = None
         self._timer = None
-        if transport == "raw":
-            self._subscribe(self._base, Image)
-        elif transport == "compressed":
-            is_named = self._base.endswith(_COMPRESSED_SUFFIXES)
-            self._subscribe(self._base if is_named else self._base + _COMPRESSED_SUFFIXES[0], CompressedImage)
+        self._candidates = _candidates(self.topic, transport, suffixes)
+        if len(self._candidates) == 1:
+            self._subscribe(*self._candidates[0])
         elif not self._find():
             self._timer = node.create_timer(_FIND_PERIOD_S, self._find, group, Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -82,12 +91,7 @@ class ImageInput:
     def _find(self) -> bool:
         if self._subscription is not None:
             return True
-        candidates = [
-            (self._base, Image),
-            (self._base, CompressedImage),
-            *((self._base + end, CompressedImage) for end in _COMPRESSED_SUFFIXES),
-        ]
-        for topic, message_type in candidates:
+        for topic, message_type in self._candidates:
             wanted = f"sensor_msgs/msg/{message_type.__name__}"
             if any(publisher.topic_type == wanted for publisher in self._node.get_publishers_info_by_topic(topic)):
                 self._subscribe(topic, message_type)
@@ -107,6 +111,16 @@ class ImageInput:
             event_callbacks=_stream_events(self._qos),
         )
         self._node.get_logger().info(f"subscribed to {topic} ({message_type.__name__})")
+
+
+def _candidates(topic: str, transport: str, suffixes: tuple[str, ...]) -> list[tuple[str, type]]:
+    """What an image may come as, the best first."""
+    compressed = [(topic + suffix, CompressedImage) for suffix in suffixes]
+    if transport == "raw":
+        return [(topic, Image)]
+    if transport == "compressed":
+        return [(topic, CompressedImage)] if without_transport(topic) != topic else compressed
+    return [(topic, Image), (topic, CompressedImage), *compressed]
 
 
 class Inputs:
@@ -149,7 +163,15 @@ class Inputs:
         self._images.append(self.image)
         if parameters.use_depth:
             self._images.append(
-                ImageInput(node, "depth", parameters.depth_transport, qos, self._then_poll(intake.on_depth), group)
+                ImageInput(
+                    node,
+                    "depth",
+                    parameters.depth_transport,
+                    qos,
+                    self._then_poll(intake.on_depth),
+                    group,
+                    COMPRESSED_DEPTH_SUFFIXES,
+                )
             )
         self._images.append(ImageInput(node, "ignore", "auto", qos, self._then_poll(intake.on_ignore), group))
         if parameters.mask_source == "topic":

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from std_msgs.msg import Header
 
-from cgc_ros.frame import Frame, FrameError, Intrinsics
+from cgc_ros.frame import Frame, FrameError
 from cgc_ros.image_size import scaled_frame
-from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
-from cgc_ros.ros.conversions.images import decode_depth, decode_image, decode_masks
-from cgc_ros.ros.conversions.stamps import stamp_of
+from cgc_ros.messages.camera_info import CameraCalibration, calibration_of
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.ros.faults import FAULTS, FaultBoard
 from cgc_ros.ros.frame_guard import FrameGuard
 from cgc_ros.ros.image_stream import ImageStreamWatch
+from cgc_ros.ros.input_decoder import InputDecoder
 from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.pose_queue import PoseQueue
 from cgc_ros.ros.roles import FrameSink, PoseSource, ViewSink
@@ -46,6 +46,7 @@ TRANSFORM_FAULTS = {
     "queue_full": "late_transform",
     "extrapolation_past": "old_transform",
     "loop": "transform_loop",
+    "far_from_origin": "far_from_origin",
 }
 
 
@@ -86,6 +87,7 @@ class Intake:
         self._faults, self._views, self._frames, self._clock_ns = faults, tuple(views), frames, clock_ns
         self._wait_clock_ns = wait_clock_ns
         self.stream = ImageStreamWatch()
+        self._decoder = InputDecoder(faults)
         self._received = 0
         self._dropped: Counter[str] = Counter()
         self.last_image_ns: int | None = None  # monotonic time of the newest image's arrival
@@ -200,7 +202,7 @@ class Intake:
         self.stream.on_image(stamp_ns, now)
         try:
             self._check_clock(stamp_ns)
-            image = decode_image(message)
+            image = self._decoder.image(message)
         except FrameError as error:
             self._drop(error.reason, str(error))
             return
@@ -209,12 +211,14 @@ class Intake:
 
     def _take_camera_info(self, message) -> None:
         try:
-            intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
+            calibration = calibration_of(message, self._settings.rectified)
         except FrameError as error:
             self._faults.report(error.reason, str(error))
             return
         self._faults.clear("no_camera_info", "bad_intrinsics", "bad_distortion", "unknown_distortion")
-        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), intrinsics, self._wait_clock_ns())
+        for note in calibration.notes:
+            self._faults.report("camera_info_adapted", note)
+        self._infos.add_partner("camera_info", stamp_of(message.header.stamp), calibration, self._wait_clock_ns())
 
     def _drop_waiting(self) -> None:
         lost = len(self._infos) + self._poses.clear() + len(self._ignored) + len(self._extras)
@@ -259,17 +263,18 @@ class Intake:
                 )
         self._format = (encoding, shape)
 
-    def _join_camera(self, arrival: _Arrival, camera: Intrinsics | None, now_ns: int) -> None:
-        if camera is None:
+    def _join_camera(self, arrival: _Arrival, calibration: CameraCalibration | None, now_ns: int) -> None:
+        if calibration is None:
             self._drop("no_camera_info", "images come, and no camera_info with them")
             return
-        if not _fits(arrival, camera):
-            height, width = arrival.image.shape[:2]
-            self._drop(
-                "camera_info_mismatch",
-                f"camera_info is for {camera.width}x{camera.height}, the image is {width}x{height}",
-            )
+        height, width = arrival.image.shape[:2]
+        try:
+            camera, note = calibration.for_image(width, height)
+        except FrameError as error:
+            self._drop(error.reason, str(error))
             return
+        if note:
+            self._faults.report("camera_info_adapted", note)
         frame_id = self._settings.camera_frame or arrival.header.frame_id
         view = View(arrival.header, arrival.stamp_ns, arrival.image, camera, np.eye(4), arrival.arrived_ns)
         self._poses.add(view, frame_id, arrival.stamp_ns, now_ns)
@@ -286,7 +291,7 @@ class Intake:
         ignore, lost = None, None
         if ignore_message is not None:
             try:
-                ignore = _decode_ids("ignore", view, ignore_message) != 0
+                ignore = self._decoder.ignore(ignore_message, view.image.shape[:2])
             except FrameError as error:
                 lost = error
         elif is_expected:
@@ -326,7 +331,7 @@ class Intake:
     def _hand_on(self, view: View, depth_message, masks_message) -> None:
         self._report_lost_partners()
         depth = self._decoded("depth", depth_message, lambda: self._decode_depth(view, depth_message))
-        masks = self._decoded("masks", masks_message, lambda: _decode_ids("masks", view, masks_message))
+        masks = self._decoded("masks", masks_message, lambda: self._decoder.masks(masks_message, view.image.shape[:2]))
         frame = Frame(view.stamp_ns, view.image, view.map_from_camera, view.camera, depth, masks, ignore=view.ignore)
         try:
             frame.check()
@@ -349,7 +354,7 @@ class Intake:
             return None
 
     def _decode_depth(self, view: View, message) -> np.ndarray:
-        depth = decode_depth(message, self._settings.depth_unit)
+        depth = self._decoder.depth(message, self._settings.depth_unit, view.image.shape[:2])
         self._guard.check_depth(depth, view.image.shape[:2], view.ignore)
         return depth
 
@@ -366,16 +371,6 @@ class Intake:
             self._faults.report(reason, message)
 
 
-def _decode_ids(name: str, view: View, message) -> np.ndarray:
-    """Pixels of `masks` or `ignore`; FrameError unless they are the view's."""
-    masks = decode_masks(message)
-    if masks.shape != view.image.shape[:2]:
-        raise FrameError(
-            f"{name}_mismatch",
-            f"{masks.shape[1]}x{masks.shape[0]}, the image is {view.camera.width}x{view.camera.height}",
-        )
-    return masks
-
-
-def _fits(arrival: _Arrival, camera: Intrinsics) -> bool:
-    return arrival.image.shape[:2] == (camera.height, camera.width)
+def _fits(arrival: _Arrival, calibration: CameraCalibration) -> bool:
+    height, width = arrival.image.shape[:2]
+    return calibration.fits(width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cgc_ros.messages.frame_names import is_rectified
 from cgc_ros.ros.frame_guard import GuardSettings
 from cgc_ros.ros.parameters import NodeParameters
 
@@ -31,7 +32,7 @@ class IntakeSettings:
         """What the node's parameters say about images that come on this topic."""
         return IntakeSettings(
             camera_frame=p.camera_frame,
-            rectified=p.rectified == "true" or (p.rectified == "auto" and "rect" in image_topic),
+            rectified=p.rectified == "true" or (p.rectified == "auto" and is_rectified(image_topic)),
             depth_unit=p.depth_unit,
             sync_tolerance=p.sync_tolerance,
             sync_wait=p.sync_wait,

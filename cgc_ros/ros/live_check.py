@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgc_ros.frame import FrameError, Intrinsics
+from cgc_ros.frame import FrameError
+from cgc_ros.image_size import same_aspect
+from cgc_ros.messages.camera_info import CameraCalibration
+from cgc_ros.messages.frame_names import frame_name
 from cgc_ros.ros.faults import ERROR, FAULTS
 from cgc_ros.ros.image_stream import images_are_lost
 
@@ -78,7 +81,7 @@ class Observations:
     poses: dict[str, Stream]  # /tf and /tf_static, or the pose topic
     map_frame: str
     camera_frame: str = ""  # of the image, or as the parameter says
-    intrinsics: Intrinsics | None = None
+    calibration: CameraCalibration | None = None
     depth_median_m: float = 0.0
     pose_delays_s: list[float] = field(default_factory=list)  # from an image's arrival until its pose was known
     pose_errors: Counter[str] = field(default_factory=Counter)  # images without a pose, by fault
@@ -135,15 +138,21 @@ def _is_lost(seen: Observations) -> bool:
 
 
 def _camera_info(seen: Observations) -> list[Finding]:
-    info, camera = seen.camera_info, seen.intrinsics
+    info, calibration = seen.camera_info, seen.calibration
     if info.error is not None:
         return [_fault("camera", "camera_info", info.error.reason, f"{info.topic}: {info.error}")]
-    if camera is None:
+    if calibration is None:
         return [_fault("camera", "camera_info", "no_camera_info", _silent(info))]
+    camera, notes = calibration.delivered, calibration.notes
+    if seen.image.width:
+        try:
+            camera, scaled = calibration.for_image(seen.image.width, seen.image.height)
+        except FrameError as error:
+            return [_fault("camera", "camera_info", error.reason, str(error))]
+        notes += (scaled,) if scaled else ()
+    if notes:
+        return [_fault("camera", "camera_info", "camera_info_adapted", "; ".join(notes))]
     size = f"{camera.width}x{camera.height}"
-    if seen.image.width and (camera.width, camera.height) != (seen.image.width, seen.image.height):
-        detail = f"for {size}, the image is {seen.image.width}x{seen.image.height}"
-        return [_fault("camera", "camera_info", "camera_info_mismatch", detail)]
     lens = "no distortion" if camera.distortion_model == "none" else camera.distortion_model
     detail = f"calibrated for {size}: fx {camera.fx:.0f}, fy {camera.fy:.0f}, {lens}, on {info.topic}"
     return [Finding("camera", "camera_info", "ok", detail)]
@@ -158,11 +167,10 @@ def _depth(seen: Observations) -> list[Finding]:
         return [Finding("camera", "depth", "optional", f"{_silent(depth)}: mapping goes on without", remedy)]
     if depth.error is not None:
         return [_fault("camera", "depth", depth.error.reason, f"{depth.topic}: {depth.error}")]
-    is_registered = (depth.width, depth.height) == (image.width, image.height) or not image.width
-    if not is_registered:
+    if image.width and not same_aspect((depth.width, depth.height), (image.width, image.height)):
         detail = f"{depth.width}x{depth.height}, the image is {image.width}x{image.height}: not registered"
         return [_fault("camera", "depth", "depth_mismatch", detail)]
-    if image.frame_id and depth.frame_id != image.frame_id:
+    if image.frame_id and frame_name(depth.frame_id) != frame_name(image.frame_id):
         detail = f"in frame {depth.frame_id!r}, the image in {image.frame_id!r}: not registered?"
         return [_fault("camera", "depth", "depth_mismatch", detail)]
     if seen.image.stamps_ns and not set(depth.stamps_ns) & set(image.stamps_ns):

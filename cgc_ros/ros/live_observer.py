@@ -18,18 +18,19 @@ from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError
-from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
-from cgc_ros.ros.conversions.images import decode_depth, decode_image
-from cgc_ros.ros.conversions.stamps import stamp_of
+from cgc_ros.messages.camera_info import calibration_of
+from cgc_ros.messages.depth import decode_depth
+from cgc_ros.messages.images import decode_image
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.ros.dds import has_large_buffers, prepare_transports, profile_path
 from cgc_ros.ros.frame_guard import FrameGuard
-from cgc_ros.ros.inputs import KEPT_INFO_QOS, STATIC_TF_QOS, TF_QOS, ImageInput, sensor_qos
+from cgc_ros.ros.inputs import COMPRESSED_DEPTH_SUFFIXES, KEPT_INFO_QOS, STATIC_TF_QOS, TF_QOS, ImageInput, sensor_qos
 from cgc_ros.ros.intake import TRANSFORM_FAULTS
 from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.live_check import Observations, Stream
 from cgc_ros.ros.parameters import NodeParameters, declarations, parameters_from
 from cgc_ros.ros.pose_queue import PoseQueue
-from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
+from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource, camera_pose
 from cgc_ros.ros.wait_clock import WaitClock
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
 
@@ -71,7 +72,9 @@ class _Observer:
         qos = sensor_qos(p.image_reliability)
         self._image_input = ImageInput(node, "image", p.image_transport, qos, self._on_image, group)
         self._depth_input = (
-            ImageInput(node, "depth", p.depth_transport, qos, self._on_depth, group) if p.use_depth else None
+            ImageInput(node, "depth", p.depth_transport, qos, self._on_depth, group, COMPRESSED_DEPTH_SUFFIXES)
+            if p.use_depth
+            else None
         )
         info_topic = self._subscribe(CameraInfo, "camera_info", self._on_info, qos)
         self._subscribe(CameraInfo, "camera_info", self._on_kept_info, KEPT_INFO_QOS)
@@ -156,7 +159,7 @@ class _Observer:
     def _on_kept_info(self, message) -> None:
         stream = self._seen.camera_info
         try:
-            self._seen.intrinsics = intrinsics_from_camera_info(message, self._settings.rectified)
+            self._seen.calibration = calibration_of(message, self._settings.rectified)
             stream.error = None
         except FrameError as error:
             stream.error = error
@@ -185,7 +188,7 @@ class _Observer:
         return depth
 
     def _lookup(self, frame_id: str, stamp_ns: int) -> np.ndarray:
-        return self._transforms.lookup(self._parameters.map_frame, frame_id, stamp_ns)
+        return camera_pose(self._transforms, self._parameters.map_frame, frame_id, stamp_ns)
 
     def _on_posed(self, arrived_ns: int, _matrix: np.ndarray) -> None:
         self._seen.pose_delays_s.append((self._wait_clock_ns() - arrived_ns) * 1e-9)

@@ -73,7 +73,7 @@ class NodeParameters(Settings):
     )
     depth_transport: str = choice(
         "auto",
-        "the same for `depth` (compressed: 16-bit PNG or compressedDepth in PNG)",
+        "the same for `depth` (compressed: 16-bit PNG or compressedDepth)",
         ("auto", "raw", "compressed"),
         when=CONFIGURE,
     )
@@ -87,7 +87,7 @@ class NodeParameters(Settings):
     depth_unit: float = number(0.001, "one count of a 16UC1 depth image", 1e-6, 1, "m")
     rectified: str = choice(
         "auto",
-        "the images are rectified (camera_info's P holds, not K and D); auto: where the topic's name contains 'rect'",
+        "the images are rectified (camera_info's P holds, not K and D); auto: where rect is a word of the topic's name",
         ("auto", "true", "false"),
         when=CONFIGURE,
     )

@@ -13,8 +13,8 @@ import numpy as np
 
 from cgc_ros.transform_buffer import TransformError
 
-#: Waiting cannot help: time does not run backwards, and a refused frame name stays refused.
-_FINAL = frozenset({"extrapolation_past", "bad_frame"})
+#: Waiting cannot help: time does not run backwards, a refused frame name stays refused, a place is where it is.
+_FINAL = frozenset({"extrapolation_past", "bad_frame", "far_from_origin"})
 
 
 @dataclass

@@ -15,8 +15,9 @@ from geometry_msgs.msg import Pose, Quaternion
 from std_msgs.msg import Header
 
 from cgc_ros.frame import MAX_OBJECT_ID, FrameError, Intrinsics
-from cgc_ros.ros.conversions.camera_info import intrinsics_from_camera_info
-from cgc_ros.ros.conversions.geometry import matrix_from_pose
+from cgc_ros.messages.camera_info import intrinsics_from_camera_info
+from cgc_ros.messages.frame_names import frame_name
+from cgc_ros.messages.geometry import matrix_from_pose
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.objects import ObjectsIn, object_messages
 from cgc_ros.ros.conversions.stamps import time_message
@@ -202,13 +203,13 @@ class Answerer:
         return min(request.max_points, cap) if request.max_points else cap
 
     def _reply_frame(self, frame_id: str, made: MadeObjects) -> ObjectsIn:
-        if frame_id in ("", self.parameters.map_frame):
+        if frame_name(frame_id) in ("", frame_name(self.parameters.map_frame)):
             return made.in_map(self.parameters.map_frame)
         header = Header(frame_id=frame_id, stamp=time_message(made.stamp_ns))
         return ObjectsIn(header, np.linalg.inv(self._map_from(frame_id)))
 
     def _map_from(self, frame_id: str) -> np.ndarray:
-        if frame_id == self.parameters.map_frame:
+        if frame_name(frame_id) == frame_name(self.parameters.map_frame):
             return np.eye(4)
         try:
             return self.transforms.lookup(self.parameters.map_frame, frame_id)

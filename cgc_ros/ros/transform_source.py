@@ -17,10 +17,16 @@ from nav_msgs.msg import Odometry
 from tf2_msgs.msg import TFMessage
 
 from cgc_ros.frame import FrameError
-from cgc_ros.ros.conversions.geometry import matrix_from_pose, matrix_from_transform, transform_from_matrix
-from cgc_ros.ros.conversions.stamps import stamp_of, time_message
+from cgc_ros.messages.frame_names import frame_name
+from cgc_ros.messages.geometry import matrix_from_pose, matrix_from_transform, pose_of
+from cgc_ros.messages.stamps import stamp_of
+from cgc_ros.ros.conversions.geometry import transform_from_matrix
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.roles import CurrentParameters
 from cgc_ros.transform_buffer import TransformBuffer, TransformError
+
+#: Farther from the map's origin (metres) float32 resolves no millimetre.
+MAX_DISTANCE_M = 1e4
 
 POSE_TYPES = {"pose": PoseStamped, "pose_with_covariance": PoseWithCovarianceStamped, "odometry": Odometry}
 
@@ -46,7 +52,7 @@ class Tf2Buffer:
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=history_s))
 
     def set_transform(self, parent: str, child: str, stamp_ns: int, matrix: np.ndarray, static: bool = False) -> None:
-        parent, child = parent.lstrip("/"), child.lstrip("/")
+        parent, child = frame_name(parent), frame_name(child)
         if not parent or not child or parent == child:
             raise TransformError(
                 "bad_frame", f"transform {parent!r} -> {child!r}: frame ids must be two different names"
@@ -59,7 +65,7 @@ class Tf2Buffer:
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> np.ndarray:
         from rclpy.time import Time
 
-        target, source = target.lstrip("/"), source.lstrip("/")
+        target, source = frame_name(target), frame_name(source)
         if not target or not source:
             raise TransformError("bad_frame", "a frame id is empty: set the frame_id of the header")
         if stamp_ns == 0:  # tf2 takes it for "the newest", which would hand an unstamped image a wrong pose
@@ -154,8 +160,8 @@ class TransformSource:
         parent.
         """
         child = getattr(message, "child_frame_id", "") or child_frame
-        pose = message.pose if isinstance(message, PoseStamped) else message.pose.pose
-        self._pose_child = child.lstrip("/")
+        pose = pose_of(message)
+        self._pose_child = frame_name(child)
         what = f"pose of {child!r}"
         self._store(
             lambda: matrix_from_pose(pose, what),
@@ -168,7 +174,7 @@ class TransformSource:
     def _feed(self, message: TFMessage, static: bool) -> None:
         for each in message.transforms:
             parent, child = each.header.frame_id, each.child_frame_id
-            if child.lstrip("/") == self._pose_child:
+            if frame_name(child) == self._pose_child:
                 continue
             what = f"transform {parent!r} -> {child!r}"
             self._store(
@@ -210,8 +216,22 @@ class CameraPoses:
     parameters: CurrentParameters
 
     def map_from(self, frame_id: str, stamp_ns: int) -> np.ndarray:
-        """map_from_frame [4, 4]. Never blocks; raises TransformError."""
-        return self.transforms.lookup(self.parameters.current.map_frame, frame_id, stamp_ns)
+        """map_from_frame [4, 4]. Never blocks; errors as `camera_pose`."""
+        return camera_pose(self.transforms, self.parameters.current.map_frame, frame_id, stamp_ns)
+
+
+def camera_pose(transforms: TransformSource, map_frame: str, frame_id: str, stamp_ns: int) -> np.ndarray:
+    """map_from_frame [4, 4]. Raises TransformError, also where a map would lose its precision (far_from_origin)."""
+    map_from_frame = transforms.lookup(map_frame, frame_id, stamp_ns)
+    distance = float(np.abs(map_from_frame[:3, 3]).max())
+    if distance > MAX_DISTANCE_M:
+        step_mm = float(np.spacing(np.float32(distance))) * 1e3
+        raise TransformError(
+            "far_from_origin",
+            f"{frame_id!r} is {distance:.4g} m from the origin of {map_frame!r}, where float32, in which maps and "
+            f"clouds are kept, has steps of {step_mm:.2g} mm: set map_frame to a frame near the robot (map, odom)",
+        )
+    return map_from_frame
 
 
 def create_buffer(kind: str = "auto", history_s: float = 10.0) -> Buffer:

@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 try:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.highlevel import AnyReader
 except ImportError as error:  # reported by `read`, so that the other readers work without it
     _MISSING: ImportError | None = error
 else:
-    from cgc_ros.sequences import bag_messages, bag_topics
-    from cgc_ros.sequences.bag_poses import PoseSource
+    from cgc_ros.sequences import bag_files, bag_topics, bag_truth
+    from cgc_ros.sequences.bag_poses import PoseOptions, PoseSource
     from cgc_ros.sequences.bag_streams import Calibrations, Stream
 
     _MISSING = None
 
+from cgc_ros.frame import FrameError
+from cgc_ros.messages.depth import decode_depth
+from cgc_ros.messages.frame_names import is_rectified
+from cgc_ros.messages.images import SampleRange, decode_image, is_compressed, observe_samples, size_of
+from cgc_ros.messages.label_images import decode_masks
+from cgc_ros.messages.stamps import stamp_of
 from cgc_ros.sequences.base import FrameInfo, Sequence, SequenceError, hold_out_every_eighth
 from cgc_ros.transform_buffer import TransformError
 
-_SUFFIXES = (".mcap", ".db3", ".bag")
+_ROS_1_SUFFIX = ".bag"
+_SUFFIXES = (".mcap", ".db3", _ROS_1_SUFFIX)
+_RECTIFIED = {"auto": None, "true": True, "false": False}
+_COMPRESSED_SAMPLED = 10  # every so-manieth file of 16 bits is looked at for the bits that it uses
 
 
 def recognises(path: Path) -> bool:
@@ -46,23 +54,32 @@ def read(
     camera_frame: str | None = None,
     map_frame: str | None = None,
     pose_frame: str | None = None,
+    tf_topic: str | None = None,
+    rectified: str = "auto",
+    depth_unit: float = 0.001,
     sync_tolerance_s: float = 0.02,
 ) -> Sequence:
     """Open a recording. Topics and frames are found by themselves; each can be said instead ("" leaves depth or masks
     out).
 
     `camera_frame`: optical frame, else the image header's. `map_frame`: else the root of its tf tree. `pose_frame`:
-    whose pose the pose topic gives, else Odometry's child_frame_id, else the camera's. `sync_tolerance_s`: how far
-    stamps of depth, masks and truth may be from their image's.
+    whose pose the pose topic gives, else Odometry's child_frame_id, else the camera's. `tf_topic`: of several robots.
+    `rectified`: `true` or `false`: whether the images are (camera_info's P holds, not K and D), else their topic's name
+    says it. `depth_unit`: metres of one count of integer depth. `sync_tolerance_s`: how far stamps of depth, masks and
+    truth may be from their image's.
     """
+    if rectified not in _RECTIFIED:
+        raise SequenceError("unknown_option", f"rectified={rectified}: say one of {', '.join(_RECTIFIED)}")
+    if not 0 < depth_unit <= 1:
+        raise SequenceError("unknown_option", f"depth_unit={depth_unit}: say metres, e.g. 0.001 or 0.0002")
     if _MISSING is not None:
         raise SequenceError(
             "missing_package",
-            f"reading {path} needs rosbags and rosbags-image ({_MISSING}): pip install rosbags rosbags-image",
+            f"reading {path} needs rosbags ({_MISSING}): pip install rosbags",
         )
-    reader = _open(path)
+    reader = bag_files.open_files(_files(path))
     try:
-        return _BagReading(path, reader, round(sync_tolerance_s * 1e9)).sequence(
+        return _BagReading(path, reader, round(sync_tolerance_s * 1e9), _RECTIFIED[rectified], depth_unit).sequence(
             {
                 "image": image_topic,
                 "camera_info": camera_info_topic,
@@ -70,9 +87,7 @@ def read(
                 "masks": masks_topic,
                 "pose": pose_topic,
             },
-            camera_frame,
-            map_frame,
-            pose_frame,
+            PoseOptions(camera_frame, map_frame, pose_frame, tf_topic),
         )
     except BaseException:
         reader.close()
@@ -89,6 +104,8 @@ class BagSequence(Sequence):
         name: str,
         frames: list[FrameInfo],
         tolerance_ns: int,
+        samples: SampleRange,
+        depth_unit: float,
         **options,
     ):
         super().__init__(
@@ -102,23 +119,20 @@ class BagSequence(Sequence):
         self._reader: AnyReader | None = reader
         self._streams = streams
         self._tolerance_ns = tolerance_ns
+        self._samples, self._depth_unit = samples, depth_unit
         self._lock = threading.Lock()  # one file position
 
     def load_image(self, index: int) -> np.ndarray:
-        return self._load("image", index, bag_messages.color_image)
+        return self._load("image", index, lambda message: decode_image(message, self._samples))
 
     def load_depth(self, index: int) -> np.ndarray | None:
-        depth = self._load("depth", index, bag_messages.depth_image)
-        size = (self.frames[index].intrinsics.width, self.frames[index].intrinsics.height)
-        if depth is not None and depth.shape[::-1] != size and depth.shape[1] * size[1] == depth.shape[0] * size[0]:
-            depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)  # registered, at another resolution
-        return depth
+        return self._load("depth", index, lambda message: decode_depth(message, self._depth_unit))
 
     def load_masks(self, index: int) -> np.ndarray | None:
-        return self._load("masks", index, bag_messages.label_image)
+        return self._load("masks", index, decode_masks)
 
     def load_instances(self, index: int) -> np.ndarray | None:
-        return self._load("instances", index, bag_messages.label_image)
+        return self._load("instances", index, decode_masks)
 
     def close(self) -> None:
         """Close the recording's files; frames cannot be loaded any more."""
@@ -131,54 +145,54 @@ class BagSequence(Sequence):
         stream, info = self._streams[role], self.frames[index]
         if stream is None:
             return None
-        position = stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
-        if position is None:
+        entry = stream.nearest(info.stamp_ns, 0 if role == "image" else self._tolerance_ns)
+        if entry is None:
             return None
         with self._lock:
             if self._reader is None:
                 raise SequenceError("closed", f"{self.name} was closed: open it again")
-            message = stream.message(self._reader, position)
+            message = stream.message(self._reader, entry)
         try:
             return decode(message)
-        except SequenceError as error:
+        except FrameError as error:
             raise SequenceError(error.reason, f"{self.name}, {stream.topic}, frame {info.name}: {error}") from error
 
 
 class _BagReading:
     """The one pass over a recording that opening it takes."""
 
-    def __init__(self, path: Path, reader: AnyReader, tolerance_ns: int):
+    def __init__(self, path: Path, reader: AnyReader, tolerance_ns: int, rectified: bool | None, depth_unit: float):
         self._path, self._reader, self._tolerance_ns = path, reader, tolerance_ns
+        self._rectified, self._depth_unit = rectified, depth_unit
+        self._samples = SampleRange()
+        self._is_deep = True  # images have 16 bits, until one has not
         self._damaged: Counter[str] = Counter()  # messages that cannot be deserialised, by topic
         self._warnings: list[str] = []
 
-    def sequence(
-        self, overrides: dict[str, str | None], camera_frame: str | None, map_frame: str | None, pose_frame: str | None
-    ) -> BagSequence:
-        chooser = bag_topics.TopicChooser(self._reader.connections, self._peek)
+    def sequence(self, overrides: dict[str, str | None], pose_options: PoseOptions) -> BagSequence:
+        chooser = bag_topics.TopicChooser(self._reader.connections, self._read)
         topics = chooser.choose(**overrides)
-        camera_frame = camera_frame or self._peek(topics.image).header.frame_id
-        poses = PoseSource(camera_frame, chooser, topics.pose, pose_frame)
+        first = self._first(topics.image)
+        poses = PoseSource(topics.image, first.header.frame_id, chooser, topics.pose, pose_options)
         images = Stream(topics.image, self._connections(topics.image))
         streams: dict[str, Stream | None] = {"image": images}
         for role in ("depth", "masks", "instances"):
             topic = getattr(topics, role)
             streams[role] = None if topic is None else Stream(topic, self._connections(topic))
         calibrations = self._scan(topics, streams, poses)
-        poses.settle(map_frame)
+        poses.settle()
         frames = self._frames(images, calibrations, poses)
-        self._warnings += [*chooser.warnings, *poses.warnings]
+        self._warnings += [*chooser.warnings, *poses.warnings, *calibrations.notes]
+        self._warnings += [note] if (note := self._samples.note()) else []
         self._warnings += [
             f"{count} messages of {topic} are damaged: left out" for topic, count in sorted(self._damaged.items())
         ]
         has_truth = streams["instances"] is not None or topics.object_points is not None
-        labels = (
-            None if topics.labels is None else bag_messages.instance_names(self._peek(topics.labels), topics.labels)
-        )
+        labels = None if topics.labels is None else bag_truth.instance_names(self._first(topics.labels), topics.labels)
         points = (
             None
             if topics.object_points is None
-            else bag_messages.labelled_points(self._peek(topics.object_points), topics.object_points)
+            else bag_truth.labelled_points(self._first(topics.object_points), topics.object_points)
         )
         if has_truth and labels is None:
             self._warnings.append("ground truth is left out: /truth/labels, which names its ids, was not recorded")
@@ -188,22 +202,30 @@ class _BagReading:
             self._path.resolve().stem,
             hold_out_every_eighth(frames),
             self._tolerance_ns,
+            self._samples,
+            self._depth_unit,
             warnings=tuple(self._warnings),
             labels=labels if has_truth else None,
             object_points=points,
         )
 
     def _scan(self, topics: bag_topics.BagTopics, streams: dict[str, Stream | None], poses: PoseSource) -> Calibrations:
-        calibrations = Calibrations(topics.camera_info, bag_topics.is_rectified(topics.image))
+        rectified = is_rectified(topics.image) if self._rectified is None else self._rectified
+        calibrations = Calibrations(topics.camera_info, rectified)
         by_topic = {stream.topic: stream for stream in streams.values() if stream is not None}
         wanted = {*by_topic, topics.camera_info, *poses.topics}
         connections = [connection for connection in self._reader.connections if connection.topic in wanted]
         for connection, recorded_ns, data in self._messages(connections):
             message = self._deserialize(connection, data)
             if connection.topic in by_topic:
-                # A damaged message still takes its place among those recorded at the same instant.
-                stamp = -1 if message is None else bag_messages.stamp_ns(message.header.stamp)
-                by_topic[connection.topic].add(stamp, recorded_ns)
+                stream = by_topic[connection.topic]
+                if message is None:  # it still takes its place among those recorded at the same instant
+                    stream.add(-1, recorded_ns)
+                    continue
+                is_image = stream is streams["image"]
+                stream.add(stamp_of(message.header.stamp), recorded_ns, size_of(message) if is_image else (0, 0))
+                if is_image:
+                    self._observe(message, len(stream.entries) - 1)
             elif message is not None and connection.topic == topics.camera_info:
                 calibrations.add(message)
             elif message is not None:
@@ -216,7 +238,7 @@ class _BagReading:
         frames: list[FrameInfo] = []
         without_pose: Counter[str] = Counter()
         example: dict[str, str] = {}
-        for stamp in (stamp for stamp in images.stamps if stamp >= 0):
+        for stamp, _, _, size in (entry for entry in images.entries if entry.stamp_ns >= 0):
             if frames and stamp == frames[-1].stamp_ns:
                 without_pose["repeated_stamp"] += 1
                 example.setdefault("repeated_stamp", f"stamp {stamp} ns came before")
@@ -227,7 +249,7 @@ class _BagReading:
                         f"{len(frames):05d}",
                         stamp,
                         poses.world_from_camera(stamp),
-                        calibrations.at(stamp),
+                        calibrations.at(stamp, size),
                         held_out=False,
                     )
                 )
@@ -235,7 +257,7 @@ class _BagReading:
                 without_pose[error.reason] += 1
                 example.setdefault(error.reason, str(error))
         for reason, count in without_pose.most_common():
-            self._warnings.append(f"{count} of {len(images.stamps)} images are left out, {reason}: {example[reason]}")
+            self._warnings.append(f"{count} of {len(images.entries)} images are left out, {reason}: {example[reason]}")
         if not frames:
             raise SequenceError(
                 "no_poses",
@@ -247,66 +269,56 @@ class _BagReading:
     def _connections(self, topic: str) -> list:
         return [connection for connection in self._reader.connections if connection.topic == topic]
 
-    def _peek(self, topic: str):
-        """The first message of a topic that can be deserialised, or None."""
+    def _read(self, topic: str) -> Iterator:
+        """The messages of a topic that can be deserialised."""
         for connection, _, data in self._messages(self._connections(topic)):
             try:
-                return self._reader.deserialize(data, connection.msgtype)
-            except _DAMAGE:
+                yield self._reader.deserialize(data, connection.msgtype)
+            except bag_files.DAMAGE:
                 continue  # counted when the topic is scanned
-        return None
+
+    def _first(self, topic: str):
+        first = next(self._read(topic), None)
+        if first is None:
+            raise SequenceError(
+                "damaged", f"{self._path}: no message of {topic} can be read: record again, or say another topic"
+            )
+        return first
+
+    def _observe(self, message, index: int) -> None:
+        """How many of 16 bits the images use: all raw ones say it, of files, which take time, some."""
+        if self._is_deep and not (is_compressed(message) and index % _COMPRESSED_SAMPLED):
+            try:
+                self._is_deep = observe_samples(message, self._samples)
+            except FrameError:
+                return  # named when the frame is loaded
 
     def _deserialize(self, connection, data):
         try:
             return self._reader.deserialize(data, connection.msgtype)
-        except _DAMAGE:
+        except bag_files.DAMAGE:
             self._damaged[connection.topic] += 1
             return None
 
     def _messages(self, connections: list):
         try:
             yield from self._reader.messages(connections)
-        except _READ_ERRORS as error:
-            raise _unreadable(self._path, error) from error
+        except bag_files.READ_ERRORS as error:
+            raise bag_files.unreadable(self._path, error) from error
 
 
-#: What rosbags raises on bytes that are no message of their type, and on files that are damaged.
-_DAMAGE = () if _MISSING else (AnyReaderError, ValueError, IndexError, KeyError, UnicodeDecodeError, AssertionError)
-_READ_ERRORS = (
-    ()
-    if _MISSING
-    else (*bag_topics.READER_ERRORS, AnyReaderError, OSError, EOFError, ValueError, AssertionError, KeyError)
-)
-
-
-def _open(path: Path) -> AnyReader:
-    recording = _recording(path) or path
-    files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}")) if recording.is_dir() else []
-    if recording.is_dir() and not (recording / "metadata.yaml").is_file():
-        if len(files) != 1:
-            raise SequenceError(
-                "missing_file",
-                f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`",
-            )
-        recording = files[0]
-    try:
-        reader = AnyReader([recording], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-        reader.open()
-    except _READ_ERRORS as error:
-        raise _unreadable(recording, error) from error
-    if not any(connection.msgcount for connection in reader.connections):
-        reader.close()
-        raise SequenceError("empty", f"{recording} holds no messages: record again")
-    return reader
-
-
-def _unreadable(path: Path, error: Exception) -> SequenceError:
-    return SequenceError(
-        "unreadable",
-        f"{path} cannot be read ({type(error).__name__}: {error}): "
-        "where a recording was cut off, `ros2 bag reindex` or "
-        "`mcap recover` may repair it",
-    )
+def _files(path: Path) -> list[Path]:
+    """The files of the recording at `path`, or its folder where metadata.yaml lists them."""
+    recording = _recording(path)
+    if recording is None or recording.is_file() or (recording / "metadata.yaml").is_file():
+        return [recording or path]
+    files = sorted(file for suffix in _SUFFIXES for file in recording.glob(f"*{suffix}"))
+    if len(files) != 1 and {file.suffix for file in files} != {_ROS_1_SUFFIX}:  # several of those are one recording
+        raise SequenceError(
+            "missing_file",
+            f"{recording} holds {len(files)} recordings and no metadata.yaml: run `ros2 bag reindex {recording}`",
+        )
+    return files
 
 
 def _recording(path: Path) -> Path | None:
@@ -314,4 +326,5 @@ def _recording(path: Path) -> Path | None:
         if path.name == "metadata.yaml":
             return path.parent
         return path if path.suffix in _SUFFIXES else None
-    return path if (path / "metadata.yaml").is_file() or any(path.glob("*.mcap")) or any(path.glob("*.db3")) else None
+    has_files = any(next(path.glob(f"*{suffix}"), None) for suffix in _SUFFIXES)
+    return path if (path / "metadata.yaml").is_file() or has_files else None

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag1 import ReaderError as ReaderError1
-from rosbags.rosbag2 import ReaderError as ReaderError2
 
+from cgc_ros.frame import FrameError
+from cgc_ros.messages.depth import decode_depth
+from cgc_ros.messages.encodings import COLOR, find
+from cgc_ros.messages.frame_names import frame_name, without_transport
+from cgc_ros.messages.images import is_compressed
 from cgc_ros.sequences.base import SequenceError
-
-READER_ERRORS = (ReaderError1, ReaderError2)
 
 IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
-TRANSFORMS = ("tf2_msgs/msg/TFMessage",)
+TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")  # the second is ROS 1's old one
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry")
 
-_COLOR_ENCODINGS = ("rgb", "bgr", "mono", "bayer", "yuv", "uyvy", "yuyv", "8UC")
-_NOT_A_CAMERA = (
-    "/truth/",
-    "mask",
-    "depth",
-    "infra",
-    "thermal",
-    "disparity",
-    "overlay",
-    "segmentation",
-    "render",
-    "normal",
-)
+#: What each topic that can be said must hold.
+_TYPES = {"image": IMAGE, "camera_info": CAMERA_INFO, "depth": IMAGE, "masks": IMAGE, "pose": POSES}
+
+_NOT_A_CAMERA = ("/truth/", "mask", "depth", "disparity", "overlay", "segmentation", "render", "normal")
+_SECOND_CHOICE = ("infra", "thermal")  # cameras, where there is none of colours
 _COLOR_NAMES = ("color", "colour", "rgb")
-_TRANSPORTS = ("/compressed", "/compressedDepth", "/theora", "/ffmpeg")
+_DEPTH_TRIALS = 3  # messages of a topic, one of which must be depth
 
 
 @dataclass(frozen=True)
@@ -50,14 +45,14 @@ class BagTopics:
 
 
 class TopicChooser:
-    """Chooses topics among `connections`. `peek(topic)` gives a topic's first message or None; what was ambiguous is in
+    """Chooses topics among `connections`. `read(topic)` iterates over a topic's messages; what was ambiguous is in
     `warnings`.
     """
 
-    def __init__(self, connections: list[Connection], peek):
+    def __init__(self, connections: list[Connection], read: Callable[[str], Iterator]):
         self._types = {connection.topic: connection.msgtype for connection in connections if connection.msgcount}
         self._counts = {connection.topic: connection.msgcount for connection in connections}
-        self._peek = peek
+        self._read = read
         self.warnings: list[str] = []
 
     def choose(self, **overrides: str | None) -> BagTopics:
@@ -65,6 +60,12 @@ class TopicChooser:
         for role, topic in overrides.items():
             if topic and topic not in self._types:
                 raise SequenceError("missing_topic", f"{role} topic {topic!r} has no messages here; {self.listing()}")
+            if topic and self._types[topic] not in _TYPES[role]:
+                raise SequenceError(
+                    "wrong_type",
+                    f"{role} topic {topic!r} holds {self._types[topic]}, not {' or '.join(_TYPES[role])}; "
+                    f"{self.listing()}",
+                )
         image = overrides.get("image") or self._image()
         automatic = {
             "image": lambda: image,
@@ -76,7 +77,7 @@ class TopicChooser:
             "object_points": lambda: self._first("/truth/object_points"),
             "pose": lambda: None,
         }
-        chosen: dict[str, Any] = {}  # what must be there is checked below
+        chosen: dict[str, Any] = {}
         for field in fields(BagTopics):
             override = overrides.get(field.name)
             chosen[field.name] = automatic[field.name]() if override is None else override or None
@@ -95,7 +96,6 @@ class TopicChooser:
         )
 
     def listing(self) -> str:
-        """What was recorded, for an error."""
         return "topics: " + (", ".join(f"{topic} ({kind})" for topic, kind in sorted(self._types.items())) or "none")
 
     def _image(self) -> str:
@@ -106,78 +106,90 @@ class TopicChooser:
         def rank(topic: str) -> tuple:
             named_color = any(name in topic.lower() for name in _COLOR_NAMES)
             return (
+                self._is_second_choice(topic),
                 self._camera_info(topic) is None,
                 not named_color,
                 -self._counts[topic],
-                topic != _base(topic),
+                topic != without_transport(topic),
                 topic,
             )
 
         best = min(candidates, key=rank)
-        others = sorted({_base(topic) for topic in candidates if self._camera_info(topic)} - {_base(best)})
+        equals = [topic for topic in candidates if self._is_second_choice(topic) == self._is_second_choice(best)]
+        others = {without_transport(topic) for topic in equals if self._camera_info(topic)} - {without_transport(best)}
         if others:
             self.warnings.append(
-                f"several cameras were recorded; {best} is read, not {', '.join(others)} (image_topic= chooses)"
+                f"several cameras were recorded; {best} is read, not {', '.join(sorted(others))} (image_topic= chooses)"
             )
         return best
+
+    def _peek(self, topic: str):
+        """The first message that can be read, or None."""
+        return next(self._read(topic), None)
 
     def _is_camera(self, topic: str) -> bool:
         if any(word in topic.lower() for word in _NOT_A_CAMERA):
             return False
         message = self._peek(topic)
-        return message is not None and (
-            hasattr(message, "format") or message.encoding.startswith(_COLOR_ENCODINGS) and message.encoding != "mono16"
+        if message is None:
+            return False
+        if is_compressed(message):
+            return "compressedDepth" not in message.format
+        return find(message.encoding, COLOR) is not None
+
+    def _is_second_choice(self, topic: str) -> bool:
+        """Infrared, and 16-bit grey, which may as well be depth or labels."""
+        return any(word in topic.lower() for word in _SECOND_CHOICE) or (
+            getattr(self._peek(topic), "encoding", "") == "mono16"
         )
 
     def _camera_info(self, image: str) -> str | None:
         """The camera_info beside the image (image_transport's convention), or the recording's only one."""
-        sibling = _base(image).rpartition("/")[0] + "/camera_info"
+        sibling = without_transport(image).rpartition("/")[0] + "/camera_info"
         infos = self.of_type(CAMERA_INFO)
         return sibling if sibling in infos else infos[0] if len(infos) == 1 else None
 
     def _depth(self, image: str) -> str | None:
         """A depth image in the colour camera's own frame: depth in another frame is not registered to the picture."""
-        frame_id = self._peek(image).header.frame_id
+        frame_id = frame_name(self._peek(image).header.frame_id)
         candidates = [
             topic for topic in self.of_type(IMAGE) if "depth" in topic.lower() and not topic.startswith("/truth/")
         ]
-        elsewhere = []
-        for topic in sorted(
-            candidates, key=lambda name: ("aligned" not in name and "registered" not in name, name != _base(name), name)
-        ):
+
+        def rank(topic: str) -> tuple:
+            is_registered = "aligned" in topic or "registered" in topic
+            return not is_registered, topic != without_transport(topic), not topic.endswith("/compressedDepth"), topic
+
+        refused = []
+        for topic in sorted(candidates, key=rank):
             message = self._peek(topic)
-            if message is None or not _holds_depth(message):
+            if message is None:
                 continue
-            if message.header.frame_id in ("", frame_id):
+            own_frame = frame_name(message.header.frame_id)
+            if own_frame not in ("", frame_id):
+                refused.append(
+                    f"{topic} in {own_frame!r} is not registered to the colour camera {frame_id!r}: "
+                    "record registered (aligned) depth"
+                )
+            elif error := self._why_no_depth(topic):
+                refused.append(f"{topic}: {error}")
+            else:
                 return topic
-            elsewhere.append(f"{topic} in {message.header.frame_id!r}")
-        if elsewhere:
-            self.warnings.append(
-                f"depth is left out: {', '.join(elsewhere)} is not registered to the colour camera "
-                f"{frame_id!r}; record registered (aligned) depth"
-            )
+        if refused:
+            self.warnings.append(f"depth is left out: {'; '.join(refused)}")
         return None
+
+    def _why_no_depth(self, topic: str) -> FrameError | None:
+        """What its first messages all fail by; None where one of them is depth."""
+        error = None
+        for message in islice(self._read(topic), _DEPTH_TRIALS):
+            try:
+                decode_depth(message)
+            except FrameError as failure:
+                error = failure
+            else:
+                return None
+        return error
 
     def _first(self, *names: str) -> str | None:
         return next((name for name in names if name in self._types), None)
-
-
-def _base(topic: str) -> str:
-    """A topic without image_transport's suffix."""
-    return next((topic.removesuffix(suffix) for suffix in _TRANSPORTS if topic.endswith(suffix)), topic)
-
-
-def is_rectified(topic: str) -> bool:
-    """image_proc's naming: image_rect, image_rect_color, ..."""
-    return _base(topic).rpartition("/")[2].startswith("image_rect")
-
-
-def _holds_depth(message) -> bool:
-    if hasattr(message, "format"):
-        return (
-            "16UC1" in message.format
-            or "32FC1" in message.format
-            or "png" in message.format
-            or "compressedDepth" in message.format
-        )
-    return message.encoding in ("16UC1", "mono16", "32FC1")

@@ -1,4 +1,4 @@
-"""builtin_interfaces Time to nanoseconds and back."""
+"""Nanoseconds as builtin_interfaces Time (back: messages/stamps.py)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,3 @@ def time_message(stamp_ns: int) -> Time:
     """Nanoseconds as builtin_interfaces/Time, exact; negative times do not exist in it and become zero."""
     seconds, nanoseconds = divmod(max(0, int(stamp_ns)), _SECOND)
     return Time(sec=min(seconds, 2**31 - 1), nanosec=nanoseconds)
-
-
-def stamp_of(time: Time) -> int:
-    """builtin_interfaces/Time as nanoseconds."""
-    return time.sec * _SECOND + time.nanosec

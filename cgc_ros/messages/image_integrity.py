@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import zlib
 
-from sensor_msgs.msg import Image
-
 from cgc_ros.frame import FrameError
 
 #: Larger sides are refused: no camera makes them, a corrupted message does.
@@ -17,8 +15,8 @@ _TAIL = 4096  # bytes at the end within which a JPEG's end marker lies (some cam
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 
 
-def check_layout(message: Image, row_bytes: int) -> int:
-    """Bytes from one row to the next of an image whose rows hold `row_bytes` of pixels.
+def check_layout(message, row_bytes: int) -> int:
+    """Bytes from one row to the next of a sensor_msgs/Image whose rows hold `row_bytes` of pixels.
 
     Raises FrameError: bad_image (its size, its step), truncated_image.
     """
@@ -49,11 +47,36 @@ def check_image_file(data: bytes, name: str) -> None:
         raise _truncated(data, name)
     if data.startswith(_PNG):
         _check_png(data, name)
-    elif data.startswith(_JPEG) and b"\xff\xd9" not in data[-_TAIL:]:
+    elif is_jpeg(data) and b"\xff\xd9" not in data[-_TAIL:]:
         raise _truncated(data, name)
-    width, height = _claimed_size(data)
+    width, height = claimed_size(data)
     if max(width, height) > MAX_SIDE or width * height > _MAX_PIXELS_PER_BYTE * len(data):
         raise _damaged(data, name, f"it claims {width}x{height} pixels")
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether this is the beginning of a JPEG file."""
+    return data.startswith(_JPEG)
+
+
+def claimed_size(data: bytes) -> tuple[int, int]:
+    """Width and height in the header of a PNG or JPEG; (0, 0) where there is none."""
+    if data.startswith(_PNG):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    place = len(_JPEG)
+    while is_jpeg(data) and place + 9 < len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = data[place + 5 : place + 7], data[place + 7 : place + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        # Fill bytes and markers without a body (0x01, restarts) have no length.
+        if marker == 0xFF:
+            place += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return 0, 0
 
 
 def _check_png(data: bytes, name: str) -> None:
@@ -71,28 +94,6 @@ def _check_png(data: bytes, name: str) -> None:
         if kind == b"IEND":
             return
         place = end
-
-
-def _claimed_size(data: bytes) -> tuple[int, int]:
-    """Width and height in the header of a PNG or JPEG; (0, 0) where there is none."""
-    if data.startswith(_PNG):
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    place = len(_JPEG)
-    while data.startswith(_JPEG) and place + 9 < len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            return int.from_bytes(data[place + 7 : place + 9], "big"), int.from_bytes(
-                data[place + 5 : place + 7], "big"
-            )
-        # Fill bytes and markers without a body (0x01, restarts) have no length.
-        place += (
-            1
-            if marker == 0xFF
-            else 2
-            if marker == 0x01 or 0xD0 <= marker <= 0xD8
-            else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        )
-    return 0, 0
 
 
 def _truncated(data: bytes, name: str) -> FrameError:
