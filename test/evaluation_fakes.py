@@ -12,6 +12,7 @@ import numpy as np
 from cgc_ros.evaluation.synthetic import SyntheticSequence, ray_cast
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import MapObject, OrientedBox, ViewRender
+from cgc_ros.mapping.work_times import WorkTimes
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.object_layer import GaussianIds
 
@@ -79,6 +80,7 @@ class FakeMapper:
     finished = False
 
     def __init__(self):
+        self.work = WorkTimes()
         self.keyframes = SimpleNamespace(next_id=7)
 
     def refresh_objects(self) -> None:

@@ -14,6 +14,7 @@ from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, feed_t
 from cgc_ros.evaluation.run_output import write_run
 from cgc_ros.evaluation.run_record import RunRecorder
 from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.mapping.work_times import KINDS
 from cgc_ros.run_files import RunError
 from cgc_ros.sequences import SequenceError
 
@@ -140,6 +141,7 @@ def test_a_run_leaves_its_map_objects_metrics_history_and_previews(sequence, tmp
     assert metrics["frames"] == {"submitted": 14, "used": 14, "dropped": {}, "unreadable": 0, "not_submitted": 0}
     assert metrics["keyframes_per_second"] == pytest.approx(7 / outcome.stream_seconds)
     assert metrics["steps_per_second"] == pytest.approx(70 / outcome.seconds)
+    assert metrics["training_share"] is None and set(metrics["busy"]) == set(KINDS)
     assert metrics["id_stability"] == 1.0 and metrics["label_latency_ms_p95"] >= metrics["label_latency_ms_p50"] > 0
     assert metrics["peak_rss_mb"] > 50
 

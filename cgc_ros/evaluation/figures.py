@@ -47,6 +47,7 @@ QUALITY = (
 SPEED = (
     Figure("seconds_mapping", "Mapping time", "s", 1),
     Figure("steps_per_second", "Training steps", "/s", 1, "higher"),
+    Figure("training_share", "Share of the mapper's time spent training", "", 3, "higher"),
     Figure("keyframes_per_second", "Keyframes", "/s", 2, "higher"),
     Figure("label_latency_ms_p50", "Label image, median", "ms", 1, "lower"),
     Figure("label_latency_ms_p95", "Label image, 95th percentile", "ms", 1, "lower"),
@@ -75,6 +76,7 @@ CONTRACT_KEYS = (
     "num_keyframes",
     "seconds_mapping",
     "steps_per_second",
+    "training_share",
     "keyframes_per_second",
     "label_latency_ms_p50",
     "label_latency_ms_p95",

@@ -38,6 +38,7 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
     session.pause(True)
     keyframes_taken = session.ask(lambda mapper: mapper.keyframes.next_id, SAVE_TIMEOUT)
+    work = session.ask(lambda mapper: (mapper.work.training_share, dict(mapper.work.busy)), SAVE_TIMEOUT)
     session.change(lambda mapper: mapper.refresh_objects(), SAVE_TIMEOUT)
     session.ask(lambda mapper: mapper.save(out_dir / MAP_FILE), SAVE_TIMEOUT)
     status = session.status()
@@ -53,6 +54,8 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
     metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
     metrics |= {
+        "training_share": work[0],
+        "busy": {kind: round(seconds, 3) for kind, seconds in work[1].items()},
         "sequence": sequence.name,
         "origin": sequence.origin.tolist(),
         "run": run | {"interrupted": outcome.interrupted},

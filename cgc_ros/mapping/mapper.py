@@ -29,6 +29,7 @@ from cgc_ros.mapping.segmenter import MapSegmenter
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport, rate_factor, step_scale
 from cgc_ros.mapping.vote_images import storable
+from cgc_ros.mapping.work_times import WorkTimes
 from cgc_ros.rendering import choose_backend, device_of
 from cgc_ros.segmentation.object_names import ObjectNames
 
@@ -101,6 +102,7 @@ class Mapper:
         self.origin = np.zeros(3)  # of the map in the world of those who feed it: add it to what leaves the map
         self.names = ObjectNames(config.names)
         self.segmenter.layer.names = lambda: self.names
+        self.work = WorkTimes()
         self.resting = False  # after a load nothing changes until something new comes in
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
@@ -111,7 +113,8 @@ class Mapper:
         frame.check()
         self.resting = False
         self.stamp_ns = frame.stamp_ns  # the clock may have gone back, or the map be of another time
-        outcome = self._take(frame)
+        with self.work.spend("frames"):
+            outcome = self._take(frame)
         self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
         return outcome
 
@@ -181,18 +184,30 @@ class Mapper:
         if keyframe is None:
             return None
         scale, factor = step_scale(keyframe, training), rate_factor(keyframe, training, self.steps)
-        report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
+        with self.work.spend("train"):
+            report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
         self.steps += 1
         self._note_psnr(report)
-        if self.steps % density.prune_every == 0:
-            prune(self.model, density, self.steps, self.scene_depth)
-        if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
-            self.growth.refine(keyframe, self.steps)
+        with self.work.spend("other"):
+            if self.steps % density.prune_every == 0:
+                prune(self.model, density, self.steps, self.scene_depth)
+            if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
+                self.growth.refine(keyframe, self.steps)
         if self.depth_source.waiting and self.steps - self.matched_step >= self.config.seeding.stereo_every:
-            self._match_stereo()
-        self.segmenter.step(self.steps, self.scene_depth)
-        self.parts.step(self.steps, self.segmenter.layer.state)
+            with self.work.spend("stereo"):
+                self._match_stereo()
+        self._segment()
         return report
+
+    def _segment(self) -> None:
+        """What is due of votes, the feature field, objects and their parts."""
+        with self.work.spend("votes"):
+            self.segmenter.vote(self.steps)
+        with self.work.spend("train"):
+            self.segmenter.learn(self.steps)
+        with self.work.spend("objects"):
+            self.segmenter.renew(self.steps, self.scene_depth)
+            self.parts.step(self.steps, self.segmenter.layer.state)
 
     def faults(self) -> dict[str, str]:
         """What keeps the map from being what it should be: name (cgc_ros/ros/faults.py) and what happened."""
@@ -210,6 +225,10 @@ class Mapper:
 
     def snapshot(self) -> MapSnapshot:
         """An immutable copy of the map as it is now."""
+        with self.work.spend("snapshot"):
+            return self._snapshot()
+
+    def _snapshot(self) -> MapSnapshot:
         self.version += 1
         model = self.model.frozen()
         return MapSnapshot(

@@ -126,15 +126,24 @@ class MapSegmenter:
         self.clustered_step = int(info.get("clustered_step", info["steps"]))
         self.new_votes = int(info.get("new_votes", 0))
 
-    def step(self, step: int, scene_depth: float) -> None:
-        """Do what is due at this training step; `scene_depth` is the typical distance of what keyframes see, metres."""
+    def vote(self, step: int) -> None:
+        """Let the keyframes vote that are due at this training step."""
+        if self.masks and len(self.model):
+            for _ in range(max(1, min(len(self.waiting), self.config.votes_per_step))):
+                self._vote_next(step)
+
+    def learn(self, step: int) -> None:
+        """Train the feature field where it is due at this training step."""
+        if self.masks and len(self.model) and step % self.config.contrastive_every == 0:
+            self.train_features(step)
+
+    def renew(self, step: int, scene_depth: float) -> None:
+        """Do what is due of an update of the objects; `scene_depth` is the typical distance of what keyframes see,
+        metres.
+        """
         config = self.config
         if not self.masks or len(self.model) == 0:
             return
-        for _ in range(max(1, min(len(self.waiting), config.votes_per_step))):
-            self._vote_next(step)
-        if step % config.contrastive_every == 0:
-            self.train_features(step)
         if self._update is None and not self.unheard:
             enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
             if enough_news or step - self.clustered_step >= config.cluster_every:
