@@ -50,6 +50,7 @@ def read(
     camera_info_topic: str | None = None,
     depth_topic: str | None = None,
     masks_topic: str | None = None,
+    ignore_topic: str | None = None,
     pose_topic: str | None = None,
     camera_frame: str | None = None,
     map_frame: str | None = None,
@@ -59,8 +60,8 @@ def read(
     depth_unit: float = 0.001,
     sync_tolerance_s: float = 0.02,
 ) -> Sequence:
-    """Open a recording. Topics and frames are found by themselves; each can be said instead ("" leaves depth or masks
-    out).
+    """Open a recording. Topics and frames are found by themselves; each can be said instead ("" leaves depth, masks
+    or ignored pixels out).
 
     `camera_frame`: optical frame, else the image header's. `map_frame`: else the root of its tf tree. `pose_frame`:
     whose pose the pose topic gives, else Odometry's child_frame_id, else the camera's. `tf_topic`: of several robots.
@@ -85,6 +86,7 @@ def read(
                 "camera_info": camera_info_topic,
                 "depth": depth_topic,
                 "masks": masks_topic,
+                "ignore": ignore_topic,
                 "pose": pose_topic,
             },
             PoseOptions(camera_frame, map_frame, pose_frame, tf_topic),
@@ -113,6 +115,7 @@ class BagSequence(Sequence):
             frames,
             has_depth=streams["depth"] is not None,
             has_masks=streams["masks"] is not None,
+            has_ignore=streams["ignore"] is not None,
             metric_scale=True,
             **options,
         )
@@ -130,6 +133,9 @@ class BagSequence(Sequence):
 
     def load_masks(self, index: int) -> np.ndarray | None:
         return self._load("masks", index, decode_masks)
+
+    def load_ignore(self, index: int) -> np.ndarray | None:
+        return self._load("ignore", index, lambda message: decode_masks(message) != 0)
 
     def load_instances(self, index: int) -> np.ndarray | None:
         return self._load("instances", index, decode_masks)
@@ -176,7 +182,7 @@ class _BagReading:
         poses = PoseSource(topics.image, first.header.frame_id, chooser, topics.pose, pose_options)
         images = Stream(topics.image, self._connections(topics.image))
         streams: dict[str, Stream | None] = {"image": images}
-        for role in ("depth", "masks", "instances"):
+        for role in ("depth", "masks", "ignore", "instances"):
             topic = getattr(topics, role)
             streams[role] = None if topic is None else Stream(topic, self._connections(topic))
         calibrations = self._scan(topics, streams, poses)

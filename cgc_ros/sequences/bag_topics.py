@@ -22,9 +22,9 @@ TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")  # the second is ROS
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry")
 
 #: What each topic that can be said must hold.
-_TYPES = {"image": IMAGE, "camera_info": CAMERA_INFO, "depth": IMAGE, "masks": IMAGE, "pose": POSES}
+_TYPES = {"image": IMAGE, "camera_info": CAMERA_INFO, "depth": IMAGE, "masks": IMAGE, "ignore": IMAGE, "pose": POSES}
 
-_NOT_A_CAMERA = ("/truth/", "mask", "depth", "disparity", "overlay", "segmentation", "render", "normal")
+_NOT_A_CAMERA = ("/truth/", "mask", "/ignore", "depth", "disparity", "overlay", "segmentation", "render", "normal")
 _SECOND_CHOICE = ("infra", "thermal")  # cameras, where there is none of colours
 _COLOR_NAMES = ("color", "colour", "rgb")
 _DEPTH_TRIALS = 3  # messages of a topic, one of which must be depth
@@ -38,6 +38,7 @@ class BagTopics:
     camera_info: str
     depth: str | None = None
     masks: str | None = None
+    ignore: str | None = None  # pixels that are no part of the world
     pose: str | None = None  # PoseStamped, PoseWithCovarianceStamped or Odometry; None: poses come from tf
     instances: str | None = None
     labels: str | None = None
@@ -72,6 +73,7 @@ class TopicChooser:
             "camera_info": lambda: self._camera_info(image),
             "depth": lambda: self._depth(image),
             "masks": lambda: self._first("/masks/compressed", "/masks"),
+            "ignore": lambda: self._first("/ignore/compressed", "/ignore"),
             "instances": lambda: self._first("/truth/instances/compressed", "/truth/instances"),
             "labels": lambda: self._first("/truth/labels"),
             "object_points": lambda: self._first("/truth/object_points"),
