@@ -11,7 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from cgc_ros.frame import Intrinsics
+from cgc_ros.frame import FrameError, Intrinsics
 from cgc_ros.image_size import nearest_resized, within_width
 from cgc_ros.undistortion import check_distortion, distortion_coefficients
 
@@ -23,7 +23,7 @@ class ViewGrid:
     """Renders are made with `intrinsics`, a pinhole view; `to_image` brings them to the camera's own pixels.
 
     Undistorter goes the other way and crops to what the whole pinhole view can see; this one covers what the camera
-    sees. `max_width`: of the pinhole view, pixels; 0: no bound.
+    sees. `max_width`: of the pinhole view, pixels; 0: no bound. FrameError where the camera sees nothing.
     """
 
     def __init__(self, camera: Intrinsics, max_width: int = 0):
@@ -34,6 +34,11 @@ class ViewGrid:
             return
         slopes = self._slopes()
         self._is_seen = (np.abs(slopes) <= _MAX_SLOPE).all(axis=-1)  # False where NaN
+        if not self._is_seen.any():
+            raise FrameError(
+                "bad_distortion",
+                f"with the distortion {list(camera.distortion)} no ray reaches any pixel: calibrate the camera again",
+            )
         self.intrinsics = within_width(_covering(camera, slopes[self._is_seen]), max_width)
         pixels = slopes * (self.intrinsics.fx, self.intrinsics.fy) + (self.intrinsics.cx, self.intrinsics.cy)
         limit = (self.intrinsics.width - 1, self.intrinsics.height - 1)

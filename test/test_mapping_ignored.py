@@ -158,7 +158,7 @@ def test_a_map_file_keeps_what_is_ignored(sequence, tmp_path):
 def test_what_only_ignored_pixels_show_contributes_nothing(sequence):
     mapper = mapped((sequence[i] for i in range(2)), 4)
     keyframe = mapper.keyframes.newest()
-    contribution = MapContribution(mapper.model, mapper.keyframes, "cpu")
+    contribution = MapContribution(mapper.model, mapper.keyframes, CONFIG.density, "cpu")
     whole = contribution.look(keyframe)
     ignore = np.zeros(keyframe.image.shape[:2], bool)
     mapper.ignore_pixels(keyframe.id, np.eye(*ignore.shape, dtype=bool))  # hardly anything: the same by another way

@@ -204,7 +204,11 @@ def test_any_transforms_and_poses_are_taken_or_refused_by_name(kind, messages, t
         return
     assert found.shape == (4, 4) and np.isfinite(found).all()
     np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-6)
-    assert set(refused) <= {"bad_pose", "bad_transform", "bad_frame", "loop", "old_data", "clock_jump_back"}
+    assert set(refused) <= REFUSALS
+
+
+#: Why a pose or a transform may be refused.
+REFUSALS = {"bad_pose", "bad_transform", "bad_frame", "loop", "old_data", "clock_jump_back", "negative_stamp"}
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,9 @@ class BusyNode:
     def resolve_topic_name(self, name):
         return f"/{name}"
 
+    def get_publishers_info_by_topic(self, topic):
+        return []
+
     def get_logger(self):
         return SimpleNamespace(info=lambda text: None)
 
