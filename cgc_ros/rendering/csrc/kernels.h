@@ -180,7 +180,7 @@ struct TrainingUpdate {
   const float* scales;          // [N, 3]
   const float* opacities;       // [N]
   const int32_t* radii;         // [N]; rows that are not visible stay as they are
-  bool touched_only;            // rows whose opacity has no gradient do not move either: no counting pixel shows them
+  bool touched_only;  // rows whose opacity has no gradient do not move either: no counting pixel shows them
   float beta1, beta2, epsilon;
   float opacity_pull, needle_pull, max_log_ratio;
 };
@@ -188,7 +188,7 @@ struct TrainingUpdate {
 // Of the rows of one chunk, from its first on; overwritten.
 struct ChunkGradients {
   float* means;
-  const float* directions;      // added to those of the means, or null
+  const float* directions;  // added to those of the means, or null
   float* quats;
   float* scales;
   float* opacities;
@@ -205,7 +205,7 @@ struct KernelTable {
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.
 const KernelTable& kernels();
 const KernelTable* kernels_named(const char* name);  // null where it is unknown or cannot run here
-void use_kernels(const char* name);                  // for tests and benchmarks
+void use_kernels(const char* name);  // for tests and benchmarks
 int kernel_names(const char** names, int capacity);  // those that can run here
 
 }  // namespace cgc

@@ -30,8 +30,8 @@ py::dict train_in_place(const PyView& view, PyRows means, PyRows quats, PyRows l
                         Optional<uint16_t> depth, Optional<uint8_t> mask, std::array<float, 3> gain,
                         std::array<float, 3> offset, std::array<float, 3> background, float ssim_weight,
                         float depth_weight, float depth_min_alpha, float depth_max_error, float opacity_weight,
-                        float coverage_weight, float anisotropy_weight,
-                        float max_log_ratio, float beta1, float beta2, float epsilon, bool camera_wanted, int threads) {
+                        float coverage_weight, float anisotropy_weight, float max_log_ratio, float beta1, float beta2,
+                        float epsilon, bool camera_wanted, int threads) {
   TrainingStep step;
   step.view = view.view;
   const py::ssize_t n = std::get<0>(means).ndim() ? std::get<0>(means).shape(0) : 0;
