@@ -90,7 +90,7 @@ def choose_sources(
         depth_hint: median depth of the scene in this view, unit of the poses. Without it the nearest
             candidates are taken to be about the ideal angle apart.
     """
-    baselines = [float(np.linalg.norm(_source_from_reference(view, reference)[:3, 3])) for view in candidates]
+    baselines = [float(np.linalg.norm(source_from_reference(view, reference)[:3, 3])) for view in candidates]
     moved = [baseline for baseline in baselines if baseline > 0]
     if not moved or count < 1:
         return []
@@ -114,18 +114,20 @@ def stereo_depth(
     sources: Sequence[StereoView],
     config: StereoConfig | None = None,
     prior_depth: np.ndarray | Tensor | None = None,
+    *,
+    backend: str | None = None,
 ) -> StereoResult:
     """Depth of `reference` from its parallax against one or more `sources`; no depth where the images do not settle it.
 
     Args:
         prior_depth: depth the map already renders in this view, [h, w] of any size, 0 or NaN where unknown. It widens
             the range searched and is tried as one more hypothesis a pixel; it may be wrong.
+        backend: "cpu", the C++ kernels; "torch", on the device of the images. None: what suits that device.
 
     Raises:
         ValueError: an image does not have the size of its intrinsics.
     """
-    config = config or StereoConfig()
-    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    matcher = _matcher(reference, sources, config, backend)
     prior = None if prior_depth is None else _inverse(torch.as_tensor(prior_depth, device=matcher.device))
     search = matcher.search_range(prior) if matcher.has_parallax else None
     if search is None:
@@ -137,20 +139,36 @@ def stereo_depth(
 
 @torch.no_grad()
 def common_depth(
-    reference: StereoView, sources: Sequence[StereoView], config: StereoConfig | None = None
+    reference: StereoView,
+    sources: Sequence[StereoView],
+    config: StereoConfig | None = None,
+    *,
+    backend: str | None = None,
 ) -> float | None:
     """The one depth for all of `reference` at which the images agree best, in the unit of the poses.
 
     It takes much less parallax, texture and calibration than depth per pixel. None where the images agree as well at
     infinity: the camera has hardly moved.
     """
-    config = config or StereoConfig()
-    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    matcher = _matcher(reference, sources, config, backend)
     return matcher.common_depth() if matcher.has_parallax else None
 
 
+def _matcher(
+    reference: StereoView, sources: Sequence[StereoView], config: StereoConfig | None, backend: str | None
+) -> Matcher:
+    from cgc_ros.stereo.cpu_matcher import CpuMatcher  # which derives from Matcher
+
+    on_cpu = not isinstance(reference.image, Tensor) or reference.image.device.type == "cpu"
+    if backend not in (None, "cpu", "torch") or (backend == "cpu" and not on_cpu):
+        raise ValueError(f"backend must be 'torch', or 'cpu' for images in main memory, not {backend!r}")
+    config = config or StereoConfig()
+    made = Matcher if backend == "torch" or not on_cpu else CpuMatcher
+    return made(reference, sources[: config.max_sources], config)
+
+
 @dataclass(frozen=True)
-class _Sweep:
+class Sweep:
     """What the plane sweep at half the working size found, [h, w] each."""
 
     w: Tensor  # inverse depth
@@ -167,21 +185,21 @@ class _Hypotheses:
     lead: Tensor  # how unique, 0 where not to be trusted
 
 
-class _Matcher:
-    """The steps of `stereo_depth` on one reference: range, sweep, refinement, checks."""
+class Matcher:
+    """The steps of `stereo_depth` on one reference, in torch: range, sweep, refinement, checks."""
 
     def __init__(self, reference: StereoView, sources: Sequence[StereoView], config: StereoConfig):
         self.reference, self.sources, self.config = reference, sources, config
         colour = _colour(reference)
         self.device = colour.device
         self.shrink = min(1.0, math.sqrt(config.working_pixels / (colour.shape[1] * colour.shape[2])))
-        self.transforms = [_source_from_reference(source, reference) for source in sources]
-        self.intrinsics = _shrunk(reference.intrinsics, self.shrink)
+        self.transforms = [source_from_reference(source, reference) for source in sources]
+        self.intrinsics = shrunk(reference.intrinsics, self.shrink)
         self.colour = _resized(colour, self.intrinsics)
         self.greys = [_grey(self.colour)]
         for source in sources:
             grey = _grey(_colour(source).to(self.device))
-            self.greys.append(_resized(grey[None], _shrunk(source.intrinsics, self.shrink))[0])
+            self.greys.append(_resized(grey[None], shrunk(source.intrinsics, self.shrink))[0])
         self.level = self._level(1.0)
         self.has_parallax = self.level.pixels_per_inverse_depth > 0
 
@@ -192,7 +210,7 @@ class _Matcher:
         sure = (volume.gather(0, best[None])[0] > 0.7) & textured
         found = position[sure] * step
         if prior is not None:
-            known = _nearest(prior, tuple(textured.shape))
+            known = resized_nearest(prior, tuple(textured.shape))
             found = torch.cat((found, known[known > 0]))
         if found.numel() < 20:
             return None
@@ -216,24 +234,30 @@ class _Matcher:
         """
         level = self._level(0.25)
         score = BoxWindow(level, self.config.window)
-        reach = 0.4 * level.size[1]  # pixels of parallax
-        planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
+        planes = self._overview_planes(level)
         return plane_sweep(score, planes, level.chunk), score.contrast > 3.0 / 255.0, float(planes[1])
 
-    def sweep(self, least: float, greatest: float) -> _Sweep:
+    def _overview_planes(self, level: MatchLevel) -> Tensor:
+        reach = 0.4 * level.size[1]  # pixels of parallax
+        return torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
+
+    def _sweep_planes(self, level: MatchLevel, least: float, greatest: float) -> Tensor:
+        wanted = math.ceil((greatest - least) * level.pixels_per_inverse_depth / self.config.plane_step) + 1
+        return torch.linspace(least, greatest, min(max(wanted, 12), self.config.max_planes), device=self.device)
+
+    def sweep(self, least: float, greatest: float) -> Sweep:
         """All planes between two inverse depths at half the working size, smoothed semi-globally."""
         config = self.config
         level = self._level(0.5)
-        wanted = math.ceil((greatest - least) * level.pixels_per_inverse_depth / config.plane_step) + 1
-        planes = torch.linspace(least, greatest, min(max(wanted, 12), config.max_planes), device=self.device)
+        planes = self._sweep_planes(level, least, greatest)
         volume = plane_sweep(BoxWindow(level, config.window), planes, level.chunk)
         volume = semi_global(volume, level.reference, config.smooth_small, config.smooth_large, config.smooth_edge)
         best, position, lead = best_plane(volume)
         inside = (best > 0) & (best < len(planes) - 1)
         step = float(planes[1] - planes[0])
-        return _Sweep(least + position * step, lead, inside, step)
+        return Sweep(least + position * step, lead, inside, step)
 
-    def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
+    def refine(self, coarse: Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inverse depth and confidence (0 where not trusted) at the working size, [h, w] each."""
         w, score, lead = self._decide(self._hypotheses(coarse, prior), coarse.step)
         surface = SAME_SURFACE / self.level.pixels_per_inverse_depth
@@ -246,7 +270,7 @@ class _Matcher:
         trusted &= self.level.parallax(w) >= self.config.min_parallax
         return w, torch.where(trusted, confidence, 0.0)
 
-    def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> _Hypotheses:
+    def _hypotheses(self, coarse: Sweep, prior: Tensor | None) -> _Hypotheses:
         """The sweep's depth at a pixel and a way around it (beyond an edge that fattened over it), and the prior's."""
         size, reach = self.level.size, 3
         maps = torch.stack((coarse.w, coarse.lead, coarse.inside.float()))
@@ -254,11 +278,11 @@ class _Matcher:
         height, width = coarse.w.shape
         offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
         shifted = [padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets]
-        w, lead, inside = _nearest(torch.stack(shifted, dim=1), size)
+        w, lead, inside = resized_nearest(torch.stack(shifted, dim=1), size)
         smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
         w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
         if prior is not None:
-            known = _nearest(prior, size)[None]
+            known = resized_nearest(prior, size)[None]
             w, inside = torch.cat((w, known)), torch.cat((inside, (known > 0).float()))
             lead = torch.cat((lead, torch.full_like(known, PRIOR_LEAD)))
         return _Hypotheses(w, torch.where(inside > 0, lead, 0.0))
@@ -288,7 +312,7 @@ class _Matcher:
         """Depth at the reference's size: interpolated inverse depth on a surface, nearest across edges."""
         size = (self.reference.intrinsics.height, self.reference.intrinsics.width)
         valid = (confidence > 0).float()
-        nearest = _nearest(torch.stack((w, confidence)), size)
+        nearest = resized_nearest(torch.stack((w, confidence)), size)
         weighted = torch.stack((w * valid, valid))[None]
         total, weight = F.interpolate(weighted, size=size, mode="bilinear", align_corners=False)[0]
         smooth = total / weight.clamp(min=1e-6)
@@ -302,13 +326,13 @@ class _Matcher:
 
     def _level(self, scale: float) -> MatchLevel:
         """The images shrunk once more by `scale`."""
-        intrinsics = [_shrunk(self.intrinsics, scale)]
-        intrinsics += [_shrunk(source.intrinsics, self.shrink * scale) for source in self.sources]
+        intrinsics = [shrunk(self.intrinsics, scale)]
+        intrinsics += [shrunk(source.intrinsics, self.shrink * scale) for source in self.sources]
         greys = [_resized(grey[None], size)[0] for grey, size in zip(self.greys, intrinsics, strict=True)]
         return MatchLevel(greys[0], greys[1:], intrinsics[0], intrinsics[1:], self.transforms, self.config.noise)
 
 
-def _source_from_reference(source: StereoView, reference: StereoView) -> np.ndarray:
+def source_from_reference(source: StereoView, reference: StereoView) -> np.ndarray:
     """[4, 4] float64."""
     source_pose, reference_pose = (np.asarray(view.world_from_camera, dtype=np.float64) for view in (source, reference))
     return np.linalg.inv(source_pose) @ reference_pose
@@ -319,7 +343,7 @@ def _overlap(reference: StereoView, source: StereoView, depth: float) -> float:
     k = reference.intrinsics
     u, v = np.meshgrid(np.linspace(0, k.width - 1, 9), np.linspace(0, k.height - 1, 9))
     points = np.stack(((u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones_like(u), np.full_like(u, 1.0 / depth)))
-    x, y, z = (_source_from_reference(source, reference) @ points.reshape(4, -1))[:3]
+    x, y, z = (source_from_reference(source, reference) @ points.reshape(4, -1))[:3]
     k = source.intrinsics
     u, v = k.fx * x / np.maximum(z, 1e-9) + k.cx, k.fy * y / np.maximum(z, 1e-9) + k.cy
     return float(((z > 0) & (u > 0) & (u < k.width - 1) & (v > 0) & (v < k.height - 1)).mean())
@@ -328,20 +352,26 @@ def _overlap(reference: StereoView, source: StereoView, depth: float) -> float:
 def _angle_deg(reference: StereoView, source: StereoView, depth: float) -> float:
     """Angle between the two lines of sight to the point at `depth` on the reference's optical axis."""
     to_reference = np.array([0.0, 0.0, -depth])
-    to_source = np.linalg.inv(_source_from_reference(source, reference))[:3, 3] + to_reference
+    to_source = np.linalg.inv(source_from_reference(source, reference))[:3, 3] + to_reference
     cosine = to_reference @ to_source / max(np.linalg.norm(to_reference) * np.linalg.norm(to_source), 1e-12)
     return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
-def _colour(view: StereoView) -> Tensor:
-    """[3, H, W] float, 0..1."""
+def checked_image(view: StereoView) -> np.ndarray | Tensor:
+    """The view's image, [H, W, 3]. Raises ValueError where it does not have the size of its intrinsics."""
     expected = (view.intrinsics.height, view.intrinsics.width, 3)
     if tuple(view.image.shape) != expected:
         raise ValueError(
             f"image is {tuple(view.image.shape)} where its intrinsics ask for {expected}: pass the image and the "
             "calibration of the same stream"
         )
-    image = view.image if isinstance(view.image, Tensor) else torch.tensor(view.image, device="cpu")
+    return view.image
+
+
+def _colour(view: StereoView) -> Tensor:
+    """[3, H, W] float, 0..1."""
+    image = checked_image(view)
+    image = image if isinstance(image, Tensor) else torch.tensor(image, device="cpu")
     return image.permute(2, 0, 1).float().div_(255.0)
 
 
@@ -350,7 +380,7 @@ def _grey(colour: Tensor) -> Tensor:
     return torch.tensordot(torch.tensor([0.299, 0.587, 0.114], device=colour.device), colour, dims=1)
 
 
-def _shrunk(intrinsics: Intrinsics, scale: float) -> Intrinsics:
+def shrunk(intrinsics: Intrinsics, scale: float) -> Intrinsics:
     return intrinsics.scaled_to(max(8, round(intrinsics.width * scale)), max(8, round(intrinsics.height * scale)))
 
 
@@ -362,7 +392,7 @@ def _resized(images: Tensor, intrinsics: Intrinsics) -> Tensor:
     return F.interpolate(images[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resized_nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """[..., h, w] at another size, nearest pixel."""
     flat = maps.reshape(1, -1, *maps.shape[-2:])
     return F.interpolate(flat, size=size, mode="nearest-exact").reshape(*maps.shape[:-2], *size)

@@ -27,12 +27,14 @@ void update_rows(const TrainingUpdate&, const ChunkGradients&, int64_t, int64_t)
 void expose_pixels(const TargetPixels&, int64_t, int64_t, ExposureSums&);
 void loss_gradient_pixels(const TargetPixels&, float, int64_t, int64_t, ExposureGradient&);
 
+extern const StereoKernels stereo_table;
+
 extern const KernelTable table;
 const KernelTable table = {
     CGC_STRING(CGC_ISA), project,         project_backward, harmonics,       harmonics_backward, forward_scratch,
     forward_tile,        backward_scratch, backward_tile,   weights_tile,    labels_tile,        votes_tile,
     blend_pixels,        blend_gaussians, ssim_rows,        ssim_gradient_rows, adam_rows,       activate_rows,
-    update_rows,         expose_pixels,   loss_gradient_pixels,
+    update_rows,         expose_pixels,   loss_gradient_pixels, &stereo_table,
 };
 
 }  // namespace cgc::CGC_ISA

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "scene.h"
+#include "stereo.h"
 
 namespace cgc {
 
@@ -225,6 +226,7 @@ struct KernelTable {
   // depth.
   void (*expose_pixels)(const TargetPixels&, int64_t begin, int64_t end, ExposureSums&);
   void (*loss_gradient_pixels)(const TargetPixels&, float depth_scale, int64_t begin, int64_t end, ExposureGradient&);
+  const StereoKernels* stereo;
 };
 
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.
