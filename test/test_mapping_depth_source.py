@@ -128,7 +128,7 @@ def test_nothing_is_guessed_while_the_images_show_no_motion(monkeypatch, matcher
 def test_partners_of_a_start_are_looked_for_at_several_widths(monkeypatch, matcher):
     hints = []
     monkeypatch.setattr(
-        depth_source, "choose_sources", lambda _, views, count, hint: hints.append(hint) or [0][: len(views)]
+        depth_source, "choose_partners", lambda _, views, count, hint: hints.append(hint) or [0][: len(views)]
     )
     start(monkeypatch, matcher, [None] * len(BLIND), 1 + START_REACHES)
     here, *others = (frame.world_from_camera[:3, 3] for frame in BLIND[: 1 + START_REACHES])
@@ -194,7 +194,8 @@ def test_a_keyframe_of_a_whole_recording_is_matched_with_its_neighbours_not_with
     for index in range(len(sequence)):
         store.add(replace(sequence[index], depth=None, masks=None), 0.0)
     for index in (0, 12, 23):
-        depth, truth = DepthSource(torch.device("cpu")).match(store.keyframes[index], store), sequence[index].depth
+        result, truth = DepthSource(torch.device("cpu")).match(store.keyframes[index], store), sequence[index].depth
+        depth = result.depth.numpy()
         known = depth > 0
         assert known.mean() > 0.3 and np.median(np.abs(depth - truth)[known] / truth[known]) < 0.02
     alone = KeyframeStore(KeyframeConfig(), TrainingConfig())

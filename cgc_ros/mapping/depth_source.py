@@ -11,17 +11,10 @@ import torch
 
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.stereo.depth_filling import filled
-from cgc_ros.stereo.plane_sweep import (
-    IDEAL_ANGLE_DEG,
-    StereoConfig,
-    StereoView,
-    choose_sources,
-    common_depth,
-    stereo_depth,
-)
+from cgc_ros.stereo.partners import IDEAL_ANGLE_DEG, choose_partners
+from cgc_ros.stereo.plane_sweep import StereoConfig, StereoResult, StereoView, common_depth, stereo_depth
 
 MIN_COVERAGE = 0.05  # share of pixels that stereo must settle for a keyframe's depth to be used
-SOURCE_WINDOW = 24  # keyframes nearest in time that are looked at for stereo sources
 STEREO_TRUST = 0.3  # weight of stereo depth in training, relative to a depth camera's
 MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent one gives up
 MAX_TRIES = 4  # of one keyframe, each after new partners came
@@ -112,18 +105,22 @@ class DepthSource:
             waiting.tries += 1
             if prior is None:
                 return self._start(reference, sources)
-            depth = self._match(reference, sources, prior, MIN_COVERAGE)
-            if depth is None and waiting.tries >= MAX_TRIES:
+            result = self._match(reference, sources, prior, MIN_COVERAGE)
+            if result is None and waiting.tries >= MAX_TRIES:
                 self.forget(keyframe_id)
-            return None if depth is None else self._settled(reference, depth)
+            return None if result is None else self._settled(reference, result)
         return None
 
-    def match(self, reference: Keyframe, keyframes: KeyframeStore) -> np.ndarray | None:
-        """Stereo depth of a keyframe with its nearest neighbours and no map to ask, [H, W] float32, 0 = none; None
-        where it settles too little. For a recording that is there as a whole: the nearest are far enough.
+    def match(self, reference: Keyframe, keyframes: KeyframeStore) -> StereoResult | None:
+        """Stereo depth of a keyframe with no map to ask; None where it settles too little. For a recording that is
+        there as a whole: the nearest are far enough, and tell how far the scene is and so which partners suit.
         """
-        sources = self._partners(reference, _in_time(reference, keyframes)[:SOURCE_WINDOW], None)
-        return self._match(reference, sources, None, MIN_COVERAGE) if sources else None
+        others = _others(reference, keyframes)
+        first = self._match(reference, self._partners(reference, others, None), None, MIN_COVERAGE)
+        if first is None:
+            return None
+        partners = self._partners(reference, others, float(first.depth[first.depth > 0].median()))
+        return self._match(reference, partners, None, MIN_COVERAGE) or first
 
     def _turn(self, keyframe_id: int) -> tuple[int, float]:
         """Sorts what waits: those that failed often, at the start of a map, let others try."""
@@ -136,9 +133,9 @@ class DepthSource:
         Training finds the shape of what was guessed from the parallax that later keyframes bring, as it does from
         structure from motion's few points.
         """
-        depth = self._match(reference, sources, None, START_COVERAGE)
-        if depth is not None:
-            return self._settled(reference, depth)
+        result = self._match(reference, sources, None, START_COVERAGE)
+        if result is not None:
+            return self._settled(reference, result)
         self._failed_starts += 1
         common = common_depth(self._view(reference), sources, self.config)
         if common is not None:
@@ -150,9 +147,10 @@ class DepthSource:
         self._begun(guessed=True)
         return SeedDepth(reference, guess, np.ones(guess.shape, bool))
 
-    def _settled(self, reference: Keyframe, depth: np.ndarray) -> SeedDepth:
+    def _settled(self, reference: Keyframe, result: StereoResult) -> SeedDepth:
         self.forget(reference.id)
         self._begun(guessed=False)
+        depth = result.depth.cpu().numpy()
         reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
         return SeedDepth(reference, *filled(depth, reference.image))
 
@@ -161,21 +159,20 @@ class DepthSource:
         self.is_guessed, self._failed_starts, self._common_depths = guessed, 0, []
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
-        """The best partners of a keyframe among its neighbours in time, before and after it."""
-        near = _in_time(reference, keyframes)
-        if prior is None:  # a map's beginning looks at all: the camera may creep
-            return self._partners(reference, near, self._start_hint(reference, near))
+        """The best partners of a keyframe among all others."""
+        others = _others(reference, keyframes)
+        if prior is None:
+            return self._partners(reference, others, self._start_hint(reference, others))
         if (prior > 0).mean() > 0.2:
-            hint = float(np.median(prior[prior > 0]))
-        else:  # somewhere new: as far away, perhaps, as what was seen before
-            hint = reference.median_depth or None
-        return self._partners(reference, near[:SOURCE_WINDOW], hint)
+            return self._partners(reference, others, float(np.median(prior[prior > 0])))
+        # Somewhere new: as far away, perhaps, as what was seen before.
+        return self._partners(reference, others, reference.median_depth or None)
 
-    def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:
-        """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_sources`)."""
-        views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
-        chosen = choose_sources(self._view(reference), views, self.config.max_sources, hint)
-        return [self._view(near[index]) for index in chosen]
+    def _partners(self, reference: Keyframe, others: list[Keyframe], hint: float | None) -> list[StereoView]:
+        """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_partners`)."""
+        return [
+            self._view(others[index]) for index in choose_partners(reference, others, self.config.max_sources, hint)
+        ]
 
     def _start_hint(self, reference: Keyframe, others: list[Keyframe]) -> float | None:
         """A depth for which the widest baseline has the ideal angle, or half of it, or a quarter, in turn."""
@@ -187,17 +184,15 @@ class DepthSource:
 
     def _match(
         self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None, min_coverage: float
-    ) -> np.ndarray | None:
-        """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of the view."""
-        depth = stereo_depth(self._view(reference), sources, self.config, prior).depth.cpu().numpy()
-        return depth if (depth > 0).mean() >= min_coverage else None
+    ) -> StereoResult | None:
+        """Stereo depth of a keyframe, None where it settles less than a share of the view."""
+        result = stereo_depth(self._view(reference), sources, self.config, prior)
+        return result if (result.depth > 0).float().mean() >= min_coverage else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:
         image = torch.from_numpy(keyframe.image).to(self.device)
         return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera)
 
 
-def _in_time(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:
-    """The others, those nearest in time first."""
-    others = (other for other in keyframes if other.id != reference.id)
-    return sorted(others, key=lambda other: abs(other.id - reference.id))
+def _others(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:
+    return [other for other in keyframes if other.id != reference.id]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.rendering.kernels import kernels
-from cgc_ros.stereo.geometry import SourceProjection
+from cgc_ros.stereo.geometry import SourceProjection, typical_rate
 from cgc_ros.stereo.plane_sweep import (
     PRIOR_LEAD,
     SAME_SURFACE,
@@ -126,9 +126,7 @@ class KernelLevel:
             for source, transform in zip(sources, source_from_reference, strict=True)
         ]
         self.size = (reference.height, reference.width)
-        self.pixels_per_inverse_depth = max(
-            (projection.parallax_rate(reference.width, reference.height) for projection in projections), default=0.0
-        )
+        self.pixels_per_inverse_depth = typical_rate(projections, reference.width, reference.height)
         columns = np.array([projection.columns for projection in projections], np.float32).reshape(-1, 3, 3)
         parallax = np.array([projection.parallax for projection in projections], np.float32).reshape(-1, 3)
         self.images = kernels.MatchLevel(images[0], images[1:], columns, parallax, noise=noise)

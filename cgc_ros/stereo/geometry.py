@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,3 +41,11 @@ class SourceProjection:
         u, v, z = u[ahead], v[ahead], z[ahead]
         bx, by, bz = self.parallax
         return float(np.median(np.hypot(bx * z - bz * u, by * z - bz * v) / z**2))
+
+
+def typical_rate(projections: Sequence[SourceProjection], width: int, height: int) -> float:
+    """`parallax_rate` of the source in the middle, 0 without one: planes spaced for the widest baseline alone would be
+    too many, or reach too near a depth, for what the others see.
+    """
+    rates = sorted(projection.parallax_rate(width, height) for projection in projections)
+    return rates[len(rates) // 2] if rates else 0.0

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.stereo.geometry import SourceProjection
+from cgc_ros.stereo.geometry import SourceProjection, typical_rate
 
 #: Image elements scored at once on a CPU, so that they stay in its cache; a GPU takes all planes at once.
 CPU_CHUNK = 320_000
@@ -39,15 +39,17 @@ class MatchLevel:
         self.reference = reference - 0.5  # centred: window variances lose fewer digits
         self.noise_variance = noise * noise
         self.sources = [_nan_frame(source - 0.5) for source in sources]
-        self._infinity, self._parallax = [], []
         height, width = reference.shape
-        self.pixels_per_inverse_depth = 0.0
-        for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True):
-            projection = SourceProjection.between(reference_intrinsics, intrinsics, transform)
+        projections = [
+            SourceProjection.between(reference_intrinsics, intrinsics, transform)
+            for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True)
+        ]
+        self.pixels_per_inverse_depth = typical_rate(projections, width, height)
+        self._infinity, self._parallax = [], []
+        for projection, intrinsics in zip(projections, source_intrinsics, strict=True):
             infinity, parallax = _in_grid_units(projection, width, height, intrinsics)
             self._infinity.append(torch.as_tensor(infinity, dtype=torch.float32, device=reference.device))
             self._parallax.append(parallax.tolist())
-            self.pixels_per_inverse_depth = max(self.pixels_per_inverse_depth, projection.parallax_rate(width, height))
 
     @property
     def size(self) -> tuple[int, int]:

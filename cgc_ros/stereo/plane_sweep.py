@@ -1,8 +1,8 @@
 """Depth for a keyframe without a depth image: plane-sweep stereo against other posed keyframes.
 
-`choose_sources` picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly how far all of
-a view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says why each step
-is there and what it was measured to be worth.
+`choose_partners` (partners.py) picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly
+how far all of a view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says
+why each step is there and what it was measured to be worth.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from cgc_ros.stereo.selection import (
 UNIQUE_LEAD = 0.05  # lead over the next best plane (`best_plane`) that makes a match half as credible as a lone one
 PRIOR_LEAD = 0.15  # lead that a prior's depth is credited with, having none of its own
 SUPPORT_TAPS, SUPPORT_STRIDE = 5, 2  # 5 x 5 samples over 9 x 9 pixels: as good as all 49 of 7 x 7, and half the time
-IDEAL_ANGLE_DEG = 4.0  # between the lines of sight of two views that are matched
 COMMON_LEAD = 0.02  # mean ZNCC by which one depth for the whole view must beat infinity
 SAME_SURFACE = 2.0  # pixels of parallax between two depths taken to be one surface
 
@@ -40,9 +39,9 @@ SAME_SURFACE = 2.0  # pixels of parallax between two depths taken to be one surf
 class StereoConfig:
     """How `stereo_depth` matches. Lengths in pixels are at the working size unless they say otherwise."""
 
-    working_pixels: int = 76_800  # images are shrunk to about this many pixels (320x240); larger is finer and slower
-    max_sources: int = 3  # sources used, the first ones given
-    max_planes: int = 64  # planes of the sweep, at half the working size
+    working_pixels: int = 153_600  # images are shrunk to about this many pixels (453x339); larger is finer and slower
+    max_sources: int = 5  # sources used, the first ones given
+    max_planes: int = 96  # planes of the sweep, at half the working size
     plane_step: float = 1.0  # pixels of parallax between planes at half the working size; wider where max_planes asks
     window: int = 5  # pixels, side of the square windows; odd
     noise: float = 1.0 / 255.0  # standard deviation of a grey value (0..1): flat windows under it do not correlate
@@ -69,43 +68,6 @@ class StereoResult:
 
     depth: Tensor  # [H, W] float32, along z, in the unit of the poses; 0 = invalid
     confidence: Tensor  # [H, W] float32, 0..1; 0 where depth is invalid
-
-
-def choose_sources(
-    reference: StereoView,
-    candidates: Sequence[StereoView],
-    count: int,
-    depth_hint: float | None = None,
-    ideal_angle_deg: float = IDEAL_ANGLE_DEG,
-    max_angle_deg: float = 12.0,
-    min_overlap: float = 0.4,
-) -> list[int]:
-    """Indices of the best candidates to match `reference` with, best first, at most `count`; maybe none.
-
-    A candidate is worth its overlap (the share of the reference's pixels it sees at the hinted depth) times a
-    log-normal preference for the ideal angle between the two lines of sight: narrower loses depth precision to pose
-    error, wider loses the likeness of the images. Wider than `max_angle_deg` only where there is nothing narrower.
-
-    Args:
-        depth_hint: median depth of the scene in this view, unit of the poses. Without it the nearest
-            candidates are taken to be about the ideal angle apart.
-    """
-    baselines = [float(np.linalg.norm(source_from_reference(view, reference)[:3, 3])) for view in candidates]
-    moved = [baseline for baseline in baselines if baseline > 0]
-    if not moved or count < 1:
-        return []
-    nearest = min(baseline for baseline in moved if baseline >= 0.05 * max(moved))
-    depth = depth_hint or nearest / math.tan(math.radians(ideal_angle_deg))
-    ranked = []
-    for index, (view, baseline) in enumerate(zip(candidates, baselines, strict=True)):
-        overlap = _overlap(reference, view, depth)
-        if baseline > 0 and overlap >= min_overlap:
-            angle = max(_angle_deg(reference, view, depth), 1e-3)
-            preference = math.exp(-0.5 * (math.log(angle / ideal_angle_deg) / 0.6) ** 2)
-            ranked.append((angle > max_angle_deg, -overlap * preference, index))
-    ranked.sort()
-    narrow = [index for wide, _, index in ranked if not wide]
-    return narrow[:count] if narrow else [index for _, _, index in ranked[:1]]
 
 
 @torch.no_grad()
@@ -336,25 +298,6 @@ def source_from_reference(source: StereoView, reference: StereoView) -> np.ndarr
     """[4, 4] float64."""
     source_pose, reference_pose = (np.asarray(view.world_from_camera, dtype=np.float64) for view in (source, reference))
     return np.linalg.inv(source_pose) @ reference_pose
-
-
-def _overlap(reference: StereoView, source: StereoView, depth: float) -> float:
-    """Share of the reference's pixels that the source sees, all of them at one depth."""
-    k = reference.intrinsics
-    u, v = np.meshgrid(np.linspace(0, k.width - 1, 9), np.linspace(0, k.height - 1, 9))
-    points = np.stack(((u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones_like(u), np.full_like(u, 1.0 / depth)))
-    x, y, z = (source_from_reference(source, reference) @ points.reshape(4, -1))[:3]
-    k = source.intrinsics
-    u, v = k.fx * x / np.maximum(z, 1e-9) + k.cx, k.fy * y / np.maximum(z, 1e-9) + k.cy
-    return float(((z > 0) & (u > 0) & (u < k.width - 1) & (v > 0) & (v < k.height - 1)).mean())
-
-
-def _angle_deg(reference: StereoView, source: StereoView, depth: float) -> float:
-    """Angle between the two lines of sight to the point at `depth` on the reference's optical axis."""
-    to_reference = np.array([0.0, 0.0, -depth])
-    to_source = np.linalg.inv(source_from_reference(source, reference))[:3, 3] + to_reference
-    cosine = to_reference @ to_source / max(np.linalg.norm(to_reference) * np.linalg.norm(to_source), 1e-12)
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
 def checked_image(view: StereoView) -> np.ndarray | Tensor:
