@@ -32,11 +32,13 @@ class SeedingConfig:
     spread: float = 0.6  # standard deviation of a new Gaussian, in units of 1 / sqrt(density)
     covered_alpha: float = 0.6  # a pixel with less opacity than this is not covered yet
     opacity: float = 0.7  # of a new Gaussian
+    unsure_opacity: float = 0.5  # share of it where depth is a guess; more, the more confident stereo is
     elongation: float = 3.0  # longer over shorter axis, in the image, of a new Gaussian on an edge at most
     border_share: float = 0.5  # of the distance to the next step of depth: a new Gaussian's standard deviation at most
     least_cosine: float = 0.6  # between line of sight and normal, beyond which Gaussians are not stretched further
     flatness: float = 0.25  # thickness of a new Gaussian along its surface's normal, relative to its radius
     carve_margin: float = 0.08  # relative depth by which a Gaussian before a measured surface must miss it to be faded
+    carve_confidence: float = 0.8  # share of full confidence from which depth fades the Gaussians before it
     relative_depth_error: float = 0.06  # the rendered depth lies farther behind the measured one: not covered
 
 

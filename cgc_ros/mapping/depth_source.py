@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.stereo.consistency import Consistency, PosedDepth, check_consistency, with_consistency
 from cgc_ros.stereo.depth_filling import filled
 from cgc_ros.stereo.partners import IDEAL_ANGLE_DEG, choose_partners
 from cgc_ros.stereo.plane_sweep import StereoConfig, StereoResult, StereoView, common_depth, stereo_depth
@@ -20,6 +21,8 @@ MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent o
 MAX_TRIES = 4  # of one keyframe, each after new partners came
 START_COVERAGE = 0.15  # as MIN_COVERAGE, for the first keyframe of a map, from which all others take their bearings
 START_TRIES = 8  # of any keyframe, then a map begins with a guess
+WITNESSES = 6  # keyframes with depth that a keyframe's stereo depth is checked against
+WITNESS_REACH = 3.0  # times the angle of stereo partners at which they stand: false depth is the same from nearby
 START_REACHES = 3  # partners are looked for at the widest baseline, half of it, a quarter of it, and so on
 
 
@@ -30,6 +33,7 @@ class SeedDepth:
     keyframe: Keyframe
     depth: np.ndarray  # [H, W] float32, metres, 0 = none
     guessed: np.ndarray  # [H, W] bool: filled in from its surroundings rather than measured
+    confidence: np.ndarray  # [H, W] float32: 1 for a depth camera, less for stereo, 0 for a guess
 
 
 @dataclass
@@ -51,6 +55,7 @@ class DepthSource:
         self.device, self.config = device, config or StereoConfig()
         self._waiting: dict[int, _Waiting] = {}
         self._failed_starts = 0
+        self._checked_by: dict[int, int] = {}  # how many witnesses stereo depth was last checked against, by keyframe
         self._common_depths: list[float] = []  # what failed starts found to be roughly how far everything is
         self.is_guessed = False  # the map stands on a guess, and no stereo has settled since
 
@@ -64,7 +69,8 @@ class DepthSource:
         if keyframe.depth is None or not (keyframe.depth > 0).any():
             return None
         self._begun(guessed=False)
-        return SeedDepth(keyframe, *filled(keyframe.depth.astype(np.float32), keyframe.image))
+        depth, guessed = filled(keyframe.depth.astype(np.float32), keyframe.image)
+        return SeedDepth(keyframe, depth, guessed, (~guessed).astype(np.float32))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
         """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
@@ -78,6 +84,7 @@ class DepthSource:
 
     def forget(self, keyframe_id: int) -> None:
         """A keyframe waits no longer."""
+        self._checked_by.pop(keyframe_id, None)
         waiting = self._waiting.pop(keyframe_id, None)
         if waiting is not None:
             waiting.keyframe.ready = True
@@ -104,11 +111,11 @@ class DepthSource:
                 continue
             waiting.tries += 1
             if prior is None:
-                return self._start(reference, sources)
+                return self._start(reference, sources, keyframes)
             result = self._match(reference, sources, prior, MIN_COVERAGE)
             if result is None and waiting.tries >= MAX_TRIES:
                 self.forget(keyframe_id)
-            return None if result is None else self._settled(reference, result)
+            return None if result is None else self._settled(reference, result, keyframes)
         return None
 
     def match(self, reference: Keyframe, keyframes: KeyframeStore) -> StereoResult | None:
@@ -127,7 +134,7 @@ class DepthSource:
         waiting = self._waiting[keyframe_id]
         return waiting.tries // MAX_TRIES, -waiting.urgency
 
-    def _start(self, reference: Keyframe, sources: list[StereoView]) -> SeedDepth | None:
+    def _start(self, reference: Keyframe, sources: list[StereoView], keyframes: KeyframeStore) -> SeedDepth | None:
         """The first depth of a map: from stereo, or after many failures a guess, one distance for the whole view.
 
         Training finds the shape of what was guessed from the parallax that later keyframes bring, as it does from
@@ -135,7 +142,7 @@ class DepthSource:
         """
         result = self._match(reference, sources, None, START_COVERAGE)
         if result is not None:
-            return self._settled(reference, result)
+            return self._settled(reference, result, keyframes)
         self._failed_starts += 1
         common = common_depth(self._view(reference), sources, self.config)
         if common is not None:
@@ -145,14 +152,48 @@ class DepthSource:
         self.forget(reference.id)
         guess = np.full(reference.image.shape[:2], np.median(self._common_depths), np.float32)
         self._begun(guessed=True)
-        return SeedDepth(reference, guess, np.ones(guess.shape, bool))
+        return SeedDepth(reference, guess, np.ones(guess.shape, bool), np.zeros_like(guess))
 
-    def _settled(self, reference: Keyframe, result: StereoResult) -> SeedDepth:
+    def _settled(self, reference: Keyframe, result: StereoResult, keyframes: KeyframeStore) -> SeedDepth:
+        """Stereo depth, as far as the keyframes that have depth bear it out; and one of them checked again in turn."""
         self.forget(reference.id)
         self._begun(guessed=False)
+        witnesses = self._witnesses(reference, result.depth, keyframes)
+        checked = with_consistency(result, self._check(reference, result.depth, witnesses))
+        if (checked.depth > 0).any():
+            result = checked
         depth = result.depth.cpu().numpy()
         reference.depth, reference.depth_trust = depth.astype(np.float16), STEREO_TRUST
-        return SeedDepth(reference, *filled(depth, reference.image))
+        self._check_again(witnesses, keyframes)
+        return SeedDepth(reference, *filled(depth, reference.image), result.confidence.cpu().numpy())
+
+    def _check_again(self, matched: list[Keyframe], keyframes: KeyframeStore) -> None:
+        """Of some keyframes, drop from the stereo depth of the one with the fewest witnesses what is refuted since."""
+        open_ones = [keyframe for keyframe in matched if self._checked_by.get(keyframe.id, WITNESSES) < WITNESSES]
+        if not open_ones:
+            return
+        keyframe = min(open_ones, key=lambda keyframe: self._checked_by[keyframe.id])
+        depth = torch.from_numpy(keyframe.depth).to(self.device)
+        consistency = self._check(keyframe, depth, self._witnesses(keyframe, depth, keyframes))
+        if consistency.refuted.any():
+            keyframe.depth = np.where(consistency.refuted.cpu().numpy(), np.float16(0), keyframe.depth)
+
+    def _check(self, keyframe: Keyframe, depth: torch.Tensor, witnesses: list[Keyframe]) -> Consistency:
+        self._checked_by[keyframe.id] = len(witnesses)
+        others = [self._posed(witness, torch.from_numpy(witness.depth).to(self.device)) for witness in witnesses]
+        return check_consistency(self._posed(keyframe, depth), others)
+
+    def _witnesses(self, keyframe: Keyframe, depth: torch.Tensor, keyframes: KeyframeStore) -> list[Keyframe]:
+        """Keyframes with depth that see what `keyframe` sees ([H, W], 0 = none) from another side."""
+        others = [other for other in _others(keyframe, keyframes) if other.depth is not None]
+        known = depth[depth > 0]
+        if not others or not len(known):
+            return []
+        chosen = choose_partners(keyframe, others, WITNESSES, WITNESS_REACH * float(known.float().median()))
+        return [others[index] for index in chosen]
+
+    def _posed(self, keyframe: Keyframe, depth: torch.Tensor) -> PosedDepth:
+        return PosedDepth(depth, keyframe.intrinsics, torch.from_numpy(keyframe.world_from_camera))
 
     def _begun(self, guessed: bool) -> None:
         """There is depth, or a guess, to build on: a start's failures are forgotten."""

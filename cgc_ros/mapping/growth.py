@@ -47,7 +47,9 @@ class MapGrowth:
             return 0
         # The nearest surface around a pixel, nothing where part of it is unknown: borders are never quite in place.
         known = np.where(source.guessed, 0.0, source.depth).astype(np.float32)
-        surface = torch.from_numpy(cv2.erode(known, np.ones((CARVE_WINDOW, CARVE_WINDOW)))).to(model.device)
+        nearest = cv2.erode(known, np.ones((CARVE_WINDOW, CARVE_WINDOW)))
+        nearest[source.confidence < self.seeding.carve_confidence] = 0.0
+        surface = torch.from_numpy(nearest).to(model.device)
         pose = camera.camera_from_world
         points = model.means.detach() @ pose[:3, :3].T + pose[:3, 3]
         depth = points[:, 2]
@@ -69,7 +71,8 @@ class MapGrowth:
             covered = (alpha > self.seeding.covered_alpha) & ~behind
             rendered = (color, covered)
             usable = (measured | ~covered) & usable
-        return self._add(keyframe, depth, seed_density(keyframe.image, usable, rendered, self.seeding), step)
+        wanted = seed_density(keyframe.image, usable, rendered, self.seeding)
+        return self._add(keyframe, depth, wanted, step, confidence=source.confidence)
 
     def refine(self, keyframe: Keyframe, step: int) -> int:
         """Gaussians where a trained keyframe still lacks detail, on the measured or rendered surface; how many."""
@@ -96,10 +99,26 @@ class MapGrowth:
         view = self.render(keyframe.camera(1.0, self.model.device))
         return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
 
-    def _add(self, keyframe: Keyframe, depth: np.ndarray, wanted: SeedDensity, step: int, spare: bool = False) -> int:
+    def _add(
+        self,
+        keyframe: Keyframe,
+        depth: np.ndarray,
+        wanted: SeedDensity,
+        step: int,
+        *,
+        confidence: np.ndarray | None = None,
+        spare: bool = False,
+    ) -> int:
         """Draw Gaussians; `spare`: only into rows that are free, else the least important ones give way."""
         seeds = seed_gaussians(
-            keyframe.image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
+            keyframe.image,
+            depth,
+            keyframe.intrinsics,
+            keyframe.world_from_camera,
+            wanted,
+            self.seeding,
+            self.rng,
+            confidence,
         )
         room = self.density.max_gaussians - len(self.model)
         if len(seeds) > room and not spare:
