@@ -136,7 +136,8 @@ void MatchLevel::sweep(const std::vector<float>& planes, int window, const Smoot
   values.grow(volume.floats() * sizeof(float));
   volume.data = static_cast<float*>(values.data);
   for (int p = 0; p < volume.planes; ++p) {
-    stereo().box_scores(images_, {window, moments[0], moments[1]}, nullptr, planes[p], scores[p % kVolumeLanes], scratch);
+    stereo().box_scores(images_, {window, moments[0], moments[1]}, nullptr, planes[p], scores[p % kVolumeLanes],
+                        scratch);
     if (p % kVolumeLanes == kVolumeLanes - 1 || p == volume.planes - 1)
       stereo().to_volume(g, scores[0], p / kVolumeLanes * kVolumeLanes, volume);
   }
@@ -204,8 +205,14 @@ class Refinement {
         stereo().warp(images_, s, depths[h], warped[h * images_.count + s]);
         draw_out_edges(grid_, warped[h * images_.count + s]);
       }
-    stereo().support_scores({&images_, {color_[0], color_[1], color_[2]}, options_.taps, options_.stride,
-                             options_.color_sigma, 2, warped[0], scores[0]});
+    stereo().support_scores({&images_,
+                             {color_[0], color_[1], color_[2]},
+                             options_.taps,
+                             options_.stride,
+                             options_.color_sigma,
+                             2,
+                             warped[0],
+                             scores[0]});
   }
 
   MatchLevel& level_;

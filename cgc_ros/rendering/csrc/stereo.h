@@ -9,11 +9,11 @@
 namespace cgc {
 
 constexpr int kMaxSources = 8;
-constexpr int kMargin = 8;        // floats beside each row of a map
-constexpr int kMaxHypotheses = 8; // depths to choose between at a pixel
-constexpr int kVolumeLanes = 8;   // planes of a volume are padded to a multiple
-constexpr int kWhite = 65534;     // grey value 1 in a source, 0 being 0
-constexpr int kBlind = 65535;     // a source's pixel that matches nothing
+constexpr int kMargin = 8;  // floats beside each row of a map
+constexpr int kMaxHypotheses = 8;  // depths to choose between at a pixel
+constexpr int kVolumeLanes = 8;  // planes of a volume are padded to a multiple
+constexpr int kWhite = 65534;  // grey value 1 in a source, 0 being 0
+constexpr int kBlind = 65535;  // a source's pixel that matches nothing
 
 // Size of a map; element (x, y) stands at data + y * stride + x, data being kMargin after the first float.
 struct Grid {
@@ -50,16 +50,16 @@ struct Taps {
 
 struct ShrinkJob {
   const uint8_t* bytes;  // [height, width, 3] RGB, or null
-  const float* grey;     // [height, width] in its place
+  const float* grey;  // [height, width] in its place
   int width, height;
   Taps across, down;
-  bool color;            // three planes out of bytes rather than their grey value
-  float* out;            // [3 or 1, down.size, across.size]
+  bool color;  // three planes out of bytes rather than their grey value
+  float* out;  // [3 or 1, down.size, across.size]
 };
 
 struct BoxMoments {
   int window;
-  const float* mean;       // maps, of the reference
+  const float* mean;  // maps, of the reference
   const float* deviation;  // 1 / sqrt(variance + noise variance)
 };
 
@@ -77,7 +77,7 @@ struct Smoothing {
 
 struct Winners {
   Grid grid;
-  int32_t* index;   // [height, stride] as maps
+  int32_t* index;  // [height, stride] as maps
   float* position;  // maps
   float* lead;
   float* score;
@@ -90,8 +90,8 @@ struct SupportJob {
   int taps, stride;
   float color_sigma;
   int hypotheses;
-  const float* warped;    // [hypotheses, sources] maps with their edges drawn out
-  float* scores;          // [hypotheses] maps
+  const float* warped;  // [hypotheses, sources] maps with their edges drawn out
+  float* scores;  // [hypotheses] maps
 };
 
 struct CheckJob {
@@ -100,17 +100,17 @@ struct CheckJob {
   float color_sigma, surface, unique_lead, min_confidence, min_parallax;
   const float* score;
   const float* lead;
-  float* w;               // in and out
-  float* confidence;      // out
+  float* w;  // in and out
+  float* confidence;  // out
 };
 
 // Rows and columns of a smaller map that pixels of a larger image look up.
 struct Lookup {
-  int width, height;           // of the larger
-  const int32_t* column;       // [width] nearest
-  const int32_t* left;         // [width] and its right neighbour's share, for interpolation
+  int width, height;  // of the larger
+  const int32_t* column;  // [width] nearest
+  const int32_t* left;  // [width] and its right neighbour's share, for interpolation
   const float* right_share;
-  const int32_t* row;          // [height], the same downwards
+  const int32_t* row;  // [height], the same downwards
   const int32_t* upper;
   const float* lower_share;
 };
@@ -119,24 +119,24 @@ struct Lookup {
 struct HypothesesJob {
   Grid coarse, grid;
   Lookup lookup;
-  const float* coarse_w;     // maps with their edges drawn out
+  const float* coarse_w;  // maps with their edges drawn out
   const float* coarse_lead;  // 0 where not to be trusted
   float step;
   int reach;
-  const float* prior;        // [height, width] or null, 0 = unknown
+  const float* prior;  // [height, width] or null, 0 = unknown
   float prior_lead;
-  float* w;                  // [5 or 6] maps
+  float* w;  // [5 or 6] maps
   float* lead;
 };
 
 struct ChoiceJob {
   Grid grid;
   int hypotheses;
-  const float* w;        // [hypotheses] maps
+  const float* w;  // [hypotheses] maps
   const float* lead;
-  const float* scores;   // of square windows
-  float differs;         // inverse depth
-  float* pair_w;         // [2] maps: the best, and the best that differs from it
+  const float* scores;  // of square windows
+  float differs;  // inverse depth
+  float* pair_w;  // [2] maps: the best, and the best that differs from it
   float* pair_lead;
 };
 
@@ -146,10 +146,10 @@ struct DecisionJob {
   const float* pair_lead;
   const float* pair_scores;
   float nudge;
-  float* w;        // maps
+  float* w;  // maps
   float* score;
   float* lead;
-  float* nudged_w; // [2] maps
+  float* nudged_w;  // [2] maps
 };
 
 struct EnlargeJob {
@@ -157,8 +157,8 @@ struct EnlargeJob {
   Lookup lookup;
   const float* w;
   const float* confidence;
-  float surface;   // inverse depth within which neighbours are one surface
-  float* depth;    // [height, width]
+  float surface;  // inverse depth within which neighbours are one surface
+  float* depth;  // [height, width]
   float* sure;
 };
 

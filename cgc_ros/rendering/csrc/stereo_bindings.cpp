@@ -14,7 +14,8 @@ using Image = py::array_t<float>;
 
 void check_size(py::ssize_t width, py::ssize_t height) {
   if (width < 1 || height < 1)
-    throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" + std::to_string(height));
+    throw py::value_error("image size must be at least 1x1, not " + std::to_string(width) + "x" +
+                          std::to_string(height));
 }
 
 std::unique_ptr<MatchLevel> make_level(In<float> reference, const std::vector<In<float>>& sources, In<float> columns,
@@ -71,7 +72,8 @@ py::tuple refined(MatchLevel& level, In<float> color, In<float> coarse_w, In<flo
   const py::ssize_t h = level.grid().height, w = level.grid().width;
   if (taps < 1 || taps > 7 || taps % 2 == 0 || stride < 1 || taps / 2 * stride > kMargin || reach > kMargin)
     throw py::value_error("support windows have 1, 3, 5 or 7 taps and reach at most " + std::to_string(kMargin) +
-                          " pixels, not " + std::to_string(taps) + " taps, " + std::to_string(stride) + " pixels apart");
+                          " pixels, not " + std::to_string(taps) + " taps, " + std::to_string(stride) +
+                          " pixels apart");
   const float* colors = read(color, {3, h, w}, "color");
   const float* found_w = read(coarse_w, {-1, -1}, "coarse_w");
   const float* found_lead = read(coarse_lead, {coarse_w.shape(0), coarse_w.shape(1)}, "coarse_lead");
@@ -79,8 +81,8 @@ py::tuple refined(MatchLevel& level, In<float> color, In<float> coarse_w, In<flo
   const float* known = read(prior, {h, w}, "prior");
   Image depth = map_of(level), confidence = map_of(level);
   float *to_depth = depth.mutable_data(), *to_confidence = confidence.mutable_data();
-  const RefineOptions options{window, step,  differs, reach,       prior_lead,     taps,        stride, color_sigma,
-                              nudge,  surface, unique_lead, min_confidence, min_parallax};
+  const RefineOptions options{window,      step,  differs, reach,       prior_lead,     taps,        stride,
+                              color_sigma, nudge, surface, unique_lead, min_confidence, min_parallax};
   {
     py::gil_scoped_release release;
     refine(level, colors, int(coarse_w.shape(1)), int(coarse_w.shape(0)), found_w, found_lead, known, options, to_depth,
@@ -129,8 +131,8 @@ py::tuple enlarged(In<float> w, In<float> confidence, int width, int height, flo
 void bind_stereo(py::module_& m) {
   py::class_<MatchLevel>(m, "MatchLevel", "Reference and sources at one working size.")
       .def(py::init(&make_level), py::arg("reference").noconvert(), py::arg("sources"), py::arg("columns").noconvert(),
-           py::arg("parallax").noconvert(), py::kw_only(), py::arg("noise"),
-           py::arg("hidden"), "Sources are NaN where they match nothing.")
+           py::arg("parallax").noconvert(), py::kw_only(), py::arg("noise"), py::arg("hidden"),
+           "Sources are NaN where they match nothing.")
       .def(
           "contrast",
           [](MatchLevel& level, int window) {
@@ -153,14 +155,16 @@ void bind_stereo(py::module_& m) {
             return out;
           },
           py::arg("planes"), py::arg("window"))
-      .def("sweep", &sweep, py::arg("planes"), py::kw_only(), py::arg("window"), py::arg("smoothing") = py::none(),
-           "Index, position, lead and score of each pixel's best plane, [h, w] each. smoothing: small_step, large_step, "
-           "edge.")
+      .def(
+          "sweep", &sweep, py::arg("planes"), py::kw_only(), py::arg("window"), py::arg("smoothing") = py::none(),
+          "Index, position, lead and score of each pixel's best plane, [h, w] each. smoothing: small_step, large_step, "
+          "edge.")
       .def("refine", &refined, py::arg("color").noconvert(), py::arg("coarse_w").noconvert(),
-           py::arg("coarse_lead").noconvert(), py::arg("prior").noconvert() = py::none(), py::kw_only(), py::arg("window"),
-           py::arg("step"), py::arg("differs"), py::arg("reach"), py::arg("prior_lead"), py::arg("taps"),
-           py::arg("stride"), py::arg("color_sigma"), py::arg("nudge"), py::arg("surface"), py::arg("unique_lead"),
-           py::arg("min_confidence"), py::arg("min_parallax"), "Inverse depth and confidence, [h, w] each.");
+           py::arg("coarse_lead").noconvert(), py::arg("prior").noconvert() = py::none(), py::kw_only(),
+           py::arg("window"), py::arg("step"), py::arg("differs"), py::arg("reach"), py::arg("prior_lead"),
+           py::arg("taps"), py::arg("stride"), py::arg("color_sigma"), py::arg("nudge"), py::arg("surface"),
+           py::arg("unique_lead"), py::arg("min_confidence"), py::arg("min_parallax"),
+           "Inverse depth and confidence, [h, w] each.");
   m.def("resized_bytes", &resized_bytes, py::arg("image").noconvert(), py::kw_only(), py::arg("width"),
         py::arg("height"), py::arg("color"), "[3, h, w] in color or [h, w] in grey, 0..1, low-passed.");
   m.def("resized_grey", &resized_grey, py::arg("image").noconvert(), py::kw_only(), py::arg("width"), py::arg("height"),

@@ -83,7 +83,8 @@ void box_scores(const MatchImages& images, const BoxMoments& moments, const floa
     const size_t at = size_t(y) * g.stride;
     for (int s = 0; s < images.count; ++s) {
       for (int x = 0; x < g.width; x += kLanes)
-        store(warped + x, sample(images.sources[s], land(images.sources[s], x, y, w ? load(w + at + x) : splat(plane))));
+        store(warped + x,
+              sample(images.sources[s], land(images.sources[s], x, y, w ? load(w + at + x) : splat(plane))));
       sum_across(window, warped, images.reference + at, count, g.stride,
                  rings + s * ring_floats + size_t(3) * (y % window) * g.stride);
     }

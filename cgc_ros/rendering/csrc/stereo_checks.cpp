@@ -7,8 +7,17 @@ namespace cgc::CGC_ISA {
 static vfloat alike_share(const CheckJob& job, int x, int y, int reach) {
   const Grid& g = job.images->grid;
   const int near = int(__builtin_rintf(reach / 2.0f)), diagonal = int(__builtin_rintf(reach * 2.0f / 3.0f));
-  const int asked[12][2] = {{reach, 0},  {-reach, 0}, {0, reach},  {0, -reach},          {near, 0},             {-near, 0},
-                            {0, near},   {0, -near},  {-diagonal, -diagonal}, {-diagonal, diagonal}, {diagonal, -diagonal},
+  const int asked[12][2] = {{reach, 0},
+                            {-reach, 0},
+                            {0, reach},
+                            {0, -reach},
+                            {near, 0},
+                            {-near, 0},
+                            {0, near},
+                            {0, -near},
+                            {-diagonal, -diagonal},
+                            {-diagonal, diagonal},
+                            {diagonal, -diagonal},
                             {diagonal, diagonal}};
   const size_t at = size_t(y) * g.stride + x;
   const vfloat red = load(job.color[0] + at), green = load(job.color[1] + at), blue = load(job.color[2] + at);
@@ -72,8 +81,8 @@ static vfloat greatest_parallax(const MatchImages& images, int x, int y, vfloat 
   for (int s = 0; s < images.count; ++s) {
     const MatchSource& source = images.sources[s];
     const Landing at = land(source, x, y, w), infinity = land(source, x, y, splat(0.0f));
-    const vint inside = at.ahead & (at.x > splat(-0.5f)) & (at.y > splat(-0.5f)) &
-                        (at.x < splat(source.width - 0.5f)) & (at.y < splat(source.height - 0.5f));
+    const vint inside = at.ahead & (at.x > splat(-0.5f)) & (at.y > splat(-0.5f)) & (at.x < splat(source.width - 0.5f)) &
+                        (at.y < splat(source.height - 0.5f));
     const vfloat u = at.x - infinity.x, v = at.y - infinity.y;
     most = select(inside, max(most, sqrt(u * u + v * v)), most);
   }

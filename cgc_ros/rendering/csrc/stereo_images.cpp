@@ -10,7 +10,8 @@ void filter_across(const Taps& taps, const float* row, float* out) {
   for (; x + kLanes <= taps.size; x += kLanes) {
     const vint first = load(taps.first + x);
     vfloat total = splat(0.0f);
-    for (int k = 0; k < taps.reach; ++k) total += load(taps.weights + size_t(k) * taps.size + x) * gather(row + k, first);
+    for (int k = 0; k < taps.reach; ++k)
+      total += load(taps.weights + size_t(k) * taps.size + x) * gather(row + k, first);
     store(out + x, total);
   }
   for (; x < taps.size; ++x) {

@@ -11,9 +11,8 @@ void to_volume(const Grid& grid, const float* scores, int plane, const Volume& v
     for (int x = 0; x < grid.width; x += kLanes) {
       vfloat block[kLanes];
       for (int k = 0; k < kLanes; ++k)
-        block[k] = plane + k < volume.planes
-                       ? load(scores + k * grid.floats() + size_t(y) * grid.stride + x)
-                       : splat(-kNever);
+        block[k] =
+            plane + k < volume.planes ? load(scores + k * grid.floats() + size_t(y) * grid.stride + x) : splat(-kNever);
       transpose(block);
       float* out = volume.data + (size_t(y) * volume.width + x) * volume.depth + plane;
       for (int k = 0; k < kLanes && x + k < grid.width; ++k) store(out + size_t(k) * volume.depth, block[k]);
@@ -83,8 +82,8 @@ static void along_row(const PathCosts& costs, const float* scores, const float* 
     const float* last = two_paths + (~i & 1) * costs.room + kLanes;
     const float* s = scores + size_t(x) * costs.depth;
     float* t = total + size_t(x) * costs.depth;
-    smallest = i ? advance(last, smallest, costs.jump(guide[x], guide[before]), s, costs.depth, costs.small_step, path, t,
-                           forwards)
+    smallest = i ? advance(last, smallest, costs.jump(guide[x], guide[before]), s, costs.depth, costs.small_step, path,
+                           t, forwards)
                  : begin(s, costs.depth, path, t, forwards);
   }
 }
@@ -97,8 +96,8 @@ static void down_rows(const PathCosts& costs, const float* scores, const float* 
     float* t = total + size_t(x) * costs.depth;
     vfloat smallest;
     if (guide_before) {
-      smallest = advance(path, splat(leasts[x]), costs.jump(guide[x], guide_before[x]), s, costs.depth, costs.small_step,
-                         spare + kLanes, t, false);
+      smallest = advance(path, splat(leasts[x]), costs.jump(guide[x], guide_before[x]), s, costs.depth,
+                         costs.small_step, spare + kLanes, t, false);
       std::memcpy(path, spare + kLanes, sizeof(float) * costs.depth);
     } else {
       smallest = begin(s, costs.depth, path, t, false);
@@ -134,7 +133,8 @@ static void winner(const float* values, float scale, int planes, int depth, cons
 void winners(const Volume& v, const Winners& out) {
   for (int y = 0; y < v.height; ++y)
     for (int x = 0; x < v.width; ++x)
-      winner(v.data + (size_t(y) * v.width + x) * v.depth, 1.0f, v.planes, v.depth, out, size_t(y) * out.grid.stride + x);
+      winner(v.data + (size_t(y) * v.width + x) * v.depth, 1.0f, v.planes, v.depth, out,
+             size_t(y) * out.grid.stride + x);
 }
 
 void semi_global(const Grid& grid, const Volume& v, const Smoothing& smoothing, const Winners& out,

@@ -82,8 +82,8 @@ void decide(const DecisionJob& job) {
         lead[k] = max(lead[k], splat(0.0f));
       }
       const vfloat none = splat(0.0f), untrusted = splat(kUntrusted);
-      const vint second = score[1] - select(lead[1] > none, none, untrusted) >
-                          score[0] - select(lead[0] > none, none, untrusted);
+      const vint second =
+          score[1] - select(lead[1] > none, none, untrusted) > score[0] - select(lead[0] > none, none, untrusted);
       const vfloat w = select(second, load(job.pair_w + map + at), load(job.pair_w + at));
       store(job.w + at, w), store(job.score + at, select(second, score[1], score[0]));
       store(job.lead + at, select(second, lead[1], lead[0]));

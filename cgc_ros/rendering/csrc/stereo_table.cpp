@@ -21,8 +21,8 @@ void enlarge(const EnlargeJob&, GrowingBuffer&);
 
 extern const StereoKernels stereo_table;
 const StereoKernels stereo_table = {
-    shrink, box_reference, box_scores,  to_volume, semi_global, winners, warp,
-    support_scores, hypotheses, choose_pair, decide, refine_peak, check, enlarge,
+    shrink,         box_reference, box_scores,  to_volume, semi_global, winners, warp,
+    support_scores, hypotheses,    choose_pair, decide,    refine_peak, check,   enlarge,
 };
 
 }  // namespace cgc::CGC_ISA
