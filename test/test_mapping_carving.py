@@ -14,7 +14,9 @@ from cgc_ros.mapping.keyframes import KeyframeStore
 WIDTH, HEIGHT = 64, 48
 
 
-def carved(means: list[tuple[float, float, float]], depth: np.ndarray, guessed: np.ndarray) -> np.ndarray:
+def carved(
+    means: list[tuple[float, float, float]], depth: np.ndarray, guessed: np.ndarray, confidence: float = 1.0
+) -> np.ndarray:
     """Which of some Gaussians fade, seen from a camera at (0, 0, 1) that looks along z, depth being from there."""
     count = len(means)
     model = GaussianModel()
@@ -29,7 +31,7 @@ def carved(means: list[tuple[float, float, float]], depth: np.ndarray, guessed: 
     keyframe = keyframes.add(frame, 2.0)
     contribution = MapContribution(model, keyframes, DensityConfig(), "cpu")
     growth = MapGrowth(model, SeedingConfig(), DensityConfig(), contribution, "cpu", 0)
-    number = growth.carve(SeedDepth(keyframe, depth, guessed))
+    number = growth.carve(SeedDepth(keyframe, depth, guessed, np.full_like(depth, confidence)))
     faded = (model.opacities < 0.5).numpy()
     assert number == faded.sum()
     return faded
@@ -53,6 +55,13 @@ def test_what_stands_beside_a_nearer_or_an_unknown_surface_is_left_alone():
     assert not carved([(0.0, 0.0, 2.0)], depth, guessed).any()
     depth[:, 34:], guessed[:, 34:] = 2.0, True
     assert not carved([(0.0, 0.0, 2.0)], depth, guessed).any()
+
+
+def test_depth_that_is_not_sure_fades_nothing():
+    depth, guessed = np.full((HEIGHT, WIDTH), 2.0, np.float32), np.zeros((HEIGHT, WIDTH), bool)
+    sure = SeedingConfig().carve_confidence
+    assert carved([(0.0, 0.0, 2.0)], depth, guessed, sure + 0.01).all()
+    assert not carved([(0.0, 0.0, 2.0)], depth, guessed, sure - 0.01).any()
 
 
 def test_an_empty_map_has_nothing_to_fade():

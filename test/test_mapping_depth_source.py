@@ -1,7 +1,6 @@
 """Keyframes without depth wait for stereo: which goes first, when it is tried again, and when it gives up."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from cgc_ros.mapping.config import DepthConfig, KeyframeConfig, TrainingConfig
 from cgc_ros.mapping.depth_source import MAX_WAITING, DepthSource
 from cgc_ros.mapping.keyframes import KeyframeStore
 from cgc_ros.mapping.mapper import UNMAPPED_FRAMES
+from cgc_ros.stereo.matcher import StereoResult
 
 CONFIG = DepthConfig()
 SEQUENCE = SyntheticSequence(num_frames=12, width=80, height=60)
@@ -30,7 +30,7 @@ class Matcher:
         self.matched.append(tuple(reference.world_from_camera[:3, 3]))
         depth = torch.full((60, 80), 2.0)
         depth[int(60 * self.share) :] = 0.0
-        return SimpleNamespace(depth=depth)
+        return StereoResult(depth, 0.5 * (depth > 0))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
     order = [source.match_next(store, no_map).keyframe.id for _ in range(4)]
     assert order == [1, 3, 0, 2] and len(matcher.matched) == 4
     assert source.match_next(store, no_map) is None and source.waiting == []
-    assert all(keyframe.depth_trust == CONFIG.stereo_trust and (keyframe.depth == 2.0).all() for keyframe in store)
+    assert all(keyframe.depth_trust == CONFIG.stereo_trust and (keyframe.depth == 2.0).any() for keyframe in store)
 
 
 def test_without_a_partner_it_waits_and_what_stereo_cannot_settle_is_tried_with_new_partners_only(matcher):
@@ -122,7 +122,7 @@ def test_nothing_is_guessed_while_the_images_show_no_motion(monkeypatch, matcher
 def test_partners_of_a_start_are_looked_for_at_several_widths(monkeypatch, matcher):
     hints = []
     monkeypatch.setattr(
-        depth_source, "choose_sources", lambda _, views, count, hint, config: hints.append(hint) or [0][: len(views)]
+        depth_source, "choose_partners", lambda _, views, count, hint, config: hints.append(hint) or [0][: len(views)]
     )
     start(monkeypatch, matcher, [None] * len(BLIND), 1 + CONFIG.start_reaches)
     here, *others = (frame.world_from_camera[:3, 3] for frame in BLIND[: 1 + CONFIG.start_reaches])
@@ -188,8 +188,42 @@ def test_a_keyframe_of_a_whole_recording_is_matched_with_its_neighbours_not_with
     for index in range(len(sequence)):
         store.add(replace(sequence[index], depth=None, masks=None), 0.0)
     for index in (0, 12, 23):
-        depth, truth = DepthSource(torch.device("cpu")).match(store.keyframes[index], store), sequence[index].depth
+        result, truth = DepthSource(torch.device("cpu")).match(store.keyframes[index], store), sequence[index].depth
+        depth = result.depth.numpy()
         known = depth > 0
         assert known.mean() > 0.3 and np.median(np.abs(depth - truth)[known] / truth[known]) < 0.02
     alone = KeyframeStore(KeyframeConfig(), TrainingConfig())
     assert DepthSource(torch.device("cpu")).match(alone.add(BLIND[0], 0.0), alone) is None
+
+
+def test_a_floater_leaves_a_keyframes_depth_once_others_see_through_it(monkeypatch):
+    """Stereo is the truth here, but for a block in the first keyframe that it sees at half the distance."""
+    sequence = SyntheticSequence(num_frames=24, width=160, height=120)
+    store = KeyframeStore(KeyframeConfig(), TrainingConfig())
+    truth = {}
+    for index in range(8, 13):
+        keyframe = store.add(replace(sequence[index], depth=None, masks=None), 1.3)
+        truth[tuple(keyframe.world_from_camera[:3, 3])] = sequence[index].depth
+    block = (slice(50, 70), slice(60, 80))
+
+    def matched(reference, sources, config, prior):
+        depth = torch.from_numpy(truth[tuple(reference.world_from_camera[:3, 3])].copy())
+        if (reference.world_from_camera == store.keyframes[0].world_from_camera).all():
+            depth[block] *= 0.5
+        return StereoResult(depth, torch.full_like(depth, 0.6))
+
+    monkeypatch.setattr(depth_source, "stereo_depth", matched)
+    source = DepthSource(torch.device("cpu"))
+    for keyframe, urgency in zip(store, (0.9, 0.8, 0.7, 0.6, 0.5), strict=True):
+        source.wait(keyframe, urgency)
+    seeds = [source.match_next(store, some_map_of(keyframe)) for keyframe in store]
+    assert [seed.keyframe.id for seed in seeds] == [0, 1, 2, 3, 4]
+    assert (seeds[0].depth[block] < 1.0).all()  # nobody knows better yet
+    assert np.median(seeds[-1].confidence) > np.median(seeds[0].confidence)
+    first = store.keyframes[0].depth
+    assert (first[block] > 0).mean() < 0.1
+    assert (first > 0).mean() > 0.9
+
+
+def some_map_of(keyframe):
+    return lambda _: np.full(keyframe.image.shape[:2], 1.3, np.float32)

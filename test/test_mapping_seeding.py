@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,3 +98,18 @@ def test_nothing_to_seed_gives_nothing():
     density = SeedDensity(np.full((48, 64), 0.25), np.zeros((48, 64)))
     image = half_textured_image()
     assert len(seed_gaussians(image, depth, INTRINSICS, np.eye(4), density, CONFIG, np.random.default_rng(0))) == 0
+
+
+def test_what_is_seeded_from_a_guess_is_more_transparent_than_from_a_measurement():
+    image = half_textured_image()
+    depth = np.full(image.shape[:2], 2.0, np.float32)
+    density = SeedDensity(np.full(depth.shape, 0.1), np.full(depth.shape, 0.1))
+    opacities = {}
+    for confidence in (0.0, 0.5, 1.0):
+        rng, sure = np.random.default_rng(0), np.full(depth.shape, confidence, np.float32)
+        opacities[confidence] = seed_gaussians(
+            image, depth, INTRINSICS, np.eye(4), density, CONFIG, rng, sure
+        ).opacities
+    assert torch.allclose(opacities[1.0], torch.tensor(CONFIG.opacity))
+    assert torch.allclose(opacities[0.0], torch.tensor(CONFIG.opacity * CONFIG.unsure_opacity))
+    assert (opacities[0.0] < opacities[0.5]).all() and (opacities[0.5] < opacities[1.0]).all()

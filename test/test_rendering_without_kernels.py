@@ -68,3 +68,18 @@ assert (model.sh > before).all()
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
+
+
+def test_stereo_in_main_memory_is_done_by_torch():
+    code = """
+import numpy as np
+from cgc_ros.frame import Intrinsics
+from cgc_ros.stereo.matcher import StereoView
+from cgc_ros.stereo.plane_sweep import stereo_depth
+image, moved = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), np.eye(4)
+moved[0, 3] = 0.1
+views = [StereoView(image, Intrinsics(64, 48, 60.0, 60.0, 31.5, 23.5), pose) for pose in (np.eye(4), moved)]
+assert stereo_depth(views[0], views[1:]).depth.shape == (48, 64)
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr

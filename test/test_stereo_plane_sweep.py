@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 
 from cgc_ros.frame import Intrinsics
 from cgc_ros.stereo.config import StereoConfig
+from cgc_ros.stereo.matcher import StereoResult, StereoView
 from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow, over_sources
-from cgc_ros.stereo.plane_sweep import (
-    StereoResult,
-    StereoView,
-    choose_sources,
-    common_depth,
-    stereo_depth,
-)
+from cgc_ros.stereo.plane_sweep import common_depth, stereo_depth
 from cgc_ros.stereo.selection import (
     agreeing_neighbours,
     best_plane,
@@ -327,31 +322,6 @@ def test_every_tensor_is_made_on_the_device_of_the_images():
     with torch.device("meta"):
         result = stereo_depth(reference, sources, prior_depth=np.full((60, 80), 2.0, np.float32))
     assert torch.equal(result.depth, expected.depth)
-
-
-def test_sources_are_chosen_by_angle_and_overlap():
-    reference, _ = render([WALL], pose())
-    image = reference.image
-    candidates = [
-        StereoView(image, CAMERA, pose(x=0.01)),  # 0.3 degrees at 2 m: hardly any parallax
-        StereoView(image, CAMERA, pose(x=0.14)),  # 4 degrees
-        StereoView(image, CAMERA, pose(x=0.3)),  # 8.5 degrees
-        StereoView(image, CAMERA, pose(x=0.8)),  # 22 degrees: too wide
-        StereoView(image, CAMERA, pose(x=0.14, yaw=math.pi)),  # looks away
-        StereoView(image, CAMERA, pose()),  # the same place
-    ]
-    assert choose_sources(reference, candidates, 2, depth_hint=2.0) == [1, 2]
-    assert choose_sources(reference, candidates, 9, depth_hint=2.0) == [1, 2, 0]
-    assert choose_sources(reference, candidates[3:], 3, depth_hint=2.0) == [0]  # wide, but nothing else
-    assert choose_sources(reference, candidates[4:], 3, depth_hint=2.0) == []
-    assert choose_sources(reference, [], 3) == []
-
-
-@given(st.floats(1e-3, 1e3))
-def test_the_choice_of_sources_does_not_depend_on_the_unit(scale: float):
-    image = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
-    views = [StereoView(image, CAMERA, pose(x=x * scale)) for x in (0.0, 0.5, 0.1, 0.2)]
-    assert choose_sources(views[0], views[1:], 2) == [1, 2]  # no hint: the nearest is the ideal
 
 
 def level(sources: int = 1, seed: int = 0) -> MatchLevel:

@@ -77,6 +77,9 @@ class SeedingConfig(Settings):
     )
     covered_alpha: float = number(0.6, "opacity below which a pixel is not covered yet", 0, 1)
     opacity: float = number(0.7, "of a new Gaussian", 0.01, 0.99)
+    unsure_opacity: float = number(
+        0.5, "share of it where depth is a guess; more, the more confident stereo is", 0.02, 1
+    )
     elongation: float = number(
         3.0, "longer over shorter axis, in the image, of a new Gaussian on an edge at most", 1, 100
     )
@@ -90,6 +93,9 @@ class SeedingConfig(Settings):
     normal_step: int = number(2, "to either side, over which a surface's slope is taken", 1, 50, "px")
     carve_margin: float = number(
         0.08, "relative depth by which a Gaussian before a measured surface must miss it to be faded", 0, 1
+    )
+    carve_confidence: float = number(
+        0.8, "of depth, from which on the Gaussians before it are faded; a depth camera has 1", 0, 1
     )
     carve_window: int = number(
         7, "side of the window whose nearest depth counts as the measured surface", 1, 99, "px", rule=odd
@@ -107,9 +113,6 @@ class SeedingConfig(Settings):
 class DepthConfig(Settings):
     """How keyframes without a depth image get theirs, and how a map begins without any."""
 
-    source_window: int = number(
-        24, "keyframes nearest in time among which partners for stereo are looked for", 1, 10_000
-    )
     min_coverage: float = number(0.05, "share of a view that stereo must settle for its depth to be used", 0, 1)
     max_tries: int = number(4, "times that a keyframe is matched, each after new partners came", 1, 1000)
     stereo_trust: float = number(0.3, "weight of stereo depth in training, relative to a depth camera's", 0, 1)

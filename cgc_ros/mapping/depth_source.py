@@ -13,8 +13,11 @@ from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import DepthConfig
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.stereo.config import FillingConfig, StereoConfig
+from cgc_ros.stereo.consistency import Consistency, PosedDepth, check_consistency, with_consistency
 from cgc_ros.stereo.depth_filling import filled
-from cgc_ros.stereo.plane_sweep import StereoView, choose_sources, common_depth, stereo_depth
+from cgc_ros.stereo.matcher import StereoResult, StereoView
+from cgc_ros.stereo.partners import choose_partners
+from cgc_ros.stereo.plane_sweep import common_depth, stereo_depth
 
 MAX_WAITING = 48  # keyframes that wait for stereo; beyond it the least urgent one gives up
 
@@ -26,6 +29,7 @@ class SeedDepth:
     keyframe: Keyframe
     depth: np.ndarray  # [H, W] float32, metres, 0 = none
     guessed: np.ndarray  # [H, W] bool: filled in from its surroundings rather than measured
+    confidence: np.ndarray  # [H, W] float32: 1 for a depth camera, less for stereo, 0 for a guess
 
 
 @dataclass
@@ -54,6 +58,7 @@ class DepthSource:
         self.stereo, self.filling = stereo or StereoConfig(), filling or FillingConfig()
         self._waiting: dict[int, _Waiting] = {}
         self._failed_starts = 0
+        self._checked_by: dict[int, int] = {}  # how many witnesses stereo depth was last checked against, by keyframe
         self._common_depths: list[float] = []  # what failed starts found to be roughly how far everything is
         self.is_guessed = False  # the map stands on a guess, and no stereo has settled since
 
@@ -68,7 +73,8 @@ class DepthSource:
         if depth is None:
             return None
         self._begun(guessed=False)
-        return SeedDepth(keyframe, *filled(depth, keyframe.world_image(), self.filling))
+        depth, guessed = filled(depth, keyframe.world_image(), self.filling)
+        return SeedDepth(keyframe, depth, guessed, (~guessed).astype(np.float32))
 
     def wait(self, keyframe: Keyframe, urgency: float) -> None:
         """Let a keyframe wait for stereo; the one with the greatest `urgency` goes first.
@@ -82,6 +88,7 @@ class DepthSource:
 
     def forget(self, keyframe_id: int) -> None:
         """A keyframe waits no longer."""
+        self._checked_by.pop(keyframe_id, None)
         waiting = self._waiting.pop(keyframe_id, None)
         if waiting is not None:
             waiting.keyframe.ready = True
@@ -110,19 +117,23 @@ class DepthSource:
                 continue
             waiting.tries += 1
             if prior is None:
-                return self._start(reference, sources)
-            depth = self._match(reference, sources, prior, self.config.min_coverage)
-            if depth is None and waiting.tries >= self.config.max_tries:
+                return self._start(reference, sources, keyframes)
+            result = self._match(reference, sources, prior, self.config.min_coverage)
+            if result is None and waiting.tries >= self.config.max_tries:
                 self.forget(keyframe_id)
-            return None if depth is None else self._settled(reference, depth)
+            return None if result is None else self._settled(reference, result, keyframes)
         return None
 
-    def match(self, reference: Keyframe, keyframes: KeyframeStore) -> np.ndarray | None:
-        """Stereo depth of a keyframe with its nearest neighbours and no map to ask, [H, W] float32, 0 = none; None
-        where it settles too little. For a recording that is there as a whole: the nearest are far enough.
+    def match(self, reference: Keyframe, keyframes: KeyframeStore) -> StereoResult | None:
+        """Stereo depth of a keyframe with no map to ask; None where it settles too little. For a recording that is
+        there as a whole: the nearest are far enough, and tell how far the scene is and so which partners suit.
         """
-        sources = self._partners(reference, _in_time(reference, keyframes)[: self.config.source_window], None)
-        return self._match(reference, sources, None, self.config.min_coverage) if sources else None
+        others = _others(reference, keyframes)
+        first = self._match(reference, self._partners(reference, others, None), None, self.config.min_coverage)
+        if first is None:
+            return None
+        partners = self._partners(reference, others, float(first.depth[first.depth > 0].median()))
+        return self._match(reference, partners, None, self.config.min_coverage) or first
 
     def to(self, device: torch.device, backend: str) -> None:
         """Go on on another device; rendering is left to others."""
@@ -149,15 +160,15 @@ class DepthSource:
         waiting = self._waiting[keyframe_id]
         return waiting.tries // self.config.max_tries, -waiting.urgency
 
-    def _start(self, reference: Keyframe, sources: list[StereoView]) -> SeedDepth | None:
+    def _start(self, reference: Keyframe, sources: list[StereoView], keyframes: KeyframeStore) -> SeedDepth | None:
         """The first depth of a map: from stereo, or after many failures a guess, one distance for the whole view.
 
         Training finds the shape of what was guessed from the parallax that later keyframes bring, as it does from
         structure from motion's few points.
         """
-        depth = self._match(reference, sources, None, self.config.start_coverage)
-        if depth is not None:
-            return self._settled(reference, depth)
+        result = self._match(reference, sources, None, self.config.start_coverage)
+        if result is not None:
+            return self._settled(reference, result, keyframes)
         self._failed_starts += 1
         common = common_depth(self._view(reference), sources, self.stereo)
         if common is not None:
@@ -167,33 +178,74 @@ class DepthSource:
         self.forget(reference.id)
         guess = np.full(reference.image.shape[:2], np.median(self._common_depths), np.float32)
         self._begun(guessed=True)
-        return SeedDepth(reference, guess, np.ones(guess.shape, bool))
+        return SeedDepth(reference, guess, np.ones(guess.shape, bool), np.zeros_like(guess))
 
-    def _settled(self, reference: Keyframe, depth: np.ndarray) -> SeedDepth:
+    def _settled(self, reference: Keyframe, result: StereoResult, keyframes: KeyframeStore) -> SeedDepth:
+        """Stereo depth, as far as the keyframes that have depth bear it out; and one of them checked again in turn."""
         self.forget(reference.id)
         self._begun(guessed=False)
+        witnesses = self._witnesses(reference, result.depth, keyframes)
+        checked = with_consistency(result, self._check(reference, result.depth, witnesses))
+        if (checked.depth > 0).any():
+            result = checked
+        depth = result.depth.cpu().numpy()
         reference.depth, reference.depth_trust = depth.astype(np.float16), self.config.stereo_trust
-        return SeedDepth(reference, *filled(depth, reference.world_image(), self.filling))
+        self._check_again(witnesses, keyframes)
+        seeded = filled(depth, reference.world_image(), self.filling)
+        return SeedDepth(reference, *seeded, result.confidence.cpu().numpy())
+
+    def _check_again(self, matched: list[Keyframe], keyframes: KeyframeStore) -> None:
+        """Of some keyframes, drop from the stereo depth of the one with the fewest witnesses what is refuted since."""
+        wanted = self.stereo.consistency.witnesses
+        open_ones = [keyframe for keyframe in matched if self._checked_by.get(keyframe.id, wanted) < wanted]
+        if not open_ones:
+            return
+        keyframe = min(open_ones, key=lambda keyframe: self._checked_by[keyframe.id])
+        depth = self._known_depth(keyframe)
+        if keyframe.depth is None or depth is None:
+            return
+        consistency = self._check(keyframe, depth, self._witnesses(keyframe, depth, keyframes))
+        if consistency.refuted.any():
+            keyframe.depth = np.where(consistency.refuted.cpu().numpy(), np.float16(0), keyframe.depth)
+
+    def _check(self, keyframe: Keyframe, depth: torch.Tensor, witnesses: list[Keyframe]) -> Consistency:
+        self._checked_by[keyframe.id] = len(witnesses)
+        depths = [(witness, self._known_depth(witness)) for witness in witnesses]
+        others = [_posed(witness, known) for witness, known in depths if known is not None]
+        return check_consistency(_posed(keyframe, depth), others, self.stereo.consistency)
+
+    def _witnesses(self, keyframe: Keyframe, depth: torch.Tensor, keyframes: KeyframeStore) -> list[Keyframe]:
+        """Keyframes with depth that see what `keyframe` sees ([H, W], 0 = none) from another side."""
+        others = [other for other in _others(keyframe, keyframes) if other.depth is not None]
+        known, config = depth[depth > 0], self.stereo.consistency
+        if not others or not len(known):
+            return []
+        reach = config.witness_reach * float(known.median())
+        chosen = choose_partners(keyframe, others, config.witnesses, reach, self.stereo)
+        return [others[index] for index in chosen]
+
+    def _known_depth(self, keyframe: Keyframe) -> torch.Tensor | None:
+        depth = keyframe.world_depth()
+        return None if depth is None else torch.from_numpy(depth).to(self.device)
 
     def _begun(self, guessed: bool) -> None:
         """There is depth, or a guess, to build on: a start's failures are forgotten."""
         self.is_guessed, self._failed_starts, self._common_depths = guessed, 0, []
 
     def _sources(self, reference: Keyframe, keyframes: KeyframeStore, prior: np.ndarray | None) -> list[StereoView]:
-        """The best partners of a keyframe among its neighbours in time, before and after it."""
-        near = _in_time(reference, keyframes)
-        if prior is None:  # a map's beginning looks at all: the camera may creep
-            return self._partners(reference, near, self._start_hint(reference, near))
+        """The best partners of a keyframe among all others."""
+        others = _others(reference, keyframes)
+        if prior is None:
+            return self._partners(reference, others, self._start_hint(reference, others))
         hint = reference.median_depth or None  # somewhere new: as far away, perhaps, as what was seen before
         if (prior > 0).mean() > 0.2:
             hint = float(np.median(prior[prior > 0]))
-        return self._partners(reference, near[: self.config.source_window], hint)
+        return self._partners(reference, others, hint)
 
-    def _partners(self, reference: Keyframe, near: list[Keyframe], hint: float | None) -> list[StereoView]:
-        """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_sources`)."""
-        views = [StereoView(other.image, other.intrinsics, other.world_from_camera) for other in near]
-        chosen = choose_sources(self._view(reference), views, self.stereo.max_sources, hint, self.stereo)
-        return [self._view(near[index]) for index in chosen]
+    def _partners(self, reference: Keyframe, others: list[Keyframe], hint: float | None) -> list[StereoView]:
+        """The best of some keyframes to match one with; `hint`: how far its view may be (`choose_partners`)."""
+        chosen = choose_partners(reference, others, self.stereo.max_sources, hint, self.stereo)
+        return [self._view(others[index]) for index in chosen]
 
     def _start_hint(self, reference: Keyframe, others: list[Keyframe]) -> float | None:
         """A depth for which the widest baseline has the ideal angle, or half of it, or a quarter, in turn."""
@@ -206,19 +258,20 @@ class DepthSource:
 
     def _match(
         self, reference: Keyframe, sources: list[StereoView], prior: np.ndarray | None, min_coverage: float
-    ) -> np.ndarray | None:
-        """Stereo depth of a keyframe ([H, W] float32), None where it settles less than a share of what its view shows
-        of the world.
-        """
-        depth = stereo_depth(self._view(reference), sources, self.stereo, prior).depth.cpu().numpy()
-        return depth if (depth > 0).mean() >= min_coverage * reference.world_share else None
+    ) -> StereoResult | None:
+        """Stereo depth of a keyframe, None where it settles less than a share of what its view shows of the world."""
+        result = stereo_depth(self._view(reference), sources, self.stereo, prior)
+        share = float((result.depth > 0).float().mean())
+        return result if share >= min_coverage * reference.world_share else None
 
     def _view(self, keyframe: Keyframe) -> StereoView:
         image = torch.from_numpy(keyframe.world_image()).to(self.device)
         return StereoView(image, keyframe.intrinsics, keyframe.world_from_camera, keyframe.ignore)
 
 
-def _in_time(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:
-    """The others, those nearest in time first."""
-    others = (other for other in keyframes if other.id != reference.id)
-    return sorted(others, key=lambda other: abs(other.id - reference.id))
+def _others(reference: Keyframe, keyframes: KeyframeStore) -> list[Keyframe]:
+    return [other for other in keyframes if other.id != reference.id]
+
+
+def _posed(keyframe: Keyframe, depth: torch.Tensor) -> PosedDepth:
+    return PosedDepth(depth, keyframe.intrinsics, torch.from_numpy(keyframe.world_from_camera))

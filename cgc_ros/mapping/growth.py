@@ -51,7 +51,9 @@ class MapGrowth:
         # The nearest surface around a pixel, nothing where part of it is unknown: borders are never quite in place.
         window = np.ones((self.seeding.carve_window,) * 2)
         known = np.where(source.guessed, 0.0, source.depth).astype(np.float32)
-        surface = torch.from_numpy(cv2.erode(known, window)).to(model.device)
+        nearest = cv2.erode(known, window)
+        nearest[source.confidence < self.seeding.carve_confidence] = 0.0
+        surface = torch.from_numpy(nearest).to(model.device)
         pose = camera.camera_from_world
         points = model.means.detach() @ pose[:3, :3].T + pose[:3, 3]
         depth = points[:, 2]
@@ -75,7 +77,8 @@ class MapGrowth:
             covered = (alpha > self.seeding.covered_alpha) & ~behind
             rendered = (color, covered)
             usable = (measured | ~covered) & usable
-        return self._add(keyframe, image, depth, seed_density(image, usable, rendered, self.seeding), step)
+        wanted = seed_density(image, usable, rendered, self.seeding)
+        return self._add(keyframe, image, depth, wanted, step, confidence=source.confidence)
 
     def refine(self, keyframe: Keyframe, step: int) -> int:
         """Gaussians where a trained keyframe still lacks detail, on the measured or rendered surface; how many."""
@@ -114,12 +117,13 @@ class MapGrowth:
         depth: np.ndarray,
         wanted: SeedDensity,
         step: int,
+        *,
+        confidence: np.ndarray | None = None,
         spare: bool = False,
     ) -> int:
         """Draw Gaussians; `spare`: only into rows that are free, else what contributes least gives way to them."""
-        seeds = seed_gaussians(
-            image, depth, keyframe.intrinsics, keyframe.world_from_camera, wanted, self.seeding, self.rng
-        )
+        pose = keyframe.world_from_camera
+        seeds = seed_gaussians(image, depth, keyframe.intrinsics, pose, wanted, self.seeding, self.rng, confidence)
         room = max(0, self.density.max_gaussians - len(self.model))
         if len(seeds) > room and spare:
             seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))

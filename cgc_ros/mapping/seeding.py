@@ -88,8 +88,12 @@ def seed_gaussians(
     density: SeedDensity,
     config: SeedingConfig,
     rng: np.random.Generator,
+    confidence: np.ndarray | None = None,  # [H, W] 0..1 of the depth; None: certain
 ) -> GaussianSeeds:
-    """Flat Gaussians on the surface, one per drawn pixel, as wide in the image as the gap to their neighbours."""
+    """Flat Gaussians on the surface, one per drawn pixel, as wide in the image as the gap to their neighbours.
+
+    The less certain the depth, the more transparent: training makes opaque what other views bear out.
+    """
     rows, columns = np.nonzero(rng.random(density.missing.shape) < density.missing)
     points = backproject(depth, intrinsics)
     normals = surface_normals(points, rows, columns, config.normal_step)
@@ -107,6 +111,9 @@ def seed_gaussians(
         border_share=config.border_share,
         edges=config.edges,
     )
+    opacity = np.full(len(rows), config.opacity)
+    if confidence is not None:
+        opacity *= config.unsure_opacity + (1.0 - config.unsure_opacity) * confidence[rows, columns]
     rotation = world_from_camera[:3, :3]
     laid = lay_on_surface(ellipses, chosen, normals, intrinsics, config.least_cosine)
     quats, scales = flat_gaussians(laid @ rotation.T, config.flatness)
@@ -114,7 +121,7 @@ def seed_gaussians(
         means=_tensor(chosen @ rotation.T + world_from_camera[:3, 3]),
         quats=_tensor(quats),
         scales=_tensor(scales),
-        opacities=torch.full((len(rows),), config.opacity),
+        opacities=_tensor(opacity),
         colors=_tensor(image[rows, columns] / 255.0),
     )
 

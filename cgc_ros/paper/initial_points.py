@@ -61,9 +61,9 @@ def stereo_depths(keyframes: list[Keyframe], count: int, stereo: DepthSource) ->
         window.keyframes = {
             other.id: other for other in keyframes[max(0, place - STEREO_WINDOW) : place + STEREO_WINDOW + 1]
         }
-        depth = stereo.match(reference, window)
-        if depth is not None:
-            found.append((reference, depth))
+        result = stereo.match(reference, window)
+        if result is not None:
+            found.append((reference, result.depth.cpu().numpy()))
     return found
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cgc_ros.frame import Intrinsics
+from cgc_ros.stereo.geometry import SourceProjection, typical_rate
 
 #: Image elements scored at once on a CPU, so that they stay in its cache; a GPU takes all planes at once.
 CPU_CHUNK = 320_000
@@ -38,14 +39,17 @@ class MatchLevel:
         self.noise_variance = noise * noise
         self.hidden = hidden
         self.sources = [_nan_frame(source - 0.5) for source in sources]
+        height, width = reference.shape
+        projections = [
+            SourceProjection.between(reference_intrinsics, intrinsics, transform)
+            for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True)
+        ]
+        self.pixels_per_inverse_depth = typical_rate(projections, width, height)
         self._infinity, self._parallax = [], []
-        for intrinsics, transform in zip(source_intrinsics, source_from_reference, strict=True):
-            infinity, parallax = _projection(reference_intrinsics, intrinsics, transform)
+        for projection, intrinsics in zip(projections, source_intrinsics, strict=True):
+            infinity, parallax = _in_grid_units(projection, width, height, intrinsics)
             self._infinity.append(torch.as_tensor(infinity, dtype=torch.float32, device=reference.device))
             self._parallax.append(parallax.tolist())
-        self.pixels_per_inverse_depth = max(
-            (self._parallax_rate(index) for index in range(len(self.sources))), default=0.0
-        )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,17 +86,6 @@ class MatchLevel:
             pixels = torch.hypot(moved[..., 0] * (0.5 * source.shape[1]), moved[..., 1] * (0.5 * source.shape[0]))
             most = torch.where((grid.abs() < 1.0).all(-1), torch.maximum(most, pixels), most)
         return most
-
-    def _parallax_rate(self, index: int) -> float:
-        """Pixels a source's image point moves per unit of inverse depth, at infinity; median over the image."""
-        infinity = self._infinity[index]
-        rows, columns = max(1, infinity.shape[1] // 6), max(1, infinity.shape[2] // 6)
-        x, y, z = infinity[:, ::rows, ::columns].reshape(3, -1)
-        height, width = self.sources[index].shape
-        bx, by, bz = self._parallax[index]
-        moved = torch.hypot((bx * z - bz * x) * (0.5 * width), (by * z - bz * y) * (0.5 * height)) / z.square()
-        moved = moved[z > 1e-6]
-        return float(moved.median()) if moved.numel() else 0.0
 
 
 class BoxWindow:
@@ -199,20 +192,18 @@ def over_sources(scores: Sequence[Tensor], hidden: float) -> Tensor:
     return torch.where(seen > 0, torch.maximum(mean, better - hidden), -1.0)
 
 
-def _projection(
-    reference: Intrinsics, source: Intrinsics, source_from_reference: np.ndarray
+def _in_grid_units(
+    projection: SourceProjection, width: int, height: int, source: Intrinsics
 ) -> tuple[np.ndarray, np.ndarray]:
     """`infinity` [3, h, w] and `parallax` [3]: infinity + w * parallax is where a point at w lands in the source.
 
     Homogeneous, in grid_sample's units.
     """
-    width, height = source.width, source.height
-    to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]]) @ source.matrix()
-    rays = np.linalg.inv(reference.matrix())
-    columns = to_grid @ source_from_reference[:3, :3] @ rays  # [3, 3]
-    x, y = np.arange(reference.width), np.arange(reference.height)[:, None]
-    infinity = columns[:, 0, None, None] * x + columns[:, 1, None, None] * y + columns[:, 2, None, None]
-    return infinity, to_grid @ source_from_reference[:3, 3]
+    to_grid = np.array(
+        [[2 / source.width, 0, 1 / source.width - 1], [0, 2 / source.height, 1 / source.height - 1], [0, 0, 1]]
+    )
+    scaled = SourceProjection(to_grid @ projection.columns, to_grid @ projection.parallax)
+    return scaled.infinity(np.arange(width), np.arange(height)[:, None]), scaled.parallax
 
 
 def _nan_frame(image: Tensor) -> Tensor:

@@ -1,89 +1,22 @@
 """Depth for a keyframe without a depth image: plane-sweep stereo against other posed keyframes.
 
-`choose_sources` picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly how far all of
-a view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says why each step
-is there and what it was measured to be worth.
+`choose_partners` (partners.py) picks the keyframes to match with, `stereo_depth` matches, `common_depth` tells roughly
+how far all of a view is. Nothing is assumed of the unit of the poses: depth comes out in the same. docs/stereo.md says
+why each step is there and what it was measured to be worth.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cgc_ros.frame import Intrinsics
+from cgc_ros.rendering.kernels import WHY_UNAVAILABLE
 from cgc_ros.stereo.config import StereoConfig
-from cgc_ros.stereo.matching import BoxWindow, MatchLevel, SupportWindow
-from cgc_ros.stereo.selection import (
-    agreeing_neighbours,
-    best_plane,
-    keeps_its_match,
-    parabola_peak,
-    plane_sweep,
-    semi_global,
-    share_of_alike_neighbours,
-)
-
-
-@dataclass(frozen=True)
-class StereoView:
-    """A posed image without lens distortion."""
-
-    image: np.ndarray | Tensor  # [H, W, 3] uint8, RGB; a tensor's device is where matching runs
-    intrinsics: Intrinsics
-    world_from_camera: np.ndarray  # [4, 4] float64, optical frame
-    #: [H, W] bool: pixels that get no depth and match nothing. A reference's windows reach there, so its image should
-    #: go on from around them.
-    ignore: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class StereoResult:
-    """Depth of the reference at its full size, on its device."""
-
-    depth: Tensor  # [H, W] float32, along z, in the unit of the poses; 0 = invalid
-    confidence: Tensor  # [H, W] float32, 0..1; 0 where depth is invalid
-
-
-def choose_sources(
-    reference: StereoView,
-    candidates: Sequence[StereoView],
-    count: int,
-    depth_hint: float | None = None,
-    config: StereoConfig | None = None,
-) -> list[int]:
-    """Indices of the best candidates to match `reference` with, best first, at most `count`; maybe none.
-
-    A candidate is worth its overlap (the share of the reference's pixels it sees at the hinted depth) times a
-    log-normal preference for the ideal angle between the two lines of sight: narrower loses depth precision to pose
-    error, wider loses the likeness of the images. Wider than `max_angle_deg` only where there is nothing narrower.
-
-    Args:
-        depth_hint: median depth of the scene in this view, unit of the poses. Without it the nearest
-            candidates are taken to be about the ideal angle apart.
-    """
-    config = config or StereoConfig()
-    baselines = [float(np.linalg.norm(_source_from_reference(view, reference)[:3, 3])) for view in candidates]
-    moved = [baseline for baseline in baselines if baseline > 0]
-    if not moved or count < 1:
-        return []
-    nearest = min(baseline for baseline in moved if baseline >= 0.05 * max(moved))
-    depth = depth_hint or nearest / math.tan(math.radians(config.ideal_angle_deg))
-    ranked = []
-    for index, (view, baseline) in enumerate(zip(candidates, baselines, strict=True)):
-        overlap = _overlap(reference, view, depth)
-        if baseline > 0 and overlap >= config.min_overlap:
-            angle = max(_angle_deg(reference, view, depth), 1e-3)
-            preference = math.exp(-0.5 * (math.log(angle / config.ideal_angle_deg) / 0.6) ** 2)
-            ranked.append((angle > config.max_angle_deg, -overlap * preference, index))
-    ranked.sort()
-    narrow = [index for wide, _, index in ranked if not wide]
-    return narrow[:count] if narrow else [index for _, _, index in ranked[:1]]
+from cgc_ros.stereo.cpu_matcher import CpuMatcher
+from cgc_ros.stereo.matcher import Matcher, StereoResult, StereoView
 
 
 @torch.no_grad()
@@ -92,18 +25,21 @@ def stereo_depth(
     sources: Sequence[StereoView],
     config: StereoConfig | None = None,
     prior_depth: np.ndarray | Tensor | None = None,
+    *,
+    backend: str | None = None,
 ) -> StereoResult:
     """Depth of `reference` from its parallax against one or more `sources`; no depth where the images do not settle it.
 
     Args:
         prior_depth: depth the map already renders in this view, [h, w] of any size, 0 or NaN where unknown. It widens
             the range searched and is tried as one more hypothesis a pixel; it may be wrong.
+        backend: "cpu", the C++ kernels; "torch", on the device of the images. None: what suits that device,
+            torch where there are no kernels.
 
     Raises:
         ValueError: an image does not have the size of its intrinsics.
     """
-    config = config or StereoConfig()
-    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    matcher = _matcher(reference, sources, config, backend)
     prior = None if prior_depth is None else _inverse(torch.as_tensor(prior_depth, device=matcher.device))
     search = matcher.search_range(prior) if matcher.has_parallax else None
     if search is None:
@@ -115,253 +51,31 @@ def stereo_depth(
 
 @torch.no_grad()
 def common_depth(
-    reference: StereoView, sources: Sequence[StereoView], config: StereoConfig | None = None
+    reference: StereoView,
+    sources: Sequence[StereoView],
+    config: StereoConfig | None = None,
+    *,
+    backend: str | None = None,
 ) -> float | None:
     """The one depth for all of `reference` at which the images agree best, in the unit of the poses.
 
     It takes much less parallax, texture and calibration than depth per pixel. None where the images agree as well at
     infinity: the camera has hardly moved.
     """
-    config = config or StereoConfig()
-    matcher = _Matcher(reference, sources[: config.max_sources], config)
+    matcher = _matcher(reference, sources, config, backend)
     return matcher.common_depth() if matcher.has_parallax else None
 
 
-@dataclass(frozen=True)
-class _Sweep:
-    """What the plane sweep at half the working size found, [h, w] each."""
-
-    w: Tensor  # inverse depth
-    lead: Tensor  # how unique, `best_plane`
-    inside: Tensor  # bool: not at an end of the range searched
-    step: float  # inverse depth between planes
-
-
-@dataclass(frozen=True)
-class _Hypotheses:
-    """K depths to choose between at each pixel of the working size, [K, h, w] each."""
-
-    w: Tensor  # inverse depth
-    lead: Tensor  # how unique, 0 where not to be trusted
-
-
-class _Matcher:
-    """The steps of `stereo_depth` on one reference: range, sweep, refinement, checks."""
-
-    def __init__(self, reference: StereoView, sources: Sequence[StereoView], config: StereoConfig):
-        self.reference, self.sources, self.config = reference, sources, config
-        color = _color(reference)
-        self.device = color.device
-        self.shrink = min(1.0, math.sqrt(config.working_pixels / (color.shape[1] * color.shape[2])))
-        self.transforms = [_source_from_reference(source, reference) for source in sources]
-        self.intrinsics = _shrunk(reference.intrinsics, self.shrink)
-        self.color = _resized(color, self.intrinsics)
-        self.greys = [_grey(self.color)]
-        for source in sources:
-            grey = _grey(_color(source).to(self.device))
-            if source.ignore is not None:
-                grey[torch.as_tensor(source.ignore, device=self.device)] = math.nan  # as outside of the image
-            self.greys.append(_resized(grey[None], _shrunk(source.intrinsics, self.shrink))[0])
-        self.level = self._level(1.0)
-        self.has_parallax = self.level.pixels_per_inverse_depth > 0
-
-    def search_range(self, prior: Tensor | None) -> tuple[float, float] | None:
-        """Inverse depths, least and greatest, of what a sweep of everything at a quarter of the size agrees on."""
-        volume, textured, step = self._overview()
-        best, position, _ = best_plane(volume)
-        sure = (volume.gather(0, best[None])[0] > 0.7) & textured
-        found = position[sure] * step
-        if prior is not None:
-            known = _nearest(prior, (textured.shape[0], textured.shape[1]))
-            found = torch.cat((found, known[known > 0]))
-        if found.numel() < 20:
-            return None
-        least, greatest = torch.quantile(found, torch.tensor([0.02, 0.98], device=self.device)).tolist()
-        margin = 0.1 * (greatest - least) + step
-        return max(least - margin, 0.0), greatest + margin
-
-    def common_depth(self) -> float | None:
-        volume, textured, step = self._overview()
-        if not textured.any():
-            return None
-        score = volume[:, textured].mean(1)
-        best = int(score.argmax())
-        if not 0 < best < len(score) - 1 or score[best] - score[0] < self.config.common_lead:
-            return None
-        return 1.0 / ((best + float(parabola_peak(*score[best - 1 : best + 2]))) * step)
-
-    def _overview(self) -> tuple[Tensor, Tensor, float]:
-        """Scores [D, h, w] of planes from infinity on at a quarter of the size, textured pixels [h, w], and the inverse
-        depth between planes.
-        """
-        level = self._level(0.25)
-        score = BoxWindow(level, self.config.window)
-        reach = 0.4 * level.size[1]  # pixels of parallax
-        planes = torch.linspace(0.0, reach / level.pixels_per_inverse_depth, max(48, round(reach)), device=self.device)
-        textured = score.contrast > 3.0 / 255.0
-        if self.reference.ignore is not None:
-            ignored = torch.as_tensor(self.reference.ignore, device=self.device).float()
-            textured &= F.adaptive_max_pool2d(ignored[None], level.size)[0] == 0
-        return plane_sweep(score, planes, level.chunk), textured, float(planes[1])
-
-    def sweep(self, least: float, greatest: float) -> _Sweep:
-        """All planes between two inverse depths at half the working size, smoothed semi-globally."""
-        config = self.config
-        level = self._level(0.5)
-        wanted = math.ceil((greatest - least) * level.pixels_per_inverse_depth / config.plane_step) + 1
-        planes = torch.linspace(least, greatest, min(max(wanted, 12), config.max_planes), device=self.device)
-        volume = plane_sweep(BoxWindow(level, config.window), planes, level.chunk)
-        volume = semi_global(volume, level.reference, config.smooth_small, config.smooth_large, config.smooth_edge)
-        best, position, lead = best_plane(volume)
-        inside = (best > 0) & (best < len(planes) - 1)
-        step = float(planes[1] - planes[0])
-        return _Sweep(least + position * step, lead, inside, step)
-
-    def refine(self, coarse: _Sweep, prior: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Inverse depth and confidence (0 where not trusted) at the working size, [h, w] each."""
-        w, score, lead = self._decide(self._hypotheses(coarse, prior), coarse.step)
-        surface = self.config.same_surface / self.level.pixels_per_inverse_depth
-        alike = share_of_alike_neighbours(self.color, w, 1.5 * surface, self.config.color_sigma, reach=6)
-        confidence = score.clamp(0.0, 1.0) * alike * lead / (lead + self.config.unique_lead)
-        confidence = torch.where(confidence >= self.config.min_confidence, confidence, 0.0)
-        confidence = torch.where(keeps_its_match(self.level, w, confidence, surface), confidence, 0.0)
-        w, support = agreeing_neighbours(w, confidence, surface, reach=3)
-        trusted = support >= self.config.min_confidence * 2.0 / 3.0
-        trusted &= self.level.parallax(w) >= self.config.min_parallax
-        return w, torch.where(trusted, confidence, 0.0)
-
-    def _hypotheses(self, coarse: _Sweep, prior: Tensor | None) -> _Hypotheses:
-        """The sweep's depth at a pixel and a way around it (beyond an edge that fattened over it), and the prior's."""
-        size, reach = self.level.size, 3
-        maps = torch.stack((coarse.w, coarse.lead, coarse.inside.float()))
-        padded = F.pad(maps[None], (reach,) * 4, mode="replicate")[0]
-        height, width = coarse.w.shape
-        offsets = ((0, 0), (0, -reach), (0, reach), (-reach, 0), (reach, 0))
-        shifted = [padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy, dx in offsets]
-        w, lead, inside = _nearest(torch.stack(shifted, dim=1), size)
-        smooth = F.interpolate(coarse.w[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-        w[0] = torch.where((smooth - w[0]).abs() < coarse.step, smooth, w[0])
-        if prior is not None:
-            known = _nearest(prior, size)[None]
-            w, inside = torch.cat((w, known)), torch.cat((inside, (known > 0).float()))
-            lead = torch.cat((lead, torch.full_like(known, self.config.prior_lead)))
-        return _Hypotheses(w, torch.where(inside > 0, lead, 0.0))
-
-    def _decide(self, hypotheses: _Hypotheses, step: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Inverse depth, refined; its score; and its lead, [h, w] each.
-
-        Square windows leave the two best hypotheses that differ; support windows, dearer, decide and refine.
-        """
-        handicap = 0.3 * (hypotheses.lead <= 0)
-        scores = BoxWindow(self.level, self.config.window)(hypotheses.w) - handicap
-        first = scores.max(0).indices[None]
-        differs = (hypotheses.w - hypotheses.w.gather(0, first)).abs() > 1.5 * step
-        picked = torch.cat((first, torch.where(differs, scores, -2.0).max(0).indices[None]))
-        config = self.config
-        support = SupportWindow(self.level, self.color, config.support_taps, config.support_stride, config.color_sigma)
-        pair = hypotheses.w.gather(0, picked)
-        pair_scores = support(pair)
-        winner = (pair_scores - handicap.gather(0, picked)).max(0).indices[None]
-        w, score = pair.gather(0, winner)[0], pair_scores.gather(0, winner)[0]
-
-        nudge = 0.6 / self.level.pixels_per_inverse_depth
-        below, above = support(torch.stack((w - nudge, w + nudge)))
-        w = w + nudge * parabola_peak(below, score, above).clamp_(-1.0, 1.0)
-        return w, score, hypotheses.lead.gather(0, picked.gather(0, winner))[0]
-
-    def full_size(self, w: Tensor, confidence: Tensor) -> StereoResult:
-        """Depth at the reference's size: interpolated inverse depth on a surface, nearest across edges."""
-        size = (self.reference.intrinsics.height, self.reference.intrinsics.width)
-        valid = (confidence > 0).float()
-        nearest = _nearest(torch.stack((w, confidence)), size)
-        weighted = torch.stack((w * valid, valid))[None]
-        total, weight = F.interpolate(weighted, size=size, mode="bilinear", align_corners=False)[0]
-        smooth = total / weight.clamp(min=1e-6)
-        near = (smooth - nearest[0]).abs() < 1.0 / self.level.pixels_per_inverse_depth
-        depth = torch.where(near, smooth, nearest[0]).clamp(min=1e-12).reciprocal()
-        confidence = nearest[1]
-        if self.reference.ignore is not None:
-            confidence = confidence.masked_fill(torch.as_tensor(self.reference.ignore, device=self.device), 0.0)
-        return StereoResult(torch.where(confidence > 0, depth, 0.0), confidence)
-
-    def nothing(self) -> StereoResult:
-        empty = torch.zeros(self.reference.intrinsics.height, self.reference.intrinsics.width, device=self.device)
-        return StereoResult(empty, empty.clone())
-
-    def _level(self, scale: float) -> MatchLevel:
-        """The images shrunk once more by `scale`."""
-        intrinsics = [_shrunk(self.intrinsics, scale)]
-        intrinsics += [_shrunk(source.intrinsics, self.shrink * scale) for source in self.sources]
-        greys = [_resized(grey[None], size)[0] for grey, size in zip(self.greys, intrinsics, strict=True)]
-        return MatchLevel(
-            greys[0],
-            greys[1:],
-            intrinsics[0],
-            intrinsics[1:],
-            self.transforms,
-            noise=self.config.noise,
-            hidden=self.config.hidden,
-        )
-
-
-def _source_from_reference(source: StereoView, reference: StereoView) -> np.ndarray:
-    """[4, 4] float64."""
-    source_pose, reference_pose = (np.asarray(view.world_from_camera, dtype=np.float64) for view in (source, reference))
-    return np.linalg.inv(source_pose) @ reference_pose
-
-
-def _overlap(reference: StereoView, source: StereoView, depth: float) -> float:
-    """Share of the reference's pixels that the source sees, all of them at one depth."""
-    k = reference.intrinsics
-    u, v = np.meshgrid(np.linspace(0, k.width - 1, 9), np.linspace(0, k.height - 1, 9))
-    points = np.stack(((u - k.cx) / k.fx, (v - k.cy) / k.fy, np.ones_like(u), np.full_like(u, 1.0 / depth)))
-    x, y, z = (_source_from_reference(source, reference) @ points.reshape(4, -1))[:3]
-    k = source.intrinsics
-    u, v = k.fx * x / np.maximum(z, 1e-9) + k.cx, k.fy * y / np.maximum(z, 1e-9) + k.cy
-    return float(((z > 0) & (u > 0) & (u < k.width - 1) & (v > 0) & (v < k.height - 1)).mean())
-
-
-def _angle_deg(reference: StereoView, source: StereoView, depth: float) -> float:
-    """Angle between the two lines of sight to the point at `depth` on the reference's optical axis."""
-    to_reference = np.array([0.0, 0.0, -depth])
-    to_source = np.linalg.inv(_source_from_reference(source, reference))[:3, 3] + to_reference
-    cosine = to_reference @ to_source / max(np.linalg.norm(to_reference) * np.linalg.norm(to_source), 1e-12)
-    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
-
-
-def _color(view: StereoView) -> Tensor:
-    """[3, H, W] float, 0..1."""
-    expected = (view.intrinsics.height, view.intrinsics.width, 3)
-    if tuple(view.image.shape) != expected:
-        raise ValueError(
-            f"image is {tuple(view.image.shape)} where its intrinsics ask for {expected}: pass the image and the "
-            "calibration of the same stream"
-        )
-    image = view.image if isinstance(view.image, Tensor) else torch.tensor(view.image, device="cpu")
-    return image.permute(2, 0, 1).float().div_(255.0)
-
-
-def _grey(color: Tensor) -> Tensor:
-    """[3, h, w] -> [h, w], ITU-R BT.601."""
-    return torch.tensordot(torch.tensor([0.299, 0.587, 0.114], device=color.device), color, dims=1)
-
-
-def _shrunk(intrinsics: Intrinsics, scale: float) -> Intrinsics:
-    return intrinsics.scaled_to(max(8, round(intrinsics.width * scale)), max(8, round(intrinsics.height * scale)))
-
-
-def _resized(images: Tensor, intrinsics: Intrinsics) -> Tensor:
-    """[C, H, W] at the size of `intrinsics`, low-passed."""
-    size = (intrinsics.height, intrinsics.width)
-    if images.shape[1:] == size:
-        return images
-    return F.interpolate(images[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
-
-
-def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """[..., h, w] at another size, nearest pixel."""
-    flat = maps.reshape(1, -1, *maps.shape[-2:])
-    return F.interpolate(flat, size=size, mode="nearest-exact").reshape(*maps.shape[:-2], *size)
+def _matcher(
+    reference: StereoView, sources: Sequence[StereoView], config: StereoConfig | None, backend: str | None
+) -> Matcher:
+    on_cpu = not isinstance(reference.image, Tensor) or reference.image.device.type == "cpu"
+    if backend not in (None, "cpu", "torch") or (backend == "cpu" and not on_cpu):
+        raise ValueError(f"backend must be 'torch', or 'cpu' for images in main memory, not {backend!r}")
+    config = config or StereoConfig()
+    by_torch = backend == "torch" or not on_cpu or (backend is None and bool(WHY_UNAVAILABLE))
+    made = Matcher if by_torch else CpuMatcher
+    return made(reference, sources[: config.max_sources], config)
 
 
 def _inverse(depth: Tensor) -> Tensor:

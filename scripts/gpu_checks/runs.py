@@ -16,7 +16,9 @@ from cgc_ros.evaluation.machine import now
 from cgc_ros.mapping import MapperConfig, MappingSession, create_mapper
 from cgc_ros.rendering import device_of
 from cgc_ros.sequences import open_sequence
-from cgc_ros.stereo.plane_sweep import StereoView, choose_sources, stereo_depth
+from cgc_ros.stereo.matcher import StereoView
+from cgc_ros.stereo.partners import choose_partners
+from cgc_ros.stereo.plane_sweep import stereo_depth
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDING = ROOT / "demo" / "tabletop"
@@ -41,7 +43,7 @@ def stereo(backend: str) -> dict:
     frames = [sequence[index] for index in range(0, min(40, len(sequence)), 4)]
     views = [StereoView(frame.image, frame.intrinsics, frame.world_from_camera) for frame in frames]
     others = views[1:]
-    sources = [others[index] for index in choose_sources(views[0], others, 3)]
+    sources = [others[index] for index in choose_partners(views[0], others, 3)]
     depths, seconds = [], []
     for device in ("cpu", device_of(backend).type):
         image = torch.from_numpy(views[0].image).to(device)

@@ -279,6 +279,7 @@ PYBIND11_MODULE(_kernels, m) {
       py::arg("beta1"), py::arg("beta2"), py::arg("epsilon"), py::kw_only(), py::arg("threads"),
       "One Adam update in place, of the rows in `moving` (None: all).");
   bind_training(m);
+  bind_stereo(m);
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");
   m.def("use_instruction_set", [](const std::string& name) { use_kernels(name.c_str()); }, "For tests and benchmarks.");
   m.def(

@@ -10,12 +10,15 @@ namespace cgc::CGC_ISA {
 #include "kernels.def"
 #undef CGC_KERNEL
 
+extern const StereoKernels stereo_table;
+
 extern const KernelTable table;
 const KernelTable table = {
     CGC_STRING(CGC_ISA),
 #define CGC_KERNEL(result, kernel, ...) kernel,
 #include "kernels.def"
 #undef CGC_KERNEL
+    &stereo_table,
 };
 
 }  // namespace cgc::CGC_ISA

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "scene.h"
+#include "stereo.h"
 
 namespace cgc {
 
@@ -200,6 +201,7 @@ struct KernelTable {
 #define CGC_KERNEL(result, kernel, ...) result (*kernel)(__VA_ARGS__);
 #include "kernels.def"
 #undef CGC_KERNEL
+  const StereoKernels* stereo;
 };
 
 // Of the best instruction set this processor has; CGC_ISA in the environment asks for another by name.

@@ -74,5 +74,6 @@ struct PyView {
 };
 
 void bind_training(py::module_& m);
+void bind_stereo(py::module_& m);
 
 }  // namespace cgc
