@@ -78,7 +78,7 @@ def hear(*arguments):
 
 def test_a_complete_robot_is_green(robot):
     robot()
-    command = [sys.executable, "-m", "cgc_ros.cli", "check", "--live", "--json", "--seconds", str(SECONDS), *TOPICS]
+    command = [sys.executable, "-m", "cgc_ros.cli", "check", "--live", "--json", "--seconds", str(2 * SECONDS), *TOPICS]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     answer = json.loads(done.stdout)
     lines = {each["name"]: each for each in answer["findings"]}
