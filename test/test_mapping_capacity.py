@@ -62,7 +62,7 @@ def new_place(growth: MapGrowth, store: KeyframeStore, step: int = 1000) -> int:
     """Seeds for a keyframe of a place 100 m from all others; how many joined."""
     depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
     keyframe = camera_at(store, 100.0, textured(), depth)
-    return growth.seed(SeedDepth(keyframe, depth, np.zeros(depth.shape, bool)), step)
+    return growth.seed(SeedDepth(keyframe, depth, np.zeros(depth.shape, bool), np.ones_like(depth)), step)
 
 
 def test_a_gaussian_counts_as_much_as_its_best_view_shows_of_it():

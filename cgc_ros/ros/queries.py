@@ -125,8 +125,11 @@ class Answerer:
             )
         frame_id = request.frame_id or self.parameters.map_frame
         map_from_camera = self._map_from(frame_id) @ _matrix(request.pose, "pose")
-        color, depth = render_appearance(snapshot, camera, map_from_camera)
-        labels = render_labels(snapshot, camera, map_from_camera)
+        try:
+            color, depth = render_appearance(snapshot, camera, map_from_camera)
+            labels = render_labels(snapshot, camera, map_from_camera)
+        except FrameError as error:
+            raise RequestError(str(error)) from error
         header = Header(frame_id=frame_id, stamp=time_message(past_stamp(snapshot, self.clock_ns())))
         response.color, response.depth = encode_image(color, "rgb8", header), encode_image(depth, "32FC1", header)
         response.labels = encode_image(labels, "mono16", header)
