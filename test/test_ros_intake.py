@@ -1,87 +1,20 @@
-"""From messages to posed frames: the intake, the checks on frames, and the grid of distorted views."""
+"""From messages to posed frames: what the intake joins, drops and names."""
 
 import threading
-import time
 import tracemalloc
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from ros_fakes import Taken
+from intake_rig import CAMERA, SECOND, T0, Rig, picture, posed
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from cgc_ros.frame import Frame, FrameError, Intrinsics
-from cgc_ros.ros.conversions.camera_info import camera_info_from_intrinsics
 from cgc_ros.ros.conversions.images import encode_image
 from cgc_ros.ros.conversions.stamps import time_message
-from cgc_ros.ros.faults import FaultBoard
-from cgc_ros.ros.frame_guard import FrameGuard, GuardSettings
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.intake_settings import IntakeSettings
-from cgc_ros.transform_buffer import TransformError
-from cgc_ros.view_grid import ViewGrid
-
-SECOND = 1_000_000_000
-CAMERA = Intrinsics(64, 48, 50.0, 50.0, 31.5, 23.5)
-T0 = 1000 * SECOND
-
-
-def picture(seed=0, size=(48, 64)):
-    """A textured picture, another one for each seed."""
-    noise = np.random.default_rng(seed).integers(0, 255, (*size, 3)).astype(np.uint8)
-    return cv2.GaussianBlur(noise, (0, 0), 0.7)
-
-
-def posed(x=0.0):
-    matrix = np.eye(4)
-    matrix[0, 3] = x
-    return matrix
-
-
-class Rig:
-    """An intake whose transforms are what the test says."""
-
-    def __init__(self, **settings):
-        self.views, self.frames, self.pose = Taken(), Taken(), posed()
-        self.faults = FaultBoard(time.monotonic_ns)
-        self.clock_ns = T0
-        self.intake = Intake(
-            IntakeSettings(**settings),
-            self,
-            self.faults,
-            [self.views],
-            self.frames,
-            lambda: self.clock_ns,
-        )
-        self.info()
-
-    def map_from(self, frame_id, stamp_ns):
-        if isinstance(self.pose, str):
-            raise TransformError(self.pose, f"no transform of {frame_id!r}: {self.pose}")
-        return self.pose
-
-    def info(self, camera=CAMERA, stamp_ns=T0, **changes):
-        message = camera_info_from_intrinsics(camera, Header(stamp=time_message(stamp_ns)))
-        for name, value in changes.items():
-            setattr(message, name, value)
-        self.intake.on_camera_info(message)
-        self.intake.poll()
-
-    def image(self, stamp_ns=T0, pixels=None, encoding="rgb8", frame_id="camera"):
-        header = Header(stamp=time_message(stamp_ns), frame_id=frame_id)
-        self.intake.on_image(encode_image(picture(stamp_ns % 1000) if pixels is None else pixels, encoding, header))
-        self.intake.poll()
-        return header
-
-    def depth(self, depth, stamp_ns=T0):
-        self.intake.on_depth(encode_image(depth.astype(np.float32), "32FC1", Header(stamp=time_message(stamp_ns))))
-        self.intake.poll()
-
-    def names(self):
-        return [fault.name for fault in self.faults.active()]
 
 
 def test_an_image_becomes_a_view_and_a_frame():
@@ -283,50 +216,6 @@ def test_masks_come_with_their_frame_or_not_at_all():
     assert rig.names() == ["masks_mismatch"] and rig.frames[1].masks is None
 
 
-def mask_message(mask, stamp_ns=T0):
-    return encode_image(mask.astype(np.uint8) * 255, "mono8", Header(stamp=time_message(stamp_ns)))
-
-
-def hand() -> np.ndarray:
-    mask = np.zeros((48, 64), bool)
-    mask[30:, 20:40] = True
-    return mask
-
-
-def test_what_is_ignored_comes_with_the_view_and_the_frame():
-    rig = Rig(max_image_width=32)
-    rig.image()  # nobody publishes: nothing waits
-    assert len(rig.views) == len(rig.frames) == 1 and rig.frames[0].ignore is None
-    rig.intake.on_ignore(mask_message(hand(), T0 + 1))
-    rig.image(T0 + 1)
-    np.testing.assert_array_equal(rig.views[1].ignore, hand())
-    np.testing.assert_array_equal(rig.frames[1].ignore, hand()[::2, ::2])
-
-
-def test_a_view_waits_for_what_is_ignored_while_somebody_publishes_it():
-    rig = Rig(ignore_wait=10.0)
-    rig.intake.on_ignore(mask_message(hand(), T0 - SECOND))
-    rig.image()
-    assert not rig.views and not rig.frames and rig.intake.is_waiting
-    rig.intake.on_ignore(mask_message(hand()))
-    rig.intake.poll()
-    np.testing.assert_array_equal(rig.views[0].ignore, hand())
-    assert len(rig.frames) == 1 and not rig.intake.is_waiting
-
-
-def test_an_image_whose_ignored_pixels_are_lost_or_unfit_is_labelled_and_not_mapped():
-    rig = Rig(ignore_wait=0.0)
-    rig.intake.on_ignore(mask_message(hand(), T0 - SECOND))
-    rig.image()
-    rig.intake.on_ignore(mask_message(hand()[:10], T0 + 1))
-    rig.image(T0 + 1)
-    rig.intake.on_ignore(mask_message(hand(), T0 + 2))
-    rig.image(T0 + 2)
-    assert len(rig.views) == 3 and [each.stamp_ns for each in rig.frames] == [T0 + 2]
-    assert set(rig.names()) == {"ignore_lost", "ignore_mismatch"}
-    assert rig.intake.counts().dropped == {"ignore_lost": 1, "ignore_mismatch": 1}
-
-
 def test_stamps_of_another_clock_are_named():
     rig = Rig()
     rig.clock_ns = T0 + 3600 * SECOND
@@ -352,130 +241,6 @@ def test_settings_change_at_run_time_without_losing_counts():
     rig.pose = "extrapolation_future"
     rig.image(T0 + 1)
     assert rig.intake.counts().dropped == {"late_transform": 1}
-
-
-def frame(pixels, x=0.0, stamp_s=0.0):
-    return Frame(round(stamp_s * SECOND), pixels, posed(x), CAMERA)
-
-
-def guarded(guard, *arguments):
-    try:
-        guard.check(frame(*arguments))
-    except FrameError as error:
-        return error.reason
-    return ""
-
-
-def test_black_white_and_frozen_frames_are_kept_away_from_the_map():
-    guard = FrameGuard()
-    assert guarded(guard, np.full((48, 64, 3), 3, np.uint8)) == "black_frames"
-    assert guarded(guard, np.full((48, 64, 3), 255, np.uint8)) == "white_frames"
-    assert guarded(guard, picture(1)) == ""
-    assert guarded(guard, picture(1)) == ""  # nothing moved: a still camera in a simulator
-    assert guarded(guard, picture(1), 0.05) == "frozen_frames"
-    assert guarded(guard, picture(2), 0.05) == ""
-
-
-def test_ignored_pixels_say_nothing_of_a_frame_or_its_depth():
-    mask = np.zeros((48, 64), bool)
-    mask[:, :40] = True
-    gripper = np.where(mask[..., None], 0, picture(1)).astype(np.uint8)
-    black = np.where(mask[..., None], picture(1), 3).astype(np.uint8)
-    for pixels, fault in ((gripper, ""), (black, "black_frames")):
-        guard = FrameGuard()
-        try:
-            guard.check(replace(frame(pixels), ignore=mask))
-            found = ""
-        except FrameError as error:
-            found = error.reason
-        assert found == fault
-    depth = np.where(mask, np.float32(1500.0), np.float32(1.5))
-    FrameGuard().check_depth(depth, depth.shape, mask)
-    with pytest.raises(FrameError, match="median depth"):
-        FrameGuard().check_depth(depth, depth.shape)
-
-
-def test_a_blurred_frame_is_found_by_its_lack_of_fine_detail():
-    guard = FrameGuard()
-    for seed in range(20):
-        assert guarded(guard, picture(seed)) == ""
-    assert guarded(guard, cv2.GaussianBlur(picture(50), (0, 0), 4)) == "blurred_frames"
-    assert guarded(guard, picture(51)) == ""
-    careless = FrameGuard(GuardSettings(min_sharpness=0.0))
-    for seed in range(20):
-        assert guarded(careless, picture(seed)) == ""
-    assert guarded(careless, cv2.GaussianBlur(picture(52), (0, 0), 4)) == ""
-
-
-def test_a_pose_jump_is_mapped_only_once_confirmed():
-    guard = FrameGuard()
-    xs = [0.0, 0.1, 5.0, 5.1, 5.2, 5.3, 5.4]
-    found = [guarded(guard, picture(index), x, 0.1 * index) for index, x in enumerate(xs)]
-    assert found == ["", "", "pose_jump", "pose_jump", "pose_jump", "pose_jump", ""]
-    glitch = FrameGuard()
-    found = [
-        guarded(glitch, picture(index), x, 0.1 * index) for index, x in enumerate([0.0, 9.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    ]
-    assert found == ["", "pose_jump", "pose_jump", "pose_jump", "pose_jump", "pose_jump", ""]
-    assert guarded(FrameGuard(), picture(), 100.0) == ""
-
-
-@pytest.mark.parametrize(
-    ("model", "coefficients"),
-    [
-        ("plumb_bob", (-0.25, 0.08, 0.001, -0.0005, 0.0)),
-        ("equidistant", (0.02, -0.01, 0.003, 0.0)),
-        ("rational_polynomial", (0.1, -0.05, 0.0, 0.0, 0.01, 0.2, -0.03, 0.002)),
-    ],
-)
-def test_labels_of_a_distorted_view_lie_where_the_camera_sees_them(model, coefficients):
-    """A disc painted in the pinhole view is found around the pixel where OpenCV projects the same ray."""
-    camera = Intrinsics(320, 240, 260.0, 250.0, 159.0, 121.0, model, coefficients)
-    grid = ViewGrid(camera)
-    project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
-    for slope in ((0.0, 0.0), (0.4, 0.2), (-0.45, 0.35), (0.1, -0.38)):
-        expected = project(
-            np.array([[[*slope, 1.0]]]), np.zeros(3), np.zeros(3), camera.matrix(), np.array(coefficients)
-        )[0].ravel()
-        view = np.zeros((grid.intrinsics.height, grid.intrinsics.width), np.uint16)
-        center = np.array(slope) * (grid.intrinsics.fx, grid.intrinsics.fy) + (grid.intrinsics.cx, grid.intrinsics.cy)
-        cv2.circle(view, tuple(np.rint(center).astype(int).tolist()), 5, 1, -1)
-        rows, columns = np.nonzero(grid.to_image(view, 65535) == 1)
-        np.testing.assert_allclose([columns.mean(), rows.mean()], expected, atol=1.0)
-
-
-def test_a_pinhole_view_passes_through():
-    grid = ViewGrid(CAMERA)
-    view = np.zeros((48, 64))
-    assert grid.to_image(view, 1) is view and grid.intrinsics == CAMERA
-
-
-class Heard:
-    """A FaultListener."""
-
-    def __init__(self):
-        self.lines = []
-
-    def fault_appeared(self, fault):
-        self.lines.append(f"+{fault.name}")
-
-    def fault_gone(self, fault):
-        self.lines.append(f"-{fault.name} {fault.count}")
-
-
-def test_the_board_forgets_what_did_not_happen_again_and_tells_of_what_appears_and_goes():
-    now, heard = [0], Heard()
-    board = FaultBoard(lambda: now[0])
-    board.listeners.append(heard)
-    board.report("bad_image", "first")
-    board.report("bad_image", "second")
-    assert [(fault.name, fault.message, fault.count) for fault in board.active()] == [("bad_image", "second", 2)]
-    assert heard.lines == ["+bad_image"]
-    now[0] = 6 * SECOND
-    assert board.active() == [] and heard.lines[1:] == ["-bad_image 2"]
-    board.report("bad_image", "again")
-    board.clear("bad_image", "no_images")
-    assert board.active() == [] and heard.lines[2:] == ["+bad_image", "-bad_image 1"]
 
 
 def negative(seconds):
