@@ -104,9 +104,9 @@ class PaperMapper(Mapper):
             return FrameOutcome("tracked")
         if len(self.keyframes) == 0:
             self._first_frame = self._last_frame
-        keyframe = self.keyframes.add(
-            frame, self._median_depth(frame, look_at(self.model, frame, self.config.keyframes, self.backend))
-        )
+        with self.work.spend("frames"):
+            look = look_at(self.model, frame, self.config.keyframes, self.backend)
+            keyframe = self.keyframes.add(frame, self._median_depth(frame, look))
         return FrameOutcome("keyframe", keyframe_id=keyframe.id)
 
     def step(self) -> StepReport | None:
@@ -116,19 +116,23 @@ class PaperMapper(Mapper):
         if self.extent == 0.0:
             if self.clock() - self._last_frame < self.config.paper.start_after:
                 return None
-            self._begin()
+            with self.work.spend("stereo"):
+                self._begin()
         if len(self.model) == 0:
             return None
         self.steps += 1
-        keyframe = self._next_view()
-        report, motion = self.trainer.step(keyframe, self.steps, self.progress, self.extent)
+        with self.work.spend("train"):
+            keyframe = self._next_view()
+            report, motion = self.trainer.step(keyframe, self.steps, self.progress, self.extent)
         keyframe.steps += 1
         self._note_psnr(report)
         self.progress = self._progress()
-        self._control_density(motion)
+        with self.work.spend("other"):
+            self._control_density(motion)
         self.finished = self.progress >= 1.0
         if self.finished or self._due("clusters", self.config.paper.cluster_every):
-            self.update_objects()
+            with self.work.spend("objects"):
+                self.update_objects()
         return report
 
     def update_objects(self) -> None:
