@@ -1,6 +1,6 @@
 """From scores of depth hypotheses to depth: the sweep's volume, its winners, and the checks that they must pass.
 
-Volumes are [D, h, w], one plane of inverse depth each (stereo_matching.py); scores are ZNCC, -1..1, more is better.
+Volumes are [D, h, w], one plane of inverse depth each (matching.py); scores are ZNCC, -1..1, more is better.
 """
 
 from __future__ import annotations
