@@ -25,6 +25,11 @@ class AssociationConfig(Settings):
     )
     sure_observers: int = number(3, "views that must see both masks to join them so", 1, 1000)
     prior_observers: float = number(0.5, "views that are assumed to disagree: one view's word is not enough", 0, 100)
+    consistent: float = number(
+        0.9, "mean agreement within an object's masks, below which they are looked at one by one again", 0, 1
+    )
+    at_home: float = number(0.8, "agreement of a mask with its own object, below which others are tried", 0, 1)
+    near: float = number(0.5, "of the consensus: objects that agree so much are looked at together", 0, 1)
     association_sample: int = number(
         20_000, "Gaussians that association looks at, at most; all are labelled", 100, 10_000_000
     )

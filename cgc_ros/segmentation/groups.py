@@ -15,11 +15,8 @@ from cgc_ros.segmentation.association import average_linkage
 from cgc_ros.segmentation.config import AssociationConfig
 from cgc_ros.segmentation.overlaps import MaskOverlaps
 
-_CONSISTENT = 0.9  # mean consensus of a group's masks from which it need not be linked anew
-_AT_HOME = 0.8  # consensus of a mask with its own group from which no other is looked for
 _MAX_MASKS = 300  # that a neighbourhood has, unless its group alone has more
 _MAX_NEW = 500  # masks that join at once
-_NEAR = 0.5  # of the consensus that joins: groups that a neighbourhood takes in
 
 
 class MaskGroups:
@@ -80,7 +77,7 @@ class MaskGroups:
             sums = _Sums.of(groups, overlaps)
         waiting = np.array(sorted(each for each in self.waiting if each < len(sums.filled) and sums.filled[each]), int)
         consistency = sums.consistency(overlaps, groups)
-        waiting = waiting[consistency[waiting] < _CONSISTENT]
+        waiting = waiting[consistency[waiting] < self.config.consistent]
         waiting = waiting[np.argsort(consistency[waiting], kind="stable")]
         sizes = np.bincount(groups[groups >= 0], minlength=1)
         taken = np.zeros(len(sizes), bool)
@@ -105,7 +102,7 @@ class MaskGroups:
         unit, observed = overlaps.unit()[masks], overlaps.observers()[masks]
         at_home = np.asarray(unit.multiply(sums.distributions[own] - unit).sum(axis=1)).ravel()
         mine = at_home / (np.einsum("mk,mk->m", observed, sums.observed[own] - observed) + config.prior_observers)
-        weak = np.flatnonzero(mine < _AT_HOME)
+        weak = np.flatnonzero(mine < config.at_home)
         masks, own, mine, unit, observed = masks[weak], own[weak], mine[weak], unit[weak], observed[weak]
         agreement = (unit @ sums.distributions.T).tocsr()
         rows, columns = np.repeat(np.arange(len(masks)), np.diff(agreement.indptr)), agreement.indices
@@ -182,13 +179,13 @@ class _Sums:
 def _neighbours(groups: np.ndarray, sums: _Sums, config: AssociationConfig) -> np.ndarray:
     """These groups and all that come near joining one of them, rising."""
     rates = sums.rates(groups, config.prior_observers)
-    return np.union1d(groups, rates.indices[rates.data > _NEAR * config.consensus])
+    return np.union1d(groups, rates.indices[rates.data > config.near * config.consensus])
 
 
 def _by_nearness(group: int, sums: _Sums, config: AssociationConfig) -> np.ndarray:
     """The other groups that come near joining this one, the nearest first."""
     rates = sums.rates(np.array([group]), config.prior_observers)
-    near = (rates.data > _NEAR * config.consensus) & (rates.indices != group)
+    near = (rates.data > config.near * config.consensus) & (rates.indices != group)
     return rates.indices[near][np.argsort(-rates.data[near], kind="stable")]
 
 
