@@ -44,6 +44,12 @@ class Worker:
         """Whether nothing runs; False while a run that was told to stop has not ended."""
         return self._thread is None
 
+    @property
+    def native_id(self) -> int | None:
+        """The running thread's id in the operating system; None while nothing runs."""
+        thread = self._thread
+        return None if thread is None else thread.native_id
+
     def start(self) -> None:
         """Start a run; nothing happens where one is started already."""
         with self._lock:

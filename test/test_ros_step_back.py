@@ -20,11 +20,16 @@ def niceness(thread):
     return os.getpriority(os.PRIO_PROCESS, thread)
 
 
+def session_of(thread, source):
+    """What of a session is told to step back."""
+    return SimpleNamespace(native_thread=thread, mask_source=source)
+
+
 @pytest.fixture
 def mapper_thread():
     """A thread as the session's."""
     stop = threading.Event()
-    thread = threading.Thread(target=stop.wait, name="mapper", daemon=True)
+    thread = threading.Thread(target=stop.wait, daemon=True)
     thread.start()
     yield thread.native_id
     stop.set()
@@ -42,7 +47,7 @@ def masks_process():
 
 def test_training_and_all_threads_of_the_masks_step_back_once(mapper_thread, masks_process):
     own = niceness(0)
-    step_back = StepBack(SimpleNamespace(mask_source=SimpleNamespace(pid=masks_process)), 3)
+    step_back = StepBack(session_of(mapper_thread, SimpleNamespace(pid=masks_process)), 3)
     assert niceness(mapper_thread) == own
     step_back.update()
     step_back.update()
@@ -53,7 +58,7 @@ def test_training_and_all_threads_of_the_masks_step_back_once(mapper_thread, mas
 
 def test_niceness_zero_never_steps_back(mapper_thread):
     own = niceness(mapper_thread)
-    StepBack(SimpleNamespace(mask_source=None), 0).update()
+    StepBack(session_of(mapper_thread, None), 0).update()
     assert niceness(mapper_thread) == own
 
 
@@ -61,9 +66,8 @@ def test_a_new_session_has_its_full_share():
     session = create_session(NodeParameters(mask_source="none"))
     session.start()
     try:
-        thread = next(thread for thread in threading.enumerate() if thread.name == "mapper")
-        assert niceness(thread.native_id) == niceness(0)
+        assert niceness(session.native_thread) == niceness(0)
         StepBack(session, 3).update()
-        assert niceness(thread.native_id) == min(19, niceness(0) + 3)
+        assert niceness(session.native_thread) == min(19, niceness(0) + 3)
     finally:
         session.stop()

@@ -127,6 +127,11 @@ class MappingSession:
         self._wake.set()
 
     @property
+    def native_thread(self) -> int | None:
+        """The mapper's thread, by its id in the operating system; None while none runs."""
+        return self._worker.native_id
+
+    @property
     def waiting_frames(self) -> int:
         """Frames submitted and not yet taken by the mapper."""
         return len(self._frames)

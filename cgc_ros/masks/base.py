@@ -26,6 +26,11 @@ class MaskSource(Protocol):
     name: str
     uses_depth: bool = False  # whether `depth` helps it: the map's own is rendered for it where the camera has none
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that makes the masks; None where that is this one, or none runs."""
+        return None
+
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
         """image [H, W, 3] uint8 RGB, depth [H, W] float32 metres (0 = invalid) -> [H, W] int32 ids 1..n, 0 = no mask.
 

@@ -6,15 +6,12 @@ label. Niceness is only ever raised, which needs no privilege.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from cgc_ros.thread_priority import MASKS_NICENESS, process_threads, raise_niceness
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
-
-_MAPPER_THREAD = "mapper"  # of MappingSession
 
 
 class StepBack:
@@ -28,10 +25,10 @@ class StepBack:
         """There are objects: step back, each thread once; a process of masks that was started anew, too."""
         if self._niceness <= 0:
             return
-        for thread in threading.enumerate():
-            if thread.name == _MAPPER_THREAD and thread.native_id is not None:
-                self._step(thread.native_id, [thread.native_id], self._niceness)
-        process = getattr(self._session.mask_source, "pid", None)
+        thread, source = self._session.native_thread, self._session.mask_source
+        if thread is not None:
+            self._step(thread, [thread], self._niceness)
+        process = None if source is None else source.pid
         if process is not None:
             self._step(process, process_threads(process), self._niceness + MASKS_NICENESS)
 
