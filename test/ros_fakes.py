@@ -88,7 +88,7 @@ class FakeSession:
     def __post_init__(self):
         self.frames, self.snapshot, self.mapper = [], None, FakeMapper()
         self.max_steps_per_second, self.snapshot_period, self.faults = 0.0, 0.5, {}
-        self.mask_source = None
+        self.mask_source = self.native_thread = None
         self.running = self.paused = False
         self._lock = threading.Lock()
         self.between_steps = threading.Event()
