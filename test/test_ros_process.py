@@ -248,11 +248,16 @@ def test_a_parameter_file_that_cannot_be_taken_ends_the_process_with_the_reason(
 
 
 def started(log, *parameters):
-    """The node's process; what it says goes into the file `log`."""
+    """The node's process, as in a terminal (also under nohup); what it says goes into the file `log`."""
     command = [sys.executable, "-m", "cgc_ros.ros.node", "--ros-args", "--params-file", str(ROOT / "config/cgc.yaml")]
     arguments = [part for each in parameters for part in ("-p", each)]
     with log.open("w") as stream:
-        return subprocess.Popen([*command, *arguments], stdout=stream, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [*command, *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
 
 
 def wait_for(condition, seconds=90.0):
