@@ -60,6 +60,19 @@ class Worker:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
 
+    def renew(self) -> None:
+        """Let the run end and go on with another in a new thread, of the caller's niceness: a thread's own can only be
+        raised. Nothing happens where none is started.
+        """
+        with self._lock:
+            if self._stopping is None or self._thread is None:
+                return
+            self._stopping.set()
+            self._stopping = self._due = threading.Event()
+            self._thread = threading.Thread(target=self._take_over, args=(self._thread,), name=self._name, daemon=True)
+            self._thread.start()
+        self._wake()
+
     def tell_to_stop(self) -> None:
         """Tell the run to stop and wait for nothing."""
         with self._lock:
@@ -76,10 +89,16 @@ class Worker:
             thread.join(timeout)
         return thread is None or not thread.is_alive()
 
+    def _take_over(self, before: threading.Thread) -> None:
+        before.join()
+        self._work()
+
     def _work(self) -> None:
         lower_thread_priority(self._niceness)
         while True:
             with self._lock:
+                if self._thread is not threading.current_thread():  # another one goes on
+                    return
                 stopping, self._due = self._due, None
                 if stopping is None:
                     self._thread = None

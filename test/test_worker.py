@@ -98,7 +98,7 @@ def test_starting_twice_is_starting_once(job):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["start", "stop", "hang", "obey"]), max_size=25))
+@given(st.lists(st.sampled_from(["start", "stop", "renew", "hang", "obey"]), max_size=25))
 def test_whatever_the_order_of_starts_and_stops_one_runs_at_most_and_the_last_word_holds(steps):
     job = Job()
     worker = Worker("job", job.run, wake=job.wake.set)
@@ -111,6 +111,8 @@ def test_whatever_the_order_of_starts_and_stops_one_runs_at_most_and_the_last_wo
             case "stop":
                 worker.stop(0.0)
                 wanted = False
+            case "renew":
+                worker.renew()
             case "hang":
                 job.obeying.clear()
             case "obey":
@@ -123,3 +125,32 @@ def test_whatever_the_order_of_starts_and_stops_one_runs_at_most_and_the_last_wo
         wait_until(lambda: worker.has_ended and job.active == 0)
     assert job.most_active <= 1
     assert worker.stop(10.0) and job.active == 0
+
+
+def test_a_renewed_run_goes_on_in_a_new_thread_after_the_old_one_has_ended(job):
+    worker = Worker("job", job.run, wake=job.wake.set)
+    worker.renew()
+    assert worker.has_ended  # nothing to renew
+    worker.start()
+    wait_until(lambda: job.runs == 1)
+    before = worker.native_id
+    job.obeying.clear()
+    worker.renew()
+    worker.renew()
+    assert worker.is_started and not worker.has_ended and job.runs == 1
+    job.obeying.set()
+    wait_until(lambda: job.runs == 2 and job.active == 1)
+    assert worker.native_id != before and job.most_active == 1
+    assert worker.stop(10.0) and worker.has_ended and job.active == 0
+
+
+def test_a_stop_while_a_run_is_renewed_is_obeyed(job):
+    worker = Worker("job", job.run, wake=job.wake.set)
+    worker.start()
+    wait_until(lambda: job.runs == 1)
+    job.obeying.clear()
+    worker.renew()
+    worker.tell_to_stop()
+    job.obeying.set()
+    wait_until(lambda: worker.has_ended)
+    assert job.runs == 1 and not worker.is_started

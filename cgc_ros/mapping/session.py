@@ -131,6 +131,10 @@ class MappingSession:
         """The mapper's thread, by its id in the operating system; None while none runs."""
         return self._worker.native_id
 
+    def renew_thread(self) -> None:
+        """Go on in a new thread, of the caller's niceness, after the step in work."""
+        self._worker.renew()
+
     @property
     def waiting_frames(self) -> int:
         """Frames submitted and not yet taken by the mapper."""

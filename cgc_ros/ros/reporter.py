@@ -96,8 +96,7 @@ class Reporter:
         self._watch_name(now)
         status = watched.session.status() if watched.session is not None else None
         self._watch_mapping(watched, status, now)
-        if watched.step_back is not None and status is not None and status.objects > 0:
-            watched.step_back.update()
+        self._step_back(watched, status)
         for name, message in (status.faults if status else {}).items():
             self._faults.report(name if name in FAULTS else "mapping_failed", message)
         faults = [self._explained(fault) for fault in self._faults.active()]
@@ -165,6 +164,12 @@ class Reporter:
         message = self._starvation.update(now_ns, steps, is_expected, watched.parameters.max_steps_per_second)
         if message:
             self._faults.report("mapping_starved", f"{message}, {objects} objects")
+
+    def _step_back(self, watched: Watched, status: SessionStatus | None) -> None:
+        if watched.step_back is not None and status is not None:
+            watched.step_back.watch()
+            if status.objects > 0:
+                watched.step_back.update()
 
     def _watch_name(self, now_ns: int) -> None:
         """Whether another node of this name publishes ~/status, too."""
