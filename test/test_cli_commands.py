@@ -167,6 +167,34 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
         assert set(cloud.point.label.numpy().ravel().tolist()) == {record["id"]}
 
 
+def test_export_writes_voxels(run_dir, tmp_path, capsys):
+    from cgc_ros.mapping.saved_map import open_map
+
+    objects = open_map(run_dir).snapshot().objects
+    chosen = next(each for each in objects if not each.background)
+    box = np.concatenate([chosen.points.min(axis=0) - 0.05, chosen.points.max(axis=0) + 0.05])
+    command = ["export", str(run_dir), "--voxel-size", "0.02", "--box", ",".join(f"{each:.3f}" for each in box)]
+    result = run_json(capsys, *command, "--voxels", str(tmp_path / "all.npz"))
+    run_json(capsys, *command, "--voxels", str(tmp_path / "without.npz"), "--ignore", str(chosen.id))
+    whole, without = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("all", "without"))
+    assert list(whole["state"].shape) == result["shape"] and abs(sum(result["shares"].values()) - 1) < 1e-3
+    assert {name: each.dtype.name for name, each in whole.items()} == {
+        "origin": "float64",
+        "voxel_size": "float64",
+        "state": "uint8",
+        "distance": "float32",
+        "object": "int32",
+    }
+    at = tuple(np.floor((chosen.points - whole["origin"]) / whole["voxel_size"]).astype(int).T)
+    assert (whole["state"][at] == 2).mean() > 0.95 and (whole["object"][at] == chosen.id).mean() > 0.9
+    assert (np.abs(whole["distance"][at]) <= 0.02).mean() > 0.95
+    assert not (without["object"] == chosen.id).any() and (without["state"][whole["object"] == chosen.id] == 0).all()
+    others = (whole["object"] >= 0) & (whole["object"] != chosen.id)
+    assert (without["state"][others] == 2).all()
+    assert cli.main([*command, "--voxels", str(tmp_path / "no.npz"), "--ignore", "65000"]) == 1
+    assert "the map has no object 65000" in capsys.readouterr().err
+
+
 def test_an_empty_map_is_exported_as_one(tmp_path):
     from cgc_ros.gaussians.model import GaussianModel
     from cgc_ros.gaussians.ply import write_gaussian_ply

@@ -58,6 +58,8 @@ def test_wrong_usage_is_named_with_status_2(capsys):
     assert "has 3 numbers, wanted 7: tx,ty,tz,qx,qy,qz,qw" in usage_error(capsys, "render", "x", "--pose", "-1,2,3")
     assert "'640' is not WxH" in usage_error(capsys, "render", "x", "--pose", "0,0,0,0,0,0,1", "--size", "640")
     assert "nothing to write" in usage_error(capsys, "export", "x")
+    assert "belong to --voxels" in usage_error(capsys, "export", "x", "--ply", "y", "--ignore", "3")
+    assert "'a,b' is not a list of object ids" in usage_error(capsys, "export", "x", "--ignore", "a,b")
     assert "raster takes no recording" in usage_error(capsys, "bench", "raster", "some/recording")
     assert "'/camera' is not NAME:=VALUE" in usage_error(capsys, "check", "--live", "/camera")
     assert "invalid choice" in usage_error(capsys, "mapp")

@@ -20,6 +20,7 @@ tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
 # Module: (distribution on PyPI, key in package.xml). No key: documented there for pip.
 LIBRARIES = {
     "cv2": ("opencv-python-headless", "python3-opencv"),
+    "edt": ("edt", ""),
     "gsplat": ("gsplat", ""),
     "liblzfse": ("pyliblzfse", ""),
     "matplotlib": ("matplotlib", "python3-matplotlib"),

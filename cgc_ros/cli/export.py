@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cgc_ros.cli.console import add_json, print_json
+from cgc_ros.cli.console import add_json, numbers, positive, print_json
+
+if TYPE_CHECKING:
+    from cgc_ros.mapping import Mapper
 
 
 def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
         "export",
-        help="write a map as .ply",
-        description="A map for other programs: Gaussians as a standard 3DGS .ply, objects as one point cloud each.",
+        help="write a map for other programs",
+        description="A map for other programs: Gaussians as a standard 3DGS .ply, objects as one point cloud each, "
+        "what is occupied, free and unknown as voxels.",
     )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     parser.add_argument("--ply", metavar="FILE", type=Path, help="Gaussians, in the layout that splat viewers read")
@@ -24,16 +28,31 @@ def add_parsers(subparsers) -> None:
     parser.add_argument(
         "--parts", action="store_true", help="with --objects: the parts of those objects, in DIR2/parts"
     )
+    parser.add_argument(
+        "--voxels", metavar="FILE", type=Path, help="what is occupied, free and unknown, and how far it is, as .npz"
+    )
+    parser.add_argument("--voxel-size", metavar="M", type=positive, default=0.01, help="metres (default: %(default)s)")
+    parser.add_argument(
+        "--box",
+        type=numbers(6, "x0,y0,z0,x1,y1,z1"),
+        metavar="X0,Y0,Z0,X1,Y1,Z1",
+        help="with --voxels: metres (default: around the objects)",
+    )
+    parser.add_argument(
+        "--ignore", type=_ids, default=(), metavar="ID,...", help="with --voxels: as if these objects were not there"
+    )
     add_json(parser)
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write what was asked for."""
-    if not arguments.ply and not arguments.objects:
-        arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2, or both")
+    if not (arguments.ply or arguments.objects or arguments.voxels):
+        arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2 or --voxels FILE, one or more")
     if (arguments.parts or arguments.background) and not arguments.objects:
         arguments.usage_error("--parts and --background belong to --objects DIR2")
+    if (arguments.box or arguments.ignore) and not arguments.voxels:
+        arguments.usage_error("--box and --ignore belong to --voxels FILE")
 
     from cgc_ros.evaluation.figures import write_json
     from cgc_ros.gaussians.ply import write_gaussian_ply
@@ -57,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         written |= {
             kind: [str(arguments.objects / record["file"]) for record in found] for kind, found in records.items()
         }
+    if arguments.voxels:
+        written |= _write_voxels(arguments, mapper)
     if arguments.json:
         print_json(written)
         return 0
@@ -65,7 +86,36 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.objects:
         counts = [f"{len(written[kind])} {kind}" for kind in ("objects", "parts") if kind in written]
         print(f"{arguments.objects}: {', '.join(counts)}")
+    if arguments.voxels:
+        shares = ", ".join(f"{100 * share:.1f}% {name}" for name, share in written["shares"].items())
+        print(f"{arguments.voxels}: {' x '.join(map(str, written['shape']))} voxels, {shares}")
     return 0
+
+
+def _ids(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of object ids") from None
+
+
+def _write_voxels(arguments: argparse.Namespace, mapper: Mapper) -> dict[str, Any]:
+    import numpy as np
+
+    from cgc_ros.space import FREE, OCCUPIED, UNKNOWN, SpaceError, space_of, write_voxels
+
+    box = None if arguments.box is None else (np.array(arguments.box).reshape(2, 3) - mapper.origin).ravel().tolist()
+    missing = sorted(set(arguments.ignore) - {each.id for each in mapper.snapshot().objects})
+    if missing:
+        raise SpaceError("unknown_object", f"the map has no object {missing[0]}: objects.json lists those there are")
+    space = space_of(mapper, arguments.voxel_size, box)
+    state = write_voxels(arguments.voxels, space, arguments.ignore, mapper.origin)
+    named = {"occupied": OCCUPIED, "free": FREE, "unknown": UNKNOWN}
+    return {
+        "voxels": str(arguments.voxels),
+        "shape": list(state.shape),
+        "shares": {name: round(float((state == value).mean()), 4) for name, value in named.items()},
+    }
 
 
 def _write_clouds(folder: Path, subfolder: str, objects, origin) -> list[dict]:

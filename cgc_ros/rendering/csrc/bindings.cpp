@@ -280,6 +280,7 @@ PYBIND11_MODULE(_kernels, m) {
       "One Adam update in place, of the rows in `moving` (None: all).");
   bind_training(m);
   bind_stereo(m);
+  bind_carving(m);
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");
   m.def("use_instruction_set", [](const std::string& name) { use_kernels(name.c_str()); }, "For tests and benchmarks.");
   m.def(

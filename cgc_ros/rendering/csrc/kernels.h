@@ -2,6 +2,7 @@
 // of rows; who runs them, on how many threads and on what memory is the business of their callers (rasterizer.h).
 #pragma once
 
+#include "carving.h"
 #include "scene.h"
 #include "stereo.h"
 

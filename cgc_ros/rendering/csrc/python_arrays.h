@@ -75,5 +75,6 @@ struct PyView {
 
 void bind_training(py::module_& m);
 void bind_stereo(py::module_& m);
+void bind_carving(py::module_& m);
 
 }  // namespace cgc

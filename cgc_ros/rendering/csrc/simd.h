@@ -49,6 +49,8 @@ inline vfloat splat(float x) { return vfloat{x, x, x, x, x, x, x, x}; }
 inline vint splat(int32_t x) { return vint{x, x, x, x, x, x, x, x}; }
 inline vfloat4 splat4(float x) { return vfloat4{x, x, x, x}; }
 
+inline vfloat lane_numbers() { return vfloat{0, 1, 2, 3, 4, 5, 6, 7}; }
+
 inline vint bits(vfloat v) { return (vint)v; }
 inline vfloat from_bits(vint v) { return (vfloat)v; }
 inline vfloat only_where(vint mask, vfloat v) { return from_bits(mask & bits(v)); }
@@ -96,6 +98,25 @@ inline vfloat floor(vfloat v) {
 }
 inline vfloat ceil(vfloat v) { return -floor(-v); }
 inline vint to_int(vfloat v) { return __builtin_convertvector(v, vint); }
+
+inline vint gather(const uint32_t* base, vint index) {
+#if defined(__AVX2__)
+  return (vint)_mm256_i32gather_epi32(reinterpret_cast<const int*>(base), (__m256i)index, 4);
+#else
+  vint r;
+  for (int i = 0; i < kLanes; ++i) r[i] = int32_t(base[index[i]]);
+  return r;
+#endif
+}
+inline vfloat gather(const float* base, vint index) {
+#if defined(__AVX2__)
+  return (vfloat)_mm256_i32gather_ps(base, (__m256i)index, 4);
+#else
+  vfloat r;
+  for (int i = 0; i < kLanes; ++i) r[i] = base[index[i]];
+  return r;
+#endif
+}
 
 // One bit a lane, lane 0 lowest: the lanes' sign bits.
 inline int lane_bits(vint mask) {

@@ -9,26 +9,6 @@ namespace {
 
 constexpr float kNearestZ = 1e-6f;  // of homogeneous coordinates: behind the camera from here on
 
-inline vint gather(const uint32_t* base, vint index) {
-#if defined(__AVX2__)
-  return (vint)_mm256_i32gather_epi32(reinterpret_cast<const int*>(base), (__m256i)index, 4);
-#else
-  vint r;
-  for (int i = 0; i < kLanes; ++i) r[i] = int32_t(base[index[i]]);
-  return r;
-#endif
-}
-inline vfloat gather(const float* base, vint index) {
-#if defined(__AVX2__)
-  return (vfloat)_mm256_i32gather_ps(base, (__m256i)index, 4);
-#else
-  vfloat r;
-  for (int i = 0; i < kLanes; ++i) r[i] = base[index[i]];
-  return r;
-#endif
-}
-
-inline vfloat lane_numbers() { return vfloat{0, 1, 2, 3, 4, 5, 6, 7}; }
 inline vfloat to_float(vint v) { return __builtin_convertvector(v, vfloat); }
 inline vfloat absolute(vfloat v) { return from_bits(bits(v) & splat(int32_t(0x7fffffff))); }
 inline vint is_nan(vfloat v) { return v != v; }
