@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class DispatchedOperators(TorchDispatchMode):
-    """Records (name, arguments) of every operator that does work; views of a tensor do none."""
+    """Records (name, arguments) of every operator that does work: no views of a tensor, no memory left unwritten."""
 
     _paused = 0
 
@@ -18,8 +18,10 @@ class DispatchedOperators(TorchDispatchMode):
         self.calls: list[tuple[str, tuple]] = []
 
     def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
-        if not operator.is_view and not type(self)._paused and operator.namespace == "aten":
-            self.calls.append((operator.overloadpacket.__name__, arguments))
+        name = operator.overloadpacket.__name__
+        idle = operator.is_view or name in ("empty", "empty_like", "new_empty")
+        if not idle and not type(self)._paused and operator.namespace == "aten":
+            self.calls.append((name, arguments))
         return operator(*arguments, **(keywords or {}))
 
     @classmethod

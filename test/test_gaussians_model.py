@@ -117,22 +117,10 @@ def test_unsupported_sh_degree_is_named(degree):
         GaussianModel(sh_degree=degree)
 
 
-def test_an_adam_step_with_correction_is_torchs_own():
-    generator = torch.Generator().manual_seed(3)
-    truth = torch.nn.Parameter(torch.zeros(7, dtype=torch.float64))
-    ours, first, second = (torch.zeros(7, dtype=torch.float64) for _ in range(3))
-    reference = torch.optim.Adam([truth], lr=0.02, betas=(0.9, 0.99), eps=1e-8)
-    for count in range(1, 6):
-        truth.grad = torch.randn(7, generator=generator, dtype=torch.float64)
-        ours -= 0.02 * adam_step(first, second, truth.grad, (0.9, 0.99), 1e-8, count=count)
-        reference.step()
-    torch.testing.assert_close(ours, truth.detach())
-
-
 def test_rows_that_do_not_move_keep_their_adam_moments():
     first, second = torch.full((3, 2), 0.1), torch.full((3, 2), 0.2)
     moves = torch.tensor([[True], [False], [True]])
-    step = adam_step(first, second, torch.ones(3, 2), (0.9, 0.999), 1e-15, moves=moves)
+    step = adam_step(first, second, torch.ones(3, 2), (0.9, 0.999), 1e-15, moves)
     torch.testing.assert_close(first[:, 0], torch.tensor([0.19, 0.1, 0.19]))
     torch.testing.assert_close(second[1], torch.tensor([0.2, 0.2]))
     assert (step[1] == 0).all() and (step[0] == step[2]).all() and (step[0] > 0).all()

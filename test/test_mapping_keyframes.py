@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cgc_ros.frame import Frame, Intrinsics
 from cgc_ros.mapping.config import KeyframeConfig, TrainingConfig
-from cgc_ros.mapping.corrections import KeyframeCorrections, se3_exp
+from cgc_ros.mapping.corrections import KeyframeCorrections, se3_exp, se3_exp_gradient
 from cgc_ros.mapping.keyframes import KeyframeStore
+from cgc_ros.rendering import Camera
 
 INTRINSICS = Intrinsics(8, 6, 10.0, 10.0, 3.5, 2.5)
 
@@ -85,46 +88,81 @@ def test_targets_are_scaled_by_area_and_depth_keeps_its_values():
     assert set(np.unique(scaled).tolist()) <= {0.0, 2.5}
 
 
-def exposed(corrections: KeyframeCorrections, color: torch.Tensor) -> torch.Tensor:
-    """A render's colour [..., 3] as the keyframe's camera would have taken it."""
-    return color * corrections.log_gain.exp() + corrections.offset
-
-
 def test_corrections_start_as_none_and_are_pulled_back():
-    corrections = KeyframeCorrections(TrainingConfig(pose_rate=1e-3))
-    color = torch.rand(4, 5, 3)
-    torch.testing.assert_close(exposed(corrections, color), color)
-    exposed(corrections, color).sum().backward()
-    corrections.step()
-    moved = corrections.offset.detach().clone()
-    assert (moved < 0).all()
+    config = TrainingConfig(pose_rate=1e-3)
+    corrections = KeyframeCorrections(config)
+    assert (corrections.gain == 1).all() and not corrections.values().any()
+    corrections.step(np.ones(3), np.ones(3))
+    assert (corrections.log_gain < 0).all() and (corrections.offset < 0).all() and not corrections.twist.any()
     for _ in range(3000):
-        corrections.step()  # without a gradient only the pull is left
-    assert corrections.offset.abs().max() < 0.1 * moved.abs().max()
+        corrections.step(np.zeros(3), np.zeros(3))
+    assert np.abs(corrections.values()).max() < 2 * config.exposure_rate
 
 
-def learnt_exposure(gain: float, steps: int = 600) -> torch.Tensor:
+def learnt_exposure(gain: float, steps: int = 600) -> np.ndarray:
     """Gain per channel that a keyframe learns whose image is `gain` times a render, but for what is not mapped yet."""
     generator = torch.Generator().manual_seed(0)
-    color = torch.rand(24, 32, 3, generator=generator)
-    target = gain * color + 0.03 * torch.randn(24, 32, 3, generator=generator)
+    color = torch.rand(24, 32, 3, generator=generator).numpy()
+    target = gain * color + 0.03 * torch.randn(24, 32, 3, generator=generator).numpy()
     corrections = KeyframeCorrections(TrainingConfig())
     for _ in range(steps):
-        (exposed(corrections, color) - target).abs().mean().backward()
-        corrections.step()
-    return exposed(corrections, color.mean(dim=(0, 1))).detach() / color.mean(dim=(0, 1))
+        of_exposed = np.sign(color * corrections.gain + corrections.offset - target) / color.size
+        corrections.step((of_exposed * color).sum(axis=(0, 1)), of_exposed.sum(axis=(0, 1)))
+    mean = color.mean(axis=(0, 1))
+    return (mean * corrections.gain + corrections.offset) / mean
 
 
 def test_a_camera_that_changed_its_exposure_is_followed():
-    torch.testing.assert_close(learnt_exposure(1.2), torch.full((3,), 1.2), atol=0.03, rtol=0)
-    torch.testing.assert_close(learnt_exposure(0.7), torch.full((3,), 0.7), atol=0.03, rtol=0)
+    np.testing.assert_allclose(learnt_exposure(1.2), 1.2, atol=0.03)
+    np.testing.assert_allclose(learnt_exposure(0.7), 0.7, atol=0.03)
 
 
 def test_what_little_a_map_that_is_not_done_yet_is_off_by_is_no_exposure():
-    torch.testing.assert_close(learnt_exposure(1.003), torch.ones(3), atol=0.002, rtol=0)
+    np.testing.assert_allclose(learnt_exposure(1.003), 1.0, atol=0.002)
+
+
+def test_a_correction_is_moved_by_torchs_own_adam():
+    config = TrainingConfig(exposure_rate=0.02, exposure_cost=0.0, correction_pull=0.0)
+    corrections, rng = KeyframeCorrections(config), np.random.default_rng(3)
+    truth = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    reference = torch.optim.Adam([truth], lr=0.02, betas=(0.9, 0.99), eps=1e-8)
+    for _ in range(5):
+        of_gain, of_offset = rng.normal(size=(2, 3))
+        truth.grad = torch.from_numpy(np.concatenate([of_gain * corrections.gain, of_offset]))
+        corrections.step(of_gain, of_offset)
+        reference.step()
+    np.testing.assert_allclose(corrections.values()[:6], truth.detach(), rtol=1e-6)
 
 
 def test_se3_exp_is_a_rigid_turn():
-    quarter = se3_exp(torch.tensor([0.0, 0.0, np.pi / 2, 1.0, 2.0, 3.0], dtype=torch.float64))
-    expected = torch.tensor([[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], dtype=torch.float64)
-    torch.testing.assert_close(quarter, expected, atol=1e-12, rtol=0)
+    quarter = se3_exp(np.array([0.0, 0.0, np.pi / 2, 1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(quarter, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-12)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=6, max_size=6), st.sampled_from([1.0, 1e-3, 1e-5, 0.0]), st.integers(0, 99))
+def test_se3_exp_and_its_gradient_are_those_of_the_matrix_exponential(numbers, size, seed):
+    twist, weights = size * np.array(numbers), np.random.default_rng(seed).normal(size=(4, 4))
+    leaf = torch.from_numpy(twist).requires_grad_()
+    x, y, z = leaf[:3]
+    zero = torch.zeros_like(x)
+    turn = torch.linalg.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3))
+    transform = torch.cat([torch.cat([turn, leaf[3:, None]], dim=1), torch.eye(4, dtype=leaf.dtype)[3:]])
+    (transform * torch.from_numpy(weights)).sum().backward()
+    np.testing.assert_allclose(se3_exp(twist), transform.detach(), atol=1e-9)
+    np.testing.assert_allclose(se3_exp_gradient(twist, weights), leaf.grad, atol=1e-7)
+
+
+def test_a_pose_is_corrected_towards_where_its_gradient_points():
+    """The distance of points seen from the corrected camera to where they should be falls, for a given pose far off."""
+    corrections = KeyframeCorrections(TrainingConfig(pose_rate=2e-3, correction_pull=0.0))
+    points = np.c_[np.random.default_rng(1).normal(size=(50, 3)), np.ones(50)]
+    given_pose = se3_exp(np.array([0.4, -1.0, 0.2, 0.5, 0.1, 3.0]))
+    wanted = points @ (se3_exp(np.array([0.03, -0.05, 0.02, 0.1, -0.05, 0.08])) @ given_pose).T
+    camera = Camera(8, 6, 8.0, 8.0, 4.0, 3.0, torch.from_numpy(given_pose).float())
+    errors = []
+    for _ in range(200):
+        pose = corrections.place(camera, 2.0).camera_from_world.detach().double().numpy()
+        off = points @ pose.T - wanted
+        errors.append(np.abs(off).mean())
+        corrections.step(np.zeros(3), np.zeros(3), (2 * off.T @ points) / len(points), given_pose, 2.0)
+    assert errors[-1] < 0.05 * errors[0]

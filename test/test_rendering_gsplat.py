@@ -182,13 +182,19 @@ def test_a_build_without_the_toolkit_says_what_is_missing(monkeypatch, tmp_path,
     assert captured.out == "" and f"{tmp_path}/bin/nvcc does not exist: install the CUDA toolkit" in captured.err
 
 
-def test_the_toolkit_is_found_behind_a_link_to_nvcc(monkeypatch, tmp_path):
+@pytest.mark.parametrize("front", ["link", "script"])
+def test_the_toolkit_is_found_behind_what_stands_for_nvcc_on_the_path(monkeypatch, tmp_path, front):
     nvcc = tmp_path / "cuda-13.0" / "bin" / "nvcc"
     nvcc.parent.mkdir(parents=True)
-    nvcc.touch(mode=0o755)
+    nvcc.write_text(f"#!/bin/sh\necho '#$ _SPACE_= \n#$ _HERE_={nvcc.parent}' >&2\n")
+    nvcc.chmod(0o755)
     links = tmp_path / "bin"
     links.mkdir()
-    (links / "nvcc").symlink_to(nvcc)
+    if front == "link":
+        (links / "nvcc").symlink_to(nvcc)
+    else:
+        (links / "nvcc").write_text(f'#!/bin/sh\nexec {nvcc} "$@"\n')
+        (links / "nvcc").chmod(0o755)
     monkeypatch.delenv("CUDA_HOME", raising=False)
     monkeypatch.delenv("CUDA_PATH", raising=False)
     monkeypatch.setenv("PATH", str(links))

@@ -64,7 +64,7 @@ def test_windows_are_depthwise_convolutions_which_no_tf32_touches():
     with DispatchedOperators() as dispatched:
         photometric_loss_torch(rendered, target)
     weights = [arguments[1].shape[:2] for name, arguments in dispatched.calls if name == "convolution"]
-    assert weights == [(15, 1), (15, 1), (9, 1), (9, 1)]
+    assert weights == [(12, 1), (12, 1), (9, 1), (9, 1)]
 
 
 def test_ssim_is_scikit_images_away_from_the_border():

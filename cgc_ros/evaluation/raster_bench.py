@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -203,13 +204,14 @@ class _Move:
         self.camera, self.backend = camera, backend
         self.color = (target.color.clamp(0, 1) * 255).round().to(torch.uint8)
         self.depth = target.depth.half()
+        self.inverse_depth = torch.where(target.depth > 0, 1 / target.depth, 0.0)
 
     def __call__(self, model: GaussianModel, optimizer: GaussianAdam) -> None:
         rates = dict.fromkeys(TRAINED, TINY_RATE)
         settings: dict[str, Any] = {
             "sh_degree": 0,
-            "gain": torch.ones(3),
-            "offset": torch.zeros(3),
+            "gain": np.ones(3),
+            "offset": np.zeros(3),
             "background": torch.zeros(3, device=self.color.device),
         }
         if self.backend == "cpu":
@@ -228,7 +230,14 @@ class _Move:
             )
             return
         found = step_gradients(
-            model.parameters, self.camera, self.color, self.depth, None, self.LOSSES, **settings, backend=self.backend
+            model.parameters,
+            self.camera,
+            self.color,
+            self.inverse_depth,
+            None,
+            self.LOSSES,
+            **settings,
+            backend=self.backend,
         )
         optimizer.step(found.gradients, rates, found.visible)
 

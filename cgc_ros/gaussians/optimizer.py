@@ -23,30 +23,18 @@ def adam_step(
     gradient: Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    *,
-    count: int = 0,
-    moves: Tensor | None = None,
+    moves: Tensor,
 ) -> Tensor:
     """Take a gradient into Adam's two running means, in place; what to subtract from the parameter, in rates.
 
-    Algorithm 1 of Kingma and Ba, Adam (2015). All tensors are of one shape.
+    Algorithm 1 of Kingma and Ba, Adam (2015), its running means taken as they are. All tensors are of one shape.
 
     Args:
-        count: updates so far, this one included, by which the means are corrected for their start at zero; 0: they
-            are taken as they are.
         moves: bool, broadcastable: where it is False, the means stay and the step is 0.
     """
-    squared = gradient.square()
-    if moves is None:
-        first.lerp_(gradient, 1 - betas[0]), second.lerp_(squared, 1 - betas[1])
-    else:
-        first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - betas[0]), first))
-        second.copy_(torch.where(moves, torch.lerp(second, squared, 1 - betas[1]), second))
-    mean, square = first, second
-    if count:
-        mean, square = mean / (1 - betas[0] ** count), square / (1 - betas[1] ** count)
-    step = mean / (square.sqrt() + epsilon)
-    return step if moves is None else torch.where(moves, step, 0.0)
+    first.copy_(torch.where(moves, torch.lerp(first, gradient, 1 - betas[0]), first))
+    second.copy_(torch.where(moves, torch.lerp(second, gradient.square(), 1 - betas[1]), second))
+    return torch.where(moves, first / (second.sqrt() + epsilon), 0.0)
 
 
 class GaussianAdam:
@@ -140,4 +128,4 @@ def _update_by_operators(
     moves = moves.reshape(-1, *[1] * (parameter.dim() - 1))
     if isinstance(rate, Tensor):
         rate = rate.reshape(moves.shape)
-    parameter.sub_(rate * adam_step(first, second, gradient, (BETA1, BETA2), EPSILON, moves=moves))
+    parameter.sub_(rate * adam_step(first, second, gradient, (BETA1, BETA2), EPSILON, moves))

@@ -12,7 +12,7 @@ from torch import Tensor
 from cgc_ros.mapping.keyframes import Keyframe, are_same
 from cgc_ros.rendering import Camera
 
-LIMIT_MB = 1024  # 10^6 bytes: 700 keyframes of 640x480 with depth
+LIMIT_MB = 1024  # 10^6 bytes: 380 keyframes of 640x480 with depth, at full and half size
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,19 @@ class ResidentView:
 
     camera: Camera  # at the given pose
     color: Tensor  # [h, w, 3] uint8
-    depth: Tensor | None  # [h, w] float16 metres, 0 = invalid
+    inverse_depth: Tensor | None  # [h, w] float32, 1 / metres, 0 = invalid or ignored
     mask: Tensor | None  # [h, w] bool, pixels that count; None: all
     source: tuple[np.ndarray | None, ...]  # what it was made of: held, so that it is told from what takes its place
 
     @property
+    def images(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """As `step_gradients` takes them."""
+        return self.color, self.inverse_depth, self.mask
+
+    @property
     def megabytes(self) -> float:
         """What it takes on the device, 10^6 bytes."""
-        return sum(image.nbytes for image in (self.color, self.depth, self.mask) if image is not None) / 1e6
+        return sum(image.nbytes for image in self.images if image is not None) / 1e6
 
 
 class ResidentImages:
@@ -67,7 +72,17 @@ class ResidentImages:
     def _copied(self, keyframe: Keyframe, scale: float, source: tuple) -> ResidentView:
         camera = keyframe.camera(scale, self.device)
         images = keyframe.scaled_images(camera.width, camera.height)
-        depth, mask = (
-            None if image is None else torch.from_numpy(image).to(self.device) for image in (images.depth, images.mask)
+        inverse, mask = (
+            None if image is None else torch.from_numpy(image).to(self.device)
+            for image in (inverse_depth(images.depth, images.mask), images.mask)
         )
-        return ResidentView(camera, torch.from_numpy(images.color).to(self.device), depth, mask, source)
+        return ResidentView(camera, torch.from_numpy(images.color).to(self.device), inverse, mask, source)
+
+
+def inverse_depth(depth: np.ndarray | None, mask: np.ndarray | None) -> np.ndarray | None:
+    """[h, w] float32 of depth in metres, 0 where that is 0 or outside the mask [h, w] bool."""
+    if depth is None:
+        return None
+    metres = depth.astype(np.float32)
+    counts = metres > 0 if mask is None else (metres > 0) & mask
+    return np.divide(1.0, metres, out=np.zeros_like(metres), where=counts)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from cgc_ros.gaussians.model import GaussianModel
@@ -43,23 +44,22 @@ class PhotometricTrainer:
 
         `scene_depth` (metres) is the unit in which poses are corrected.
         """
-        corrections = keyframe.corrections
         found = self._move(keyframe, scale, scene_depth, self._rates(rate_factor))
-        corrections.log_gain.grad = torch.from_numpy(found.gain_gradient).float() * corrections.log_gain.detach().exp()
-        corrections.offset.grad = torch.from_numpy(found.offset_gradient).float()
-        corrections.step()
+        of_pose = found.pose_gradient
+        given = None if of_pose is None else np.linalg.inv(keyframe.world_from_camera)
+        keyframe.corrections.step(found.gain_gradient, found.offset_gradient, of_pose, given, scene_depth)
         keyframe.steps += 1
         loss, memory = found.photometric, self.config.loss_memory
         keyframe.loss = loss if math.isnan(keyframe.loss) else memory * keyframe.loss + (1 - memory) * loss
         return StepReport(keyframe.id, loss, -10 * math.log10(max(found.mse, 1e-10)))
 
     def _move(self, keyframe: Keyframe, scale: float, scene_depth: float, rates: dict[str, float]) -> StepOutcome:
-        """Move the Gaussians; what was found before that. The pose's gradient is left where it is learnt."""
+        """Move the Gaussians; what was found before that."""
         model, corrections = self.model, keyframe.corrections
         settings: dict[str, Any] = {
             "sh_degree": model.sh_degree,
-            "gain": corrections.log_gain.detach().exp(),
-            "offset": corrections.offset.detach(),
+            "gain": corrections.gain,
+            "offset": corrections.offset,
             "background": model.background,
         }
         losses = self._losses(keyframe)
@@ -71,7 +71,14 @@ class PhotometricTrainer:
         view = self.resident.view(keyframe, scale)
         camera = corrections.place(view.camera, scene_depth)
         found = step_gradients(
-            model.parameters, camera, view.color, view.depth, view.mask, losses, **settings, backend=self.backend
+            model.parameters,
+            camera,
+            view.color,
+            view.inverse_depth,
+            view.mask,
+            losses,
+            **settings,
+            backend=self.backend,
         )
         by_row: dict[str, Any] = {**rates, "means": rates["means"] * found.sizes}
         self.optimizer.step(found.gradients, by_row, found.visible)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cgc_ros.rendering.camera import Camera
@@ -48,20 +49,22 @@ def rasterize(
     screen = _Screen.project(means, quats, scales, opacities, camera, means2d_grad)
     if colors is not None and sh_degree is not None:
         colors = _colors_from_harmonics(colors, sh_degree, means, camera, screen.visible)
-    parts = [colors, features, screen.depths[0][:, None] if depth else None]
-    sizes = [0 if part is None else part.shape[1] for part in parts]
-    channels = torch.cat([part for part in parts if part is not None] or [torch.zeros_like(means[:, :1])], dim=1)
+    parts = [part for part in (colors, features, screen.depths.view(-1, 1) if depth else None) if part is not None]
+    channels = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] if parts else torch.zeros_like(means[:, :1])
     behind = None
     if background is not None and colors is not None:
-        behind = functional.pad(background, (0, channels.shape[1] - 3))
+        behind = functional.pad(background, (0, channels.shape[1] - 3)) if len(parts) > 1 else background
     sums, alpha = screen.blend(channels, behind)
-    color, feature_image, depth_sum = sums[..., : sum(sizes)].split(sizes, dim=-1)
+    first = 0 if colors is None else 3
+    depth_image = None
+    if depth:
+        sums, depth_image, alpha = _ExpectedDepth.apply(sums, alpha)
     return Render(
-        color=color if colors is not None else None,
-        features=feature_image if features is not None else None,
-        depth=depth_sum[..., 0] / alpha.clamp_min(1e-10) if depth else None,
+        color=sums[..., :3] if colors is not None else None,
+        features=sums[..., first : first + features.shape[1]] if features is not None else None,
+        depth=depth_image,
         alpha=alpha,
-        radii=screen.radii[0].amax(dim=-1),
+        radii=screen.largest_radii,
         contribution=screen.weight_sums(torch.ones_like(alpha)[..., None])[:, 0] if contribution else None,
     )
 
@@ -138,6 +141,36 @@ def adam(
         fused(parameter, gradient.contiguous(), first, second, valid, rate, *betas, epsilon)
 
 
+class _ExpectedDepth(torch.autograd.Function):
+    """Splits blended sums whose last channel is of depth, its gradient written out: by autograd of slices and of the
+    division it takes ten operators more.
+    """
+
+    @staticmethod
+    def forward(ctx, sums: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[H, W, C + 1] and alpha [H, W] -> [H, W, C], expected depth [H, W], and alpha."""
+        covered = alpha.clamp_min(1e-10)
+        depth = sums[..., -1] / covered
+        ctx.save_for_backward(covered, depth)
+        ctx.set_materialize_grads(False)
+        ctx.num_channels = sums.shape[-1] - 1
+        return sums[..., :-1], depth, alpha.view_as(alpha)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_channels: Tensor | None, of_depth: Tensor | None, of_alpha: Tensor | None):
+        covered, depth = ctx.saved_tensors
+        if of_channels is None:
+            of_channels = depth.new_zeros(()).expand(*depth.shape, ctx.num_channels)
+        if of_depth is None:
+            return torch.cat([of_channels, torch.zeros_like(depth)[..., None]], dim=-1), of_alpha
+        of_sum = of_depth / covered
+        if of_alpha is None:
+            of_alpha = of_depth.new_zeros(())
+        of_sums = torch.cat([of_channels, of_sum[..., None]], dim=-1)
+        return of_sums, torch.addcmul(of_alpha, of_sum, depth, value=-1.0)  # no sum, so no depth, where alpha is 0
+
+
 @dataclass(frozen=True)
 class _Screen:
     """Gaussians projected into one camera and sorted into tiles; gsplat's leading axis of cameras is 1.
@@ -194,10 +227,15 @@ class _Screen:
             camera.height,
         )
 
-    @property
+    @functools.cached_property
+    def largest_radii(self) -> Tensor:
+        """[N] int32 pixels, 0 where a Gaussian is not visible: gsplat has both radii or none."""
+        return self.radii[0].amax(dim=-1)
+
+    @functools.cached_property
     def visible(self) -> Tensor:
         """[N] bool."""
-        return (self.radii[0] > 0).all(dim=-1)
+        return self.largest_radii > 0
 
     def blend(self, channels: Tensor, background: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Blend `channels` [N, C], C >= 1, over a `background` [C], into ([H, W, C], alpha [H, W])."""
@@ -219,13 +257,14 @@ class _Screen:
                 self.tile_gaussians,
                 backgrounds=None if background is None else background[None, first : first + CHANNEL_CHUNK],
             )
-            sums.append(blended[0])
-            alpha = part_alpha[0, ..., 0] if alpha is None else alpha
+            sums.append(blended.squeeze(0))
+            alpha = part_alpha.view(self.height, self.width) if alpha is None else alpha
         return sums[0] if len(sums) == 1 else torch.cat(sums, dim=-1), alpha
 
     def weight_sums(self, images: Tensor) -> Tensor:
         """[N, C] sums over pixels of weight * image [H, W, C]: the adjoint of blending, its gradient by channel."""
-        tensors: dict[str, Any] = {name: each.detach() for name, each in vars(self).items() if isinstance(each, Tensor)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors: dict[str, Any] = {name: each.detach() for name, each in values.items() if isinstance(each, Tensor)}
         detached = replace(self, **tensors)
         with torch.enable_grad():
             channels = images.new_zeros(self.means.shape[1], images.shape[-1], requires_grad=True)
@@ -280,7 +319,7 @@ def _colors_from_harmonics(coefficients: Tensor, degree: int, means: Tensor, cam
     else:
         camera_position = torch.linalg.inv_ex(camera.camera_from_world).inverse[:3, 3]  # `inv` would wait for the GPU
         colors = spherical_harmonics(degree, means - camera_position, coefficients, masks=visible)
-    return (colors + 0.5).clamp_min(0.0)
+    return functional.relu(colors + 0.5)
 
 
 def _empty_view(

@@ -43,6 +43,7 @@ class StepOutcome:
     mse: float  # of the exposed colour
     gain_gradient: np.ndarray  # [3] float64
     offset_gradient: np.ndarray  # [3] float64
+    pose_gradient: np.ndarray | None  # [4, 4] by `camera_from_world`, where that requires one
 
 
 def train_in_place(
@@ -56,8 +57,8 @@ def train_in_place(
     losses: StepLosses,
     *,
     sh_degree: int,
-    gain: Tensor,
-    offset: Tensor,
+    gain: np.ndarray,
+    offset: np.ndarray,
     background: Tensor,
     betas: tuple[float, float],
     epsilon: float,
@@ -69,7 +70,7 @@ def train_in_place(
             logit_opacities [N], sh [N, (sh_degree + 1)^2, 3].
         moments: Adam's two running means of each, of the same shapes.
         rates: of each; that of the means is times a Gaussian's size (`GaussianModel.sizes`).
-        camera: the view; its pose's gradient is accumulated where it requires one.
+        camera: the view; its pose's gradient is found where it requires one.
         color: [H, W, 3] uint8, the target.
         depth: [H, W] float16 metres, 0 = invalid; None: no depth loss.
         mask: [H, W] bool; all means run over its pixels alone, windows of SSIM see black outside, as beyond the
@@ -97,8 +98,8 @@ def train_in_place(
         color=color,
         depth=None if depth is None else depth.view(np.uint16),
         mask=None if mask is None else mask.view(np.uint8),
-        gain=gain.detach().tolist(),
-        offset=offset.detach().tolist(),
+        gain=gain.tolist(),
+        offset=offset.tolist(),
         background=background.tolist(),
         ssim_weight=losses.ssim,
         depth_weight=losses.depth,
@@ -114,12 +115,12 @@ def train_in_place(
         camera_wanted=camera.camera_from_world.requires_grad,
         threads=num_threads(),
     )
+    of_pose = None
     if camera.camera_from_world.requires_grad:
-        of_camera = torch.zeros(4, 4)
-        of_camera[:3] = torch.from_numpy(found["camera"])
-        outputs, gradients = [camera.camera_from_world], [of_camera]
+        of_pose = np.zeros((4, 4), np.float32)
+        of_pose[:3] = found["camera"]
         if position is not None:
-            outputs.append(position)
-            gradients.append(torch.from_numpy(found["camera_position"]).float())
-        torch.autograd.backward(outputs, gradients)
-    return StepOutcome(found["photometric"], found["mse"], found["gain"], found["offset"])
+            seed = torch.from_numpy(found["camera_position"]).float()
+            (by_position,) = torch.autograd.grad(position, camera.camera_from_world, seed)
+            of_pose += by_position.numpy()
+    return StepOutcome(found["photometric"], found["mse"], found["gain"], found["offset"], of_pose)
