@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
+from cgc_ros.frame import IGNORED, UNLABELLED
 from cgc_ros.mapping import Mapper, MapperConfig, MappingSession
 from cgc_ros.mapping.config import KeyframeConfig
 from cgc_ros.mapping.mask_worker import HOPELESS, LOOK_AGAIN, LOOK_AGAIN_STEPS, MaskWorker
@@ -128,6 +129,39 @@ def test_a_source_that_does_not_use_depth_is_not_asked_again(snapshot):
         time.sleep(0.15)
         assert rig.worker.finished.empty()
     assert source.depths == [None]
+
+
+class Known:
+    """A snapshot of one object, 7, in the left half of every view, and of pixels that are ignored."""
+
+    def __init__(self, records):
+        self.num_gaussians, self.records = 5, records
+
+    def segment(self, camera):
+        labels = np.full((camera.height, camera.width), UNLABELLED, np.uint16)
+        labels[:, : camera.width // 2] = 7
+        labels[: camera.height // 2] = IGNORED
+        return labels
+
+
+def test_a_source_that_makes_less_of_what_is_known_is_told_what_the_map_sees():
+    class Newsy(Source):
+        uses_depth, uses_known = False, True
+
+        def segment_news(self, image, known, *, depth=None):
+            self.depths.append(known)
+            return np.ones(image.shape[:2], np.int32)
+
+    height, width = BLIND.image.shape[:2]
+    with Rig(None, Newsy()) as rig:
+        for snapshot in (None, Known({}), Known({7: "an object"})):
+            rig.snapshot = snapshot
+            rig.worker.request(3, BLIND)
+            rig.masks()
+    assert rig.source.depths[:2] == [None, None]  # all of an image by `segment`, as long as no object is known
+    expected = np.zeros((height, width), np.int32)
+    expected[height // 2 :, : width // 2] = 8
+    np.testing.assert_array_equal(rig.source.depths[2], expected)
 
 
 def test_the_newest_keyframes_go_first_and_late_ones_are_counted_and_come_later():

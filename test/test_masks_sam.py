@@ -95,14 +95,14 @@ def test_a_checkpoint_is_loaded_and_its_model_type_read_off_it(options, image, t
     import segment_anything
     from safetensors.torch import save_file
 
-    from cgc_ros.masks import create_mask_source, sam
+    from cgc_ros.masks import create_mask_source, sam, sam_families
 
     model = tiny_sam()
     weights = model.state_dict()
     path = tmp_path / f"tiny{suffix}"
     save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
     monkeypatch.setitem(segment_anything.sam_model_registry, "tiny", tiny_sam)
-    monkeypatch.setitem(sam._MODEL_TYPES, 32, "tiny")
+    monkeypatch.setitem(sam_families.SEGMENT_ANYTHING_TYPES, 32, "tiny")
     expected = sam.SamMaskSource(options(), model=model).segment(image)
     source = create_mask_source(
         "sam",
@@ -127,9 +127,9 @@ def test_it_works_in_a_process_of_its_own_as_in_this_one(options, image, tmp_pat
         "working = working_torchvision()\n"
         "working.__enter__()\n"
         "import segment_anything\n"
-        "from cgc_ros.masks import sam\n"
+        "from cgc_ros.masks import sam_families\n"
         "segment_anything.sam_model_registry['tiny'] = tiny_sam\n"
-        "sam._MODEL_TYPES[32] = 'tiny'\n"
+        "sam_families.SEGMENT_ANYTHING_TYPES[32] = 'tiny'\n"
     )
     model = tiny_sam()
     torch.save(model.state_dict(), tmp_path / "tiny.pth")
@@ -137,8 +137,11 @@ def test_it_works_in_a_process_of_its_own_as_in_this_one(options, image, tmp_pat
     chosen = options(checkpoint=tmp_path / "tiny.pth")
     source = MaskProcess("sam", **vars(chosen)).wait_until_ready()
     try:
-        assert (source.name, source.uses_depth) == ("sam", False)
-        np.testing.assert_array_equal(source.segment(image), SamMaskSource(chosen, model=model).segment(image))
+        assert (source.name, source.uses_depth, source.uses_known) == ("sam", False, True)
+        here, known = SamMaskSource(chosen, model=model), np.zeros((48, 64), np.int32)
+        known[:30, :40] = 1
+        np.testing.assert_array_equal(source.segment(image), here.segment(image))
+        np.testing.assert_array_equal(source.segment_news(image, known), here.segment_news(image, known))
     finally:
         source.close()
 
@@ -161,7 +164,10 @@ def test_checkpoints_that_are_none_are_named(options, tmp_path):
     assert reason_and_text(lambda: SamMaskSource(options(checkpoint=garbage)))[0] == "bad_checkpoint"
     other = tmp_path / "other.pth"
     torch.save({"conv.weight": torch.zeros(3)}, other)
-    assert "no segment-anything model" in reason_and_text(lambda: SamMaskSource(options(checkpoint=other)))[1]
+    assert (
+        "no model of the segment-anything family"
+        in reason_and_text(lambda: SamMaskSource(options(checkpoint=other)))[1]
+    )
 
 
 class Malicious:

@@ -26,6 +26,7 @@ LIBRARIES = {
     "matplotlib": ("matplotlib", "python3-matplotlib"),
     "numpy": ("numpy", "python3-numpy"),
     "open_clip": ("open-clip-torch", ""),
+    "onnxruntime": ("onnxruntime", ""),
     "OpenEXR": ("openexr", ""),
     "open3d": ("open3d", "python3-open3d-pip"),
     "PIL": ("pillow", "python3-pil"),

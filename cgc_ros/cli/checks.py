@@ -83,7 +83,8 @@ def _rendering() -> list[Check]:
 
 
 def _masks(sam_checkpoint: Path | None) -> list[Check]:
-    return [_graph_masks(), *_segment_anything(sam_checkpoint)]
+    onnx = _import_check("masks", "onnxruntime", "optional", "pip install onnxruntime")
+    return [_graph_masks(), *_segment_anything(sam_checkpoint), onnx]
 
 
 def _graph_masks() -> Check:
@@ -108,9 +109,7 @@ def _segment_anything(checkpoint: Path | None) -> list[Check]:
         package = _import_check("masks", "segment_anything", "optional", "pip install segment-anything")
     else:  # it imports torchvision
         package = _spec_check("masks", "segment_anything", "pip install segment-anything")
-    remedy = (
-        "download weights of segment-anything (vit_b, vit_l or vit_h): cgc map ... --masks sam --sam-checkpoint FILE"
-    )
+    remedy = "download weights of segment-anything, MobileSAM or SAM 2: cgc map ... --masks sam --sam-checkpoint FILE"
     if checkpoint is None:
         weights = Check("masks", "sam checkpoint", "optional", "none named (--sam-checkpoint FILE checks one)", remedy)
     elif not checkpoint.is_file():

@@ -55,16 +55,25 @@ def add_parsers(subparsers) -> None:
     masks = parser.add_argument_group("2D masks")
     masks.add_argument(
         "--masks",
-        choices=("auto", "graph", "sam", "given"),
+        choices=("auto", "graph", "sam", "onnx", "given"),
         default="auto",
-        help="graph: built in, no weights; sam: segment-anything; given: the recording's own "
-        "(default: given where the recording has masks, else sam where a checkpoint is named, else graph)",
+        help="graph: built in, no weights; sam: segment-anything, MobileSAM or SAM 2; onnx: a model file; given: the "
+        "recording's own (default: given where the recording has masks, else sam or onnx where a checkpoint or a model "
+        "is named, else graph)",
     )
-    masks.add_argument("--sam-checkpoint", metavar="FILE", type=Path, help="weights of segment-anything, a .pth file")
+    masks.add_argument(
+        "--sam-checkpoint",
+        metavar="FILE",
+        type=Path,
+        help="weights of segment-anything, MobileSAM or SAM 2: a .pth, .pt or .safetensors file",
+    )
     masks.add_argument(
         "--sam-model-type",
-        choices=("vit_h", "vit_l", "vit_b"),
-        help="model of that checkpoint (default: by its file name)",
+        choices=("vit_h", "vit_l", "vit_b", "vit_t"),
+        help="refuse a checkpoint of another model (default: read it off the weights)",
+    )
+    masks.add_argument(
+        "--onnx-model", metavar="FILE", type=Path, help="a segmenter of a known signature (docs/masks.md)"
     )
     stream = parser.add_argument_group("the stream")
     stream.add_argument("--depth", choices=("auto", "off"), default="auto", help="off: withhold the recording's depth")
@@ -131,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     warned = sequence.warnings
     for warning in warned:
         note(f"{sequence.name}: {warning}")
-    masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint)
+    masks = choose_masks(arguments.masks, sequence.has_masks, arguments.sam_checkpoint, arguments.onnx_model)
     source = mask_source(masks, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not os.access(arguments.out, os.W_OK):
@@ -215,7 +224,7 @@ _DEFAULTS = {
 }  # a flag left at its default does not undo --config or --set
 
 
-def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str:
+def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None, onnx_model: Path | None = None) -> str:
     """The mask source that `auto` stands for here; SettingError where what it needs is missing."""
     from cgc_ros.declared import SettingError
 
@@ -223,11 +232,15 @@ def choose_masks(kind: str, has_masks: bool, sam_checkpoint: Path | None) -> str
         raise SettingError("--masks given: the recording has no masks: use --masks graph, or sam with a checkpoint")
     if sam_checkpoint is not None and not sam_checkpoint.is_file():
         raise SettingError(f"--sam-checkpoint {sam_checkpoint} is no file: download weights of segment-anything")
+    if onnx_model is not None and not onnx_model.is_file():
+        raise SettingError(f"--onnx-model {onnx_model} is no file: give the path of a model (docs/masks.md)")
     if kind == "sam" and sam_checkpoint is None:
         raise SettingError("--masks sam: name the weights of segment-anything with --sam-checkpoint FILE")
+    if kind == "onnx" and onnx_model is None:
+        raise SettingError("--masks onnx: name the model with --onnx-model FILE")
     if kind != "auto":
         return kind
-    return "given" if has_masks else "sam" if sam_checkpoint else "graph"
+    return "given" if has_masks else "sam" if sam_checkpoint else "onnx" if onnx_model else "graph"
 
 
 def mask_source(kind: str, arguments: argparse.Namespace):
@@ -239,6 +252,8 @@ def mask_source(kind: str, arguments: argparse.Namespace):
     options = {}
     if kind == "sam":
         options = {"checkpoint": arguments.sam_checkpoint, "model_type": arguments.sam_model_type}
+    elif kind == "onnx":
+        options = {"model": arguments.onnx_model}
     given = {name: value for name, value in options.items() if value is not None}
     return MaskProcess(kind, **given).wait_until_ready()
 

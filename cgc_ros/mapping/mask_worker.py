@@ -14,7 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from cgc_ros.frame import Frame
+from cgc_ros.frame import IGNORED, Frame
 from cgc_ros.mapping.failures import Failure, FailureLog
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.masks import MaskSource
@@ -27,7 +27,7 @@ IDLE_WAIT = 0.05  # seconds
 PATIENCE = 5.0  # times as long as its slowest image of late, and at least
 MIN_PATIENCE = 1.5  # seconds: a mask source that takes longer counts as hung
 HOPELESS = 3.0  # times the timeout: a source that can be abandoned then is
-DEPTH_SIDE = 320  # pixels: longer side of the render that a source gets its depth from
+LOOK_SIDE = 320  # pixels: longer side of the renders that tell a source what the map knows
 MAX_LOOKS = 300  # keyframes remembered for a later turn
 NEVER = -1
 LOOK_AGAIN = 2.0  # times the training steps at the last look, and
@@ -186,12 +186,16 @@ class MaskWorker:
     def _make(self, keyframe_id: int, frame: Frame) -> None:
         started = time.monotonic()
         depth = frame.depth
+        snapshot, steps = self.newest()
         if depth is None and self.source.uses_depth:
-            snapshot, steps = self.newest()
             depth = None if snapshot is None else _rendered_depth(snapshot, frame)
             with self._lock:
                 self._looks[keyframe_id] = _Look(frame, steps)
-        masks = self.source.segment(frame.image, depth=depth)
+        known = _known_objects(snapshot, frame) if self.source.uses_known and snapshot is not None else None
+        if known is None:
+            masks = self.source.segment(frame.image, depth=depth)
+        else:
+            masks = self.source.segment_news(frame.image, known, depth=depth)
         self._times.append(time.monotonic() - started)
         self.finished.put((keyframe_id, frame.stamp_ns, masks))
 
@@ -200,8 +204,25 @@ def _rendered_depth(snapshot: MapSnapshot, frame: Frame) -> np.ndarray | None:
     """The map's depth in a frame's view, [H, W] float32 metres, 0 where it does not know; None of an empty map."""
     if snapshot.num_gaussians == 0:
         return None
+    return _full_size(np.nan_to_num(snapshot.render(_small_camera(frame)).depth, nan=0.0), frame)
+
+
+def _known_objects(snapshot: MapSnapshot, frame: Frame) -> np.ndarray | None:
+    """The map's objects in a frame's view, [H, W] int32 by ids from 1, 0 where it knows none; None where it knows none
+    anywhere.
+    """
+    if snapshot.num_gaussians == 0 or not snapshot.records:
+        return None
+    labels = snapshot.segment(_small_camera(frame))
+    known = np.where(labels < IGNORED, labels.astype(np.int32) + 1, 0)
+    return _full_size(known, frame) if known.any() else None
+
+
+def _small_camera(frame: Frame) -> Camera:
     camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera)
-    scale = min(1.0, DEPTH_SIDE / max(camera.width, camera.height))
-    camera = camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-    depth = np.nan_to_num(snapshot.render(camera).depth, nan=0.0)
-    return cv2.resize(depth, (frame.intrinsics.width, frame.intrinsics.height), interpolation=cv2.INTER_NEAREST)
+    scale = min(1.0, LOOK_SIDE / max(camera.width, camera.height))
+    return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+
+
+def _full_size(image: np.ndarray, frame: Frame) -> np.ndarray:
+    return cv2.resize(image, (frame.intrinsics.width, frame.intrinsics.height), interpolation=cv2.INTER_NEAREST)

@@ -12,7 +12,7 @@ __all__ = ["KINDS", "MaskError", "MaskSource", "compact_masks", "create_mask_sou
 
 
 def create_mask_source(kind: str, **options) -> MaskSource | None:
-    """A mask source by name, with its options (docs/masks.md): "graph", "sam", or "given".
+    """A mask source by name, with its options (docs/masks.md): "graph", "sam", "onnx", or "given".
 
     "given" is None: frames carry their masks, as a recording's or a topic's do. Raises MaskError.
     """
@@ -36,9 +36,15 @@ def _sam(**options) -> MaskSource:
     return SamMaskSource(SamOptions(**options))
 
 
+def _onnx(**options) -> MaskSource:
+    from cgc_ros.masks.onnx_model import OnnxMaskSource, OnnxOptions
+
+    return OnnxMaskSource(OnnxOptions(**options))
+
+
 def _given() -> None:
     return None
 
 
 #: One line registers a source: a function from its options to a MaskSource.
-KINDS: dict[str, Callable[..., MaskSource | None]] = {"graph": _graph, "sam": _sam, "given": _given}
+KINDS: dict[str, Callable[..., MaskSource | None]] = {"graph": _graph, "sam": _sam, "onnx": _onnx, "given": _given}

@@ -25,6 +25,7 @@ class MaskSource(Protocol):
 
     name: str
     uses_depth: bool = False  # whether `depth` helps it: the map's own is rendered for it where the camera has none
+    uses_known: bool = False  # whether it makes less of what the map explains: `segment_news` is called instead
 
     @property
     def pid(self) -> int | None:
@@ -37,6 +38,13 @@ class MaskSource(Protocol):
         Or [2, H, W], two levels of detail: masks of objects, and masks of their parts. Raises MaskError.
         """
         ...
+
+    def segment_news(self, image: np.ndarray, known: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
+        """As `segment`, with `known` [H, W] int32: the objects that the map sees here, by ids from 1; 0 = nothing yet.
+
+        Their masks are wanted, too, as the image shows them.
+        """
+        return self.segment(image, depth=depth)
 
     def close(self) -> None:
         """End what it holds (a process, memory) until the next image."""

@@ -39,7 +39,7 @@ class MaskProcess(MaskSource):
         self._lock = threading.Lock()  # guards the child
         self._child: _Child | None = _start(kind, options, niceness)
         self._is_ready = False
-        self.name, self.uses_depth = kind, False
+        self.name, self.uses_depth, self.uses_known = kind, False, False
 
     def wait_until_ready(self) -> MaskProcess:
         """Itself, once the source is made. Raises MaskError as `create_mask_source` does."""
@@ -54,9 +54,16 @@ class MaskProcess(MaskSource):
 
     def segment(self, image: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
         """As the source's own; MaskError also where its process ends meanwhile."""
+        return self._ask(image, depth, None)
+
+    def segment_news(self, image: np.ndarray, known: np.ndarray, *, depth: np.ndarray | None = None) -> np.ndarray:
+        """As `segment`."""
+        return self._ask(image, depth, known)
+
+    def _ask(self, image: np.ndarray, depth: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
         child = self._running()
         try:
-            child.connection.send((image, depth))
+            child.connection.send((image, depth, known))
             answer = child.connection.recv()
         except (EOFError, OSError) as error:
             raise MaskError("mask_process_ended", self._lost(child)) from error
@@ -77,7 +84,7 @@ class MaskProcess(MaskSource):
             child = self._child
             if not self._is_ready:
                 try:
-                    self.name, self.uses_depth = _unpacked(child.connection.recv())
+                    self.name, self.uses_depth, self.uses_known = _unpacked(child.connection.recv())
                 except (EOFError, OSError) as error:
                     self._child = None
                     raise MaskError("mask_process_ended", _end_text(self._kind, child.status())) from error
@@ -173,17 +180,18 @@ def _serve(connection: Connection) -> None:
     os.nice(niceness)
     made: list[MaskSource] = []
 
-    def create() -> tuple[str, bool]:
+    def create() -> tuple[str, bool, bool]:
         source = create_mask_source(kind, **options)
         if source is None:
             raise MaskError("unknown_kind", f"mask source {kind!r} makes no masks: it needs no process")
         made.append(source)
-        return source.name, source.uses_depth
+        return source.name, source.uses_depth, source.uses_known
 
     connection.send(_answer(create))
     while made:
-        image, depth = connection.recv()
-        connection.send(_answer(partial(made[0].segment, image, depth=depth)))
+        image, depth, known = connection.recv()
+        make = partial(made[0].segment, image) if known is None else partial(made[0].segment_news, image, known)
+        connection.send(_answer(partial(make, depth=depth)))
 
 
 def _end_with(parent: int) -> None:

@@ -137,13 +137,20 @@ class NodeParameters(Settings):
 
     mask_source: str = choice(
         "graph",
-        "where 2D masks come from: graph (built in), sam (segment-anything), topic (`masks`), none",
-        ("graph", "sam", "topic", "none"),
+        "where 2D masks come from: graph (built in), sam (segment-anything, MobileSAM, SAM 2), onnx, topic (`masks`), "
+        "none",
+        ("graph", "sam", "onnx", "topic", "none"),
         when=CONFIGURE,
         section="masks",
     )
-    sam_checkpoint: str = text("", "path of a segment-anything checkpoint", when=CONFIGURE)
-    sam_model: str = choice("vit_b", "model type of that checkpoint", ("vit_b", "vit_l", "vit_h"), when=CONFIGURE)
+    sam_checkpoint: str = text("", "path of a checkpoint of segment-anything, MobileSAM or SAM 2", when=CONFIGURE)
+    sam_model: str = choice(
+        "auto",
+        "refuse a checkpoint of another model type; auto: read it off the checkpoint",
+        ("auto", "vit_b", "vit_l", "vit_h", "vit_t"),
+        when=CONFIGURE,
+    )
+    onnx_model: str = text("", "path of an ONNX segmenter", when=CONFIGURE)
     mask_timeout: float = number(
         20.0,
         "a mask source that takes longer for its first image is reported as hung; for later ones 5 times as long as "

@@ -71,12 +71,19 @@ def _mask_source(parameters: NodeParameters) -> MaskProcess | None:
     from cgc_ros.masks.process import MaskProcess
 
     niceness = 0  # StepBack raises it, and training's, once there are objects
-    if parameters.mask_source != "sam":
-        return MaskProcess(parameters.mask_source, niceness)
-    checkpoint = Path(parameters.sam_checkpoint).expanduser()
-    if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"mask_source is 'sam' and sam_checkpoint {parameters.sam_checkpoint!r} is no file: download a "
-            "segment-anything checkpoint and give its path"
-        )
-    return MaskProcess("sam", niceness, checkpoint=str(checkpoint), model_type=parameters.sam_model)
+    if parameters.mask_source == "sam":
+        checkpoint = _file(parameters, "sam_checkpoint", "download a segment-anything checkpoint and give its path")
+        return MaskProcess("sam", niceness, checkpoint=checkpoint, model_type=parameters.sam_model)
+    if parameters.mask_source == "onnx":
+        model = _file(parameters, "onnx_model", "give the path of a model (docs/masks.md)")
+        return MaskProcess("onnx", niceness, model=model)
+    return MaskProcess(parameters.mask_source, niceness)
+
+
+def _file(parameters: NodeParameters, name: str, remedy: str) -> str:
+    """The path that a parameter of the mask source names; FileNotFoundError where there is no file."""
+    value = getattr(parameters, name)
+    path = Path(value).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"mask_source is {parameters.mask_source!r} and {name} {value!r} is no file: {remedy}")
+    return str(path)
