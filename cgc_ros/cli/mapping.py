@@ -120,6 +120,19 @@ def add_parsers(subparsers) -> None:
         action=_PrintConfig,
         help="print every setting with its value, as the options before it leave them",
     )
+    calibration = parser.add_argument_group("the calibration")
+    calibration.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="correct what the frames contradict beyond doubt (see cgc check): focal length, principal point, time "
+        "offset, depth scale",
+    )
+    calibration.add_argument(
+        "--calibration-check",
+        choices=("quick", "off"),
+        default="quick",
+        help="off: do not look, before mapping, whether the calibration fits the frames (default: %(default)s)",
+    )
     parser.add_argument("--view", action="store_true", help="show the map as it grows, as a web page")
     parser.add_argument(
         "--port", type=positive_int, default=8080, help="of that page (default: 8080, or the next free one)"
@@ -130,6 +143,7 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Map, save, and print the figures."""
+    from cgc_ros.cli.recorded_calibration import look_at_calibration
     from cgc_ros.evaluation.mapping_run import StreamOptions, default_budget, stream
     from cgc_ros.evaluation.run_output import write_run
     from cgc_ros.mapping import MappingSession, create_mapper
@@ -137,6 +151,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = mapper_config(arguments)
     sequence = open_recording(arguments.sequence, arguments.read)
     note(f"{sequence.name}: read as {sequence.source}")
+    if arguments.calibrate or arguments.calibration_check != "off":
+        look_at_calibration(sequence, arguments.calibrate)
     warned = sequence.warnings
     for warning in warned:
         note(f"{sequence.name}: {warning}")

@@ -32,6 +32,7 @@ def evaluate_run(
     metrics = read_metrics(run_dir)
     mapper = open_map(run_dir, backend)
     sequence.recentre(mapper.origin)
+    recalibrate_as_mapped(sequence, metrics)
     snapshot = mapper.snapshot()
     evaluation = evaluate(snapshot, sequence, run_dir / EVAL_FOLDER, on_view=on_view)
 

@@ -58,6 +58,7 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
         "busy": {kind: round(seconds, 3) for kind, seconds in work[1].items()},
         "sequence": sequence.name,
         "origin": sequence.origin.tolist(),
+        "calibration": None if sequence.calibration.is_none else sequence.calibration.to_json(),
         "run": run | {"interrupted": outcome.interrupted},
         "machine": describe_machine(),
     }

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from cgc_ros.calibration.depth_parallax import DepthParallaxWatch
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.storage import MapFileError, SavedState
@@ -103,6 +104,7 @@ class Mapper:
         self.names = ObjectNames(config.names)
         self.segmenter.layer.names = lambda: self.names
         self.work = WorkTimes()
+        self.depth_watch = DepthParallaxWatch()
         self.resting = False  # after a load nothing changes until something new comes in
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
@@ -114,6 +116,7 @@ class Mapper:
         self.resting = False
         self.stamp_ns = frame.stamp_ns  # the clock may have gone back, or the map be of another time
         with self.work.spend("frames"):
+            self.depth_watch.look(frame)
             outcome = self._take(frame)
         self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
         return outcome
@@ -219,6 +222,8 @@ class Mapper:
             )
         elif self.depth_source.is_guessed:
             found["depth_guessed"] = f"the map began with a guess, all of a view {self.scene_depth:.2g} away"
+        if contradiction := self.depth_watch.contradiction():
+            found["depth_scale"] = contradiction
         registries = {"objects": self.segmenter.layer.registry, "parts": self.parts.layer.registry}
         shortages = [text for what, registry in registries.items() if (text := registry.shortage(what))]
         return found | ({"object_ids_low": ", ".join(shortages)} if shortages else {})

@@ -157,7 +157,7 @@ FAULTS: dict[str, FaultKind] = {
         "check the driver (dmesg), power and temperature",
         1e9,
     ),
-    # The session tells of these five anew for as long as they last.
+    # The session tells of these six anew for as long as they last.
     "object_ids_low": FaultKind(
         WARN,
         "save the map, call ~/reset and map what is needed now; new objects get ids only as others are forgotten",
@@ -173,6 +173,12 @@ FAULTS: dict[str, FaultKind] = {
         WARN,
         "images look alright, distances and object clouds do not yet: move the camera sideways; if it lasts, check "
         "calibration and poses",
+        1.0,
+    ),
+    "depth_scale": FaultKind(
+        WARN,
+        "set depth_unit (a recording's: --read depth_unit) to metres per count of the depth images, as the message "
+        "says; if it is right, the poses are not in metres, or the calibration is wrong",
         1.0,
     ),
     "mask_source_failed": FaultKind(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cgc_ros.calibration.recalibration import Recalibration
 from cgc_ros.errors import ReasonError
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.image_size import depth_at_size, nearest_resized, same_aspect
@@ -64,6 +65,7 @@ class Sequence:
         has_depth: bool = False,
         has_masks: bool = False,
         has_ignore: bool = False,
+        has_stamps: bool = True,
         metric_scale: bool | None = None,
         warnings: tuple[str, ...] = (),
         labels: dict[int, tuple[str, str]] | None = None,
@@ -78,6 +80,8 @@ class Sequence:
         self.has_depth = has_depth
         self.has_masks = has_masks
         self.has_ignore = has_ignore
+        self.has_stamps = has_stamps  # False: they are made up, from the frames' order
+        self.calibration = Recalibration()  # what was changed of the one given
         self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
         self.source = ""  # which reader opened it, and why
         self._warnings = dict.fromkeys(warnings)
@@ -120,6 +124,17 @@ class Sequence:
             self.truth = replace(self.truth, object_points=points)
         self.origin = self.origin + shift
 
+    def recalibrate(self, change: Recalibration) -> None:
+        """Give intrinsics, poses and depth by a better calibration from now on; once."""
+        stamps = np.array([info.stamp_ns for info in self.frames])
+        given = np.array([info.world_from_camera for info in self.frames])
+        poses = change.poses((stamps - stamps[0]) * 1e-9, given)
+        self.frames = tuple(
+            replace(info, world_from_camera=pose, intrinsics=change.camera(info.intrinsics))
+            for info, pose in zip(self.frames, poses, strict=True)
+        )
+        self.calibration = change
+
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -144,7 +159,7 @@ class Sequence:
             image=image,
             world_from_camera=info.world_from_camera,
             intrinsics=info.intrinsics,
-            depth=self._optional("depth", self.load_depth, index, size) if self.has_depth else None,
+            depth=self._scaled_depth(index, size) if self.has_depth else None,
             masks=self._optional("masks", self.load_masks, index, size) if self.has_masks else None,
             name=info.name,
             ignore=self._ignore(index, size) if self.has_ignore else None,
@@ -206,6 +221,11 @@ class Sequence:
         if values is not None and fitted is None:
             self.warn_once(f"{what}_size", self._other_aspect(what, index, values, size) + ": such frames play without")
         return fitted
+
+    def _scaled_depth(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        depth = self._optional("depth", self.load_depth, index, size)
+        factor = self.calibration.depth_factor
+        return depth if depth is None or factor == 1.0 else depth * np.float32(factor)
 
     def _ignore(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
         ignore = self.load_ignore(index)

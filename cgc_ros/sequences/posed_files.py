@@ -26,6 +26,7 @@ class PosedFiles:
         self._frames: list[FrameInfo] = []
         self._files: list[FrameFiles] = []
         self._seen = 0
+        self._has_stamps = True
         self._without: dict[str, list[str]] = {}  # what a frame lacked -> names of those left out
         self._refused: list[tuple[str, SequenceError]] = []
         self._bad: list[tuple[str, PoseFault]] = []
@@ -63,6 +64,7 @@ class PosedFiles:
         if checked.scale != 1.0:
             self._rescaled.append((name, checked.scale))
         if stamp_ns is None:
+            self._has_stamps = False
             stamp_ns = round(len(self._frames) / self.rate_hz * 1e9)
         try:
             camera = intrinsics if isinstance(intrinsics, Intrinsics) else intrinsics()
@@ -103,6 +105,7 @@ class PosedFiles:
             hold_out_every_eighth(frames) if hold_out else frames,
             self._files,
             warnings=(*self.warnings, *self._told()),
+            has_stamps=self._has_stamps,
             **options,
         )
 
