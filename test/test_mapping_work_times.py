@@ -25,7 +25,8 @@ def test_a_mapper_counts_all_that_it_does():
     mapper = Mapper(MapperConfig(backend="cpu", sh_degree=0))
     for index in range(4):
         mapper.add_frame(sequence[index])
-        mapper.step()
+        for _ in range(8):
+            mapper.step()
     mapper.snapshot()
     assert all(mapper.work.busy[kind] > 0 for kind in ("train", "objects", "votes", "snapshot", "frames"))
     mapper.reset()

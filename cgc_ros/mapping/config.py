@@ -24,6 +24,23 @@ _MANY = 100_000_000  # steps, pixels, Gaussians: more than any run has
 
 
 @dataclass(frozen=True)
+class BudgetConfig(Settings):
+    """Shares of the mapper's time (`mapping.budget`). Stereo, votes and objects share what training leaves them; what
+    one of them does not need goes to the others, and then to training.
+    """
+
+    train: float = number(0.7, "of the time for training, once no frames come", 0.01, 0.99)
+    train_while_frames: float = number(0.45, "of the time for training, while frames come", 0.01, 0.99)
+    calm_after: float = number(2.0, "of work without a frame, after which none come", 0, 3600, "s")
+    least: float = number(
+        0.15, "for stereo, votes and objects together, at least, whatever frames and snapshots cost", 0.001, 0.99
+    )
+    stereo: float = number(0.5, "of what is left, for depth of keyframes without a depth image", 0.001, 1)
+    votes: float = number(0.2, "of what is left, for keyframes' masks that vote", 0.001, 1)
+    objects: float = number(0.3, "of what is left, for association, labelling and parts", 0.001, 1)
+
+
+@dataclass(frozen=True)
 class KeyframeConfig(Settings):
     """When a frame becomes a keyframe, and how many are held."""
 
@@ -58,8 +75,8 @@ class EdgeConfig(Settings):
 class SeedingConfig(Settings):
     """Where new Gaussians are put, and how many."""
 
-    stereo_every: int = number(
-        4, "between two keyframes that are matched, where frames have no depth", 1, 100_000, "steps"
+    working_pixels: int = number(
+        307_200, "larger images are looked at with about so many, which is 640x480", 1024, 100_000_000, "px"
     )
     max_per_keyframe: int = number(5_000, "new Gaussians of one keyframe at most", 0, _MANY)
     min_density: float = number(0.006, "new Gaussians on plain surfaces, per pixel of an image 640 wide", 0, 10)
@@ -203,7 +220,6 @@ class SegmentationConfig(AssociationConfig):
     revote_every: int = number(
         8, "after which the keyframe with the oldest votes votes again: Gaussians move", 1, _MANY, "steps"
     )
-    votes_per_step: int = number(2, "keyframes with new masks that vote in one step", 1, 1000)
     vote_scale: float = number(0.5, "of the input, at which masks vote", 0.01, 1)
     min_vote_weight: float = number(
         0.05, "summed alpha * T of a Gaussian in a view that votes on it: with less it is not seen", 0, 1000, "px"
@@ -229,7 +245,6 @@ class SegmentationConfig(AssociationConfig):
     parts_every: int = number(
         400, "after which objects are cut into parts anew, where masks come at two levels", 1, _MANY, "steps"
     )
-    part_votes_every: int = number(4, "between two keyframes that vote on parts", 1, _MANY, "steps")
     labelling: LabellingConfig = group(LabellingConfig)
     strays: StrayConfig = group(StrayConfig)
     background: BackgroundConfig = group(BackgroundConfig)
@@ -334,6 +349,7 @@ class MapperConfig(Settings):
     up: tuple[float, float, float] = number(
         (0.0, 0.0, 1.0), "vertical of the map frame, a unit vector (REP-103: z up)", -1, 1, rule=_unit
     )
+    budget: BudgetConfig = group(BudgetConfig)
     keyframes: KeyframeConfig = group(KeyframeConfig)
     seeding: SeedingConfig = group(SeedingConfig)
     depth: DepthConfig = group(DepthConfig)

@@ -44,7 +44,7 @@ class DepthSource:
     """Decides which keyframe is seeded next, and at which depth.
 
     Stereo takes as long as many training steps, and frames may come faster than that: keyframes without depth wait
-    here, and one of them is matched now and then, so that training goes on between them.
+    here until the mapper's budget comes to them.
     """
 
     def __init__(
@@ -66,6 +66,14 @@ class DepthSource:
     def waiting(self) -> list[int]:
         """Keyframes without depth, by id, oldest first."""
         return sorted(self._waiting)
+
+    def urgency(self, keyframes: KeyframeStore) -> float | None:
+        """The greatest share of its view that the map did not explain, among the keyframes that wait and have a new
+        partner to be tried with; None where there is none.
+        """
+        newest = keyframes.newest()
+        open_ones = [each.urgency for each in self._waiting.values() if newest and each.tried_with != newest.id]
+        return max(open_ones, default=None)
 
     def measured(self, keyframe: Keyframe) -> SeedDepth | None:
         """The depth of a keyframe's own image; None where it has none."""
@@ -99,8 +107,8 @@ class DepthSource:
         """Stereo depth of the most urgent keyframe that waits; None where none has a partner that it was not tried
         with. At most one is matched in a call.
 
-        `rendered_depth` gives the map's own depth in a keyframe's view ([H, W], 0 unknown), None where there is no
-        map yet.
+        `rendered_depth` gives the map's own depth in a keyframe's view ([h, w] of any size, 0 unknown), None where
+        there is no map yet.
         """
         newest = keyframes.newest()
         if newest is None:
@@ -225,7 +233,8 @@ class DepthSource:
         return [others[index] for index in chosen]
 
     def _known_depth(self, keyframe: Keyframe) -> torch.Tensor | None:
-        depth = keyframe.world_depth()
+        """Its depth, [H, W], of half precision where nothing of it is ignored: only some of it is looked up."""
+        depth = keyframe.depth if keyframe.ignore is None else keyframe.world_depth()
         return None if depth is None else torch.from_numpy(depth).to(self.device)
 
     def _begun(self, guessed: bool) -> None:

@@ -15,6 +15,7 @@ from cgc_ros.mapping.contribution import MapContribution
 from cgc_ros.mapping.density import least_contributing
 from cgc_ros.mapping.depth_source import SeedDepth
 from cgc_ros.mapping.keyframes import Keyframe
+from cgc_ros.mapping.seed_view import SeedView
 from cgc_ros.mapping.seeding import SeedDensity, seed_density, seed_gaussians
 
 
@@ -67,53 +68,56 @@ class MapGrowth:
 
     def seed(self, source: SeedDepth, step: int) -> int:
         """Gaussians for what the map does not explain of a keyframe; how many."""
-        keyframe, depth, measured = source.keyframe, source.depth, ~source.guessed
-        rendered, usable, image = None, depth > 0, keyframe.world_image()
-        if keyframe.ignore is not None:
-            usable &= ~keyframe.ignore
+        view = SeedView.of(source.keyframe, self.seeding.working_pixels)
+        depth, measured = view.sampled(source.depth), ~view.sampled(source.guessed)
+        rendered, usable = None, depth > 0
+        if view.ignore is not None:
+            usable &= ~view.ignore
         if len(self.model):
-            color, alpha, map_depth = self._view(keyframe)
+            color, alpha, map_depth = self._rendered(view)
             behind = measured & (map_depth - depth > self.seeding.relative_depth_error * depth)
             covered = (alpha > self.seeding.covered_alpha) & ~behind
             rendered = (color, covered)
             usable = (measured | ~covered) & usable
-        wanted = seed_density(image, usable, rendered, self.seeding)
-        return self._add(keyframe, image, depth, wanted, step, confidence=source.confidence)
+        wanted = seed_density(view.image, usable, rendered, self.seeding)
+        return self._add(view, depth, wanted, step, confidence=view.sampled(source.confidence))
 
     def refine(self, keyframe: Keyframe, step: int) -> int:
         """Gaussians where a trained keyframe still lacks detail, on the measured or rendered surface; how many."""
         if len(self.model) == 0:
             return 0
-        color, alpha, map_depth = self._view(keyframe)
+        view = SeedView.of(keyframe, self.seeding.working_pixels)
+        color, alpha, map_depth = self._rendered(view)
         covered = alpha > self.seeding.covered_alpha
         depth = np.where(covered, map_depth, 0.0).astype(np.float32)
-        measured, image = keyframe.world_depth(), keyframe.world_image()
+        measured = keyframe.world_depth()
         if measured is not None:
+            measured = view.sampled(measured)
             depth = np.where(measured > 0, measured, depth)
         usable = covered & (depth > 0)
-        if keyframe.ignore is not None:
-            usable &= ~keyframe.ignore
+        if view.ignore is not None:
+            usable &= ~view.ignore
         config = replace(self.seeding, refine_share=self.seeding.refine_late_share)
-        wanted = seed_density(image, usable, (color, covered), config)
-        return self._add(keyframe, image, depth, wanted, step, spare=True)
+        wanted = seed_density(view.image, usable, (color, covered), config)
+        return self._add(view, depth, wanted, step, spare=True)
 
     def rendered_depth(self, keyframe: Keyframe) -> np.ndarray | None:
-        """The map's own depth in a keyframe's view, [H, W] float32, 0 where it does not know; None without a map."""
+        """The map's own depth in a keyframe's view, [h, w] float32 at seeding's size, 0 where it does not know; None
+        without a map.
+        """
         if len(self.model) == 0:
             return None
-        _, alpha, depth = self._view(keyframe)
+        _, alpha, depth = self._rendered(SeedView.of(keyframe, self.seeding.working_pixels))
         return np.where(alpha > self.seeding.covered_alpha, depth, 0.0).astype(np.float32)
 
-    def _view(self, keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colour [H, W, 3] 0..1, opacity and depth [H, W] of the map in a keyframe's view."""
-        camera = keyframe.camera(1.0, self.model.device)
-        view = render_model(self.model, camera, self.backend, color=True, depth=True)
-        return view.color.clamp(0, 1).cpu().numpy(), view.alpha.cpu().numpy(), view.depth.cpu().numpy()
+    def _rendered(self, view: SeedView) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colour [h, w, 3] 0..1, opacity and depth [h, w] of the map in a view."""
+        out = render_model(self.model, view.camera(self.model.device), self.backend, color=True, depth=True)
+        return out.color.clamp(0, 1).cpu().numpy(), out.alpha.cpu().numpy(), out.depth.cpu().numpy()
 
     def _add(
         self,
-        keyframe: Keyframe,
-        image: np.ndarray,
+        view: SeedView,
         depth: np.ndarray,
         wanted: SeedDensity,
         step: int,
@@ -122,13 +126,13 @@ class MapGrowth:
         spare: bool = False,
     ) -> int:
         """Draw Gaussians; `spare`: only into rows that are free, else what contributes least gives way to them."""
-        pose = keyframe.world_from_camera
-        seeds = seed_gaussians(image, depth, keyframe.intrinsics, pose, wanted, self.seeding, self.rng, confidence)
+        pose = view.keyframe.world_from_camera
+        seeds = seed_gaussians(view.image, depth, view.intrinsics, pose, wanted, self.seeding, self.rng, confidence)
         room = max(0, self.density.max_gaussians - len(self.model))
         if len(seeds) > room and spare:
             seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))
         elif len(seeds) > room:
-            seeds = self._compete(keyframe, seeds, len(seeds) - room, step)
+            seeds = self._compete(view.keyframe, seeds, len(seeds) - room, step)
         self.model.append(seeds, step, self.generator)
         return len(seeds)
 

@@ -15,6 +15,8 @@ from cgc_ros.calibration.depth_parallax import DepthParallaxWatch
 from cgc_ros.frame import Frame, FrameError
 from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.storage import MapFileError, SavedState
+from cgc_ros.mapping import nominal
+from cgc_ros.mapping.budget import WorkBudget
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.contribution import MapContribution
 from cgc_ros.mapping.density import least_contributing, prune, remove_rows
@@ -39,6 +41,7 @@ MIN_CAP = 1000
 MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
 PSNR_MEMORY = 0.98  # of the running training PSNR
 UNMAPPED_FRAMES = 8  # without any map after which something is wrong
+STEREO_URGENCY = 3.0  # times the unexplained share of a view: how much more its stereo may take than usual
 BACKGROUND_KEYFRAMES = 50  # over which the background's colour is a running mean
 
 
@@ -64,6 +67,7 @@ class OnDevice(Protocol):
 class Mapper:
     """Trains a map on keyframes chosen from a stream of posed frames; see MapperConfig for every number."""
 
+    by_clock = False  # True: the budget counts seconds as they pass, False: what work takes on a reference machine
     finished = False  # True once a schedule that ends (the paper's) is over; a stream's never is
 
     def __init__(self, config: MapperConfig | None = None):
@@ -92,7 +96,6 @@ class Mapper:
         )
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
-        self.matched_step = 0  # when stereo was last tried
         self.frames_unmapped = 0  # since the map was empty
         self.memory_failures = 0
         self.scene_depth = 0.0  # metres, running median distance of what keyframes see; 0 until known
@@ -105,7 +108,12 @@ class Mapper:
         self.segmenter.layer.names = lambda: self.names
         self.work = WorkTimes()
         self.depth_watch = DepthParallaxWatch()
+        self.work_budget = WorkBudget(config.budget, self.work, self.by_clock)
         self.resting = False  # after a load nothing changes until something new comes in
+
+    def count_by_clock(self) -> None:
+        """Share the time by the seconds that work takes here: for a mapper at work in real time."""
+        self.by_clock = self.work_budget.by_clock = True
 
     def add_frame(self, frame: Frame) -> FrameOutcome:
         """Take a frame in. Frames that add a view or show something new become keyframes and seed Gaussians.
@@ -115,7 +123,8 @@ class Mapper:
         frame.check()
         self.resting = False
         self.stamp_ns = frame.stamp_ns  # the clock may have gone back, or the map be of another time
-        with self.work.spend("frames"):
+        self.work_budget.note_frame()
+        with self.work_budget.spend("frames", nominal.frame(frame.image[..., 0].size, len(self.model))):
             self.depth_watch.look(frame)
             outcome = self._take(frame)
         self.frames_unmapped = 0 if len(self.model) else self.frames_unmapped + 1
@@ -187,30 +196,66 @@ class Mapper:
         if keyframe is None:
             return None
         scale, factor = step_scale(keyframe, training), rate_factor(keyframe, training, self.steps)
-        with self.work.spend("train"):
+        with self.work_budget.spend("train", nominal.step(keyframe, scale, len(self.model))):
             report = self.trainer.step(keyframe, scale, self.scene_depth, factor)
         self.steps += 1
         self._note_psnr(report)
-        with self.work.spend("other"):
+        with self.work_budget.spend("other", 0.0):
             if self.steps % density.prune_every == 0:
                 prune(self.model, density, self.steps, self.scene_depth)
             if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
                 self.growth.refine(keyframe, self.steps)
-        if self.depth_source.waiting and self.steps - self.matched_step >= self.config.seeding.stereo_every:
-            with self.work.spend("stereo"):
-                self._match_stereo()
-        self._segment()
+        with self.work_budget.spend("train", 0.0):
+            self.segmenter.learn(self.steps)
+        while kind := self.work_budget.next(self._due_beside()):
+            self._work_on(kind)
         return report
 
-    def _segment(self) -> None:
-        """What is due of votes, the feature field, objects and their parts."""
-        with self.work.spend("votes"):
+    def work_beside(self) -> bool:
+        """One piece of what is due beside training, whatever its share: for time that training does not want. False
+        where nothing is.
+        """
+        due = [] if self.resting or len(self.model) == 0 else self._due_beside()
+        if due:
+            self._work_on(due[0])
+        return bool(due)
+
+    def _due_beside(self) -> list[str]:
+        """What has something to do beside training, the most useful first."""
+        votes = self.segmenter.wants_votes(self.steps) or self.parts.wants_votes()
+        objects = self.segmenter.wants_update(self.steps) or self.parts.wants_update(self.steps)
+        stereo = self.depth_source.urgency(self.keyframes) is not None
+        return [kind for kind, wants in (("stereo", stereo), ("votes", votes), ("objects", objects)) if wants]
+
+    def _work_on(self, kind: str) -> None:
+        """One piece of work of a kind that has something to do."""
+        newest, gaussians = self.keyframes.newest(), len(self.model)
+        if newest is None:
+            return
+        if kind == "stereo":
+            urgency = 1.0 + STEREO_URGENCY * (self.depth_source.urgency(self.keyframes) or 0.0)
+            with self.work_budget.spend(kind, nominal.stereo(newest, self.config.stereo.working_pixels, gaussians), urgency):
+                self._match_stereo()
+        elif kind == "votes":
+            with self.work_budget.spend(kind, nominal.votes(newest, self.config.segmentation.vote_scale, gaussians)):
+                self._vote()
+        else:
+            with self.work_budget.spend(kind, nominal.piece_of_objects(len(self.keyframes), gaussians)):
+                self._renew_objects()
+
+    def _vote(self) -> None:
+        """The masks of a keyframe vote; those of parts when no others wait."""
+        if self.segmenter.wants_votes(self.steps):
             self.segmenter.vote(self.steps)
-        with self.work.spend("train"):
-            self.segmenter.learn(self.steps)
-        with self.work.spend("objects"):
+        else:
+            self.parts.vote()
+
+    def _renew_objects(self) -> None:
+        """A piece of an update of objects; parts are cut when none is under way."""
+        if self.segmenter.wants_update(self.steps):
             self.segmenter.renew(self.steps, self.scene_depth)
-            self.parts.step(self.steps, self.segmenter.layer.state)
+        else:
+            self.parts.update(self.steps, self.segmenter.layer.state)
 
     def faults(self) -> dict[str, str]:
         """What keeps the map from being what it should be: name (cgc_ros/ros/faults.py) and what happened."""
@@ -230,7 +275,7 @@ class Mapper:
 
     def snapshot(self) -> MapSnapshot:
         """An immutable copy of the map as it is now."""
-        with self.work.spend("snapshot"):
+        with self.work_budget.spend("snapshot", nominal.snapshot(len(self.model))):
             return self._snapshot()
 
     def _snapshot(self) -> MapSnapshot:
@@ -355,7 +400,6 @@ class Mapper:
 
     def _match_stereo(self) -> None:
         """Seed one of the keyframes that wait for stereo."""
-        self.matched_step = self.steps
         source = self.depth_source.match_next(self.keyframes, self.growth.rendered_depth)
         if source is not None:
             self._grow(source)

@@ -84,14 +84,19 @@ class PartSegmenter:
         self.unheard = {*map(int, info.get("unheard_of_parts", [])), *unheard}
         self.updated_step = int(info.get("parts_step", info["steps"]))
 
-    def step(self, step: int, objects: ObjectState) -> None:
-        """Do what is due at this training step."""
-        if not self.masks or len(self.model) == 0:
-            return
-        if self.waiting and step % self.config.part_votes_every == 0:
-            self._vote(self.waiting.popleft())
-        if not self.unheard and step - self.updated_step >= self.config.parts_every:
-            self.update(step, objects)
+    def wants_votes(self) -> bool:
+        """Whether a keyframe's finer masks are to vote."""
+        return bool(self.waiting) and len(self.model) > 0
+
+    def vote(self) -> None:
+        """Let the next of them vote."""
+        self._vote(self.waiting.popleft())
+
+    def wants_update(self, step: int) -> bool:
+        """Whether objects are to be cut into parts anew at this training step."""
+        if not self.masks or len(self.model) == 0 or self.unheard:
+            return False
+        return step - self.updated_step >= self.config.parts_every
 
     def update(self, step: int, objects: ObjectState) -> None:
         """Cut all objects into parts anew."""

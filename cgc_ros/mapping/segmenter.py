@@ -28,10 +28,6 @@ from cgc_ros.segmentation import (
 )
 from cgc_ros.segmentation.membership import rows_among
 
-#: Pieces of an update of objects that one step does, by the map's size and not by the clock: a seeded run repeats.
-#: About 50 ms, and all of it at once on small maps.
-_MIN_PIECES, _PIECE_GAUSSIANS = 3, 600_000
-
 
 class MapSegmenter:
     """Keeps the object layer and the feature field of a map up to date, a little at every training step."""
@@ -53,7 +49,7 @@ class MapSegmenter:
         self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
         self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its objects stay
-        self.clustered_step = 0
+        self.clustered_step = self.revoted_step = 0
         self.new_votes = 0  # keyframes that voted for the first time since objects were last updated
         self._update: Iterator[None] | None = None  # of objects, under way
         self.prototype_ids = np.zeros(0, dtype=np.int64)  # object ids, sorted
@@ -126,31 +122,48 @@ class MapSegmenter:
         self.clustered_step = int(info.get("clustered_step", info["steps"]))
         self.new_votes = int(info.get("new_votes", 0))
 
+    def wants_votes(self, step: int) -> bool:
+        """Whether a keyframe's masks are to vote at this training step: for the first time, or again."""
+        again = step - self.revoted_step >= self.config.revote_every
+        return bool(self.masks) and len(self.model) > 0 and (again or bool(self.waiting))
+
     def vote(self, step: int) -> None:
-        """Let the keyframes vote that are due at this training step."""
-        if self.masks and len(self.model):
-            for _ in range(max(1, min(len(self.waiting), self.config.votes_per_step))):
-                self._vote_next(step)
+        """Let a keyframe vote: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
+        if self.waiting:
+            keyframe_id = self.waiting.popleft()
+            self.new_votes += 1
+        else:
+            self.revoted_step = step
+            keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
+        entry, keyframe = self.masks.get(keyframe_id), self.keyframes.keyframes.get(keyframe_id)
+        self.unheard.discard(keyframe_id)
+        if entry is None or keyframe is None:
+            return
+        entry.voted_step = step
+        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend, self.config.min_vote_weight))
 
     def learn(self, step: int) -> None:
         """Train the feature field where it is due at this training step."""
         if self.masks and len(self.model) and step % self.config.contrastive_every == 0:
             self.train_features(step)
 
-    def renew(self, step: int, scene_depth: float) -> None:
-        """Do what is due of an update of the objects; `scene_depth` is the typical distance of what keyframes see,
-        metres.
-        """
+    def wants_update(self, step: int) -> bool:
+        """Whether an update of the objects is under way, or due at this training step."""
         config = self.config
         if not self.masks or len(self.model) == 0:
-            return
-        if self._update is None and not self.unheard:
-            enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
-            if enough_news or step - self.clustered_step >= config.cluster_every:
-                self._update = self._pieces(step, scene_depth)
-        for _ in range(max(_MIN_PIECES, _PIECE_GAUSSIANS // len(self.model))):
-            if not self.advance():
-                break
+            return False
+        if self._update is not None:
+            return True
+        enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
+        return not self.unheard and (enough_news or step - self.clustered_step >= config.cluster_every)
+
+    def renew(self, step: int, scene_depth: float) -> None:
+        """Begin an update of the objects where none is under way, and do a piece of it; `scene_depth` is the typical
+        distance of what keyframes see, metres.
+        """
+        if self._update is None:
+            self._update = self._pieces(step, scene_depth)
+        self.advance()
 
     def advance(self) -> bool:
         """Do one piece of the update of objects that is under way, some 10 ms; False where none is, or it is done."""
@@ -220,24 +233,8 @@ class MapSegmenter:
         """Let every keyframe vote on the map as it is now, and update the objects: for a map that is to be kept."""
         self.waiting = deque(self.masks)
         while self.waiting and len(self.model):
-            self._vote_next(step)
+            self.vote(step)
         self.update_objects(step, scene_depth)
-
-    def _vote_next(self, step: int) -> None:
-        """One keyframe votes: a new one, or the one whose votes are oldest (Gaussians move, come and go)."""
-        if self.waiting:
-            keyframe_id = self.waiting.popleft()
-            self.new_votes += 1
-        elif step % self.config.revote_every == 0:
-            keyframe_id = min(self.masks, key=lambda key: self.masks[key].voted_step)
-        else:
-            return
-        entry, keyframe = self.masks.get(keyframe_id), self.keyframes.keyframes.get(keyframe_id)
-        self.unheard.discard(keyframe_id)
-        if entry is None or keyframe is None:
-            return
-        entry.voted_step = step
-        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend, self.config.min_vote_weight))
 
     def train_features(self, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial

@@ -101,6 +101,7 @@ class MappingSession:
 
     def start(self) -> None:
         """Start the threads; a stopped session may be started again."""
+        self.mapper.count_by_clock()
         self._worker.start()
         if self.masks is not None:
             self.masks.start()
@@ -309,7 +310,7 @@ class MappingSession:
 
     def _train(self) -> bool:
         if self.max_steps_per_second > 0 and self._record.since_step < 1 / self.max_steps_per_second:
-            return False
+            return self.mapper.work_beside()
         failure = None
         try:
             if self.mapper.step() is None:
