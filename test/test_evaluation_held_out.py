@@ -138,6 +138,25 @@ def test_an_unreadable_view_is_named_and_the_others_still_count(tmp_path):
         evaluate(PerfectSnapshot(), Damaged(num_frames=8), tmp_path)
 
 
+class Floating(PerfectSnapshot):
+    """Something hangs halfway before the left quarter of the view, and just before the right one; above, nothing is."""
+
+    def render(self, camera, stamp_ns=None):
+        view = super().render(camera, stamp_ns)
+        depth, width = view.depth.copy(), view.depth.shape[1]
+        depth[:, : width // 4] *= 0.5
+        depth[:, -width // 4 :] *= 0.7
+        depth[: depth.shape[0] // 2] = np.nan
+        return type(view)(view.color, depth, view.alpha)
+
+
+def test_what_floats_is_what_lies_far_before_a_converged_maps_surfaces(sequence, tmp_path):
+    metrics = evaluate(Floating(), sequence, tmp_path, converged=PerfectSnapshot()).metrics
+    assert metrics["floating_share"] == pytest.approx(1 / 8)
+    assert evaluate(PerfectSnapshot(), sequence, tmp_path, converged=Floating()).metrics["floating_share"] == 0.0
+    assert evaluate(PerfectSnapshot(), sequence, tmp_path).metrics["floating_share"] is None
+
+
 def test_background_predictions_compete_for_pixels_but_not_in_ap(sequence, tmp_path):
     snapshot = PerfectSnapshot()
     snapshot.objects += (map_object(1, np.random.default_rng(0).uniform(-2, 2, (500, 3)), background=True),)

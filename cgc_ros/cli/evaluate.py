@@ -26,6 +26,13 @@ def add_parsers(subparsers) -> None:
     parser.add_argument(
         "sequence", metavar="SEQ", type=Path, help="the recording it was mapped from, or another of the same place"
     )
+    parser.add_argument(
+        "--floaters-against",
+        metavar="DIR2",
+        type=Path,
+        help="folder of a long run on the same recording (`cgc map SEQ --recipe paper`): the share of pixels that are "
+        "nearer than 0.6 of its depth",
+    )
     add_reader_options(parser)
     add_backend(parser)
     add_json(parser)
@@ -42,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.run_dir,
             sequence,
             arguments.backend,
+            converged_dir=arguments.floaters_against,
             on_view=lambda done, total: update(done, total, f"view {done}/{total}"),
         )
     for warning in metrics.get("eval_warnings", []):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from cgc_ros.evaluation.figures import CONTRACT_KEYS, read_json, read_metrics, write_json
 from cgc_ros.evaluation.held_out import evaluate
 from cgc_ros.evaluation.machine import describe_machine
@@ -19,11 +21,13 @@ def evaluate_run(
     sequence: Sequence,
     backend: str = "auto",
     *,
+    converged_dir: Path | None = None,
     on_view: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict, Path]:
     """Score the map, write metrics.json, eval/ and the report; the metrics and the report's path.
 
     What mapping measured (times, latencies, memory, id stability) stays; keys nobody measured are null.
+    `converged_dir`: the folder of a long run on the same recording, against which floaters are counted.
     Raises RunError, MapFileError and SequenceError.
     """
     run_dir = Path(run_dir).expanduser()
@@ -34,12 +38,22 @@ def evaluate_run(
     sequence.recentre(mapper.origin)
     recalibrate_as_mapped(sequence, metrics)
     snapshot = mapper.snapshot()
-    evaluation = evaluate(snapshot, sequence, run_dir / EVAL_FOLDER, on_view=on_view)
+    converged = None
+    if converged_dir is not None:
+        other = open_map(converged_dir, backend)
+        if not np.array_equal(other.origin, mapper.origin):
+            raise RunError(
+                f"the map in {converged_dir} has its origin at {other.origin.tolist()}, that in {run_dir} at "
+                f"{mapper.origin.tolist()}: give the folder of a run on the same recording"
+            )
+        converged = other.snapshot()
+    evaluation = evaluate(snapshot, sequence, run_dir / EVAL_FOLDER, converged=converged, on_view=on_view)
 
     metrics = {key: None for key in CONTRACT_KEYS} | metrics | evaluation.metrics
     metrics["num_keyframes"] = len(mapper.keyframes)
     metrics.setdefault("sequence", sequence.name)
     metrics["eval_sequence"], metrics["eval_machine"] = sequence.name, describe_machine()
+    metrics["floaters_against"] = None if converged_dir is None else Path(converged_dir).name
     metrics["eval_warnings"] = evaluation.warnings
     write_json(run_dir / METRICS_FILE, metrics)
 

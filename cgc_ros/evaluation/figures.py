@@ -41,6 +41,7 @@ QUALITY = (
     Figure("depth_median_error_m", "Depth error, median", "m", 4, "lower"),
     Figure("depth_median_error_share", "Depth error, median, share of range", "", 4, "lower"),
     Figure("depth_coverage", "Depth known, share of measured pixels", "", 3, "higher"),
+    Figure("floating_share", "Floating before a converged map's surfaces, share of pixels", "", 4, "lower"),
     Figure("id_stability", "Id stability", "", 4, "higher"),
     Figure("id_stability_second_half", "Id stability, second half", "", 4, "higher"),
 )

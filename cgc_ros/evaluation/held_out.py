@@ -13,7 +13,7 @@ import numpy as np
 
 from cgc_ros.evaluation.cameras import OnDevice, frame_camera
 from cgc_ros.evaluation.figures import write_json
-from cgc_ros.evaluation.image_metrics import depth_errors, psnr, ssim
+from cgc_ros.evaluation.image_metrics import depth_errors, floating, psnr, ssim
 from cgc_ros.evaluation.label_metrics import InstanceScore, SceneSegmentation, mean_iou
 from cgc_ros.evaluation.object_metrics import ObjectLike, match_tolerance, object_average_precision, object_match_ious
 from cgc_ros.evaluation.view_images import clear_pngs, depth_millimetres, error_picture, write_png
@@ -90,12 +90,14 @@ def evaluate(
     sequence: Sequence,
     out_dir: Path,
     *,
+    converged: Snapshot | None = None,
     on_view: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Render and segment every held-out view, score them, and write images from which anyone can recompute the scores.
 
     Writes `out_dir/render/NAME.png` (8-bit RGB), `out_dir/labels/NAME.png` (16 bit, 65535 unlabelled, 65534 ignored:
-    not scored), `out_dir/depth/NAME.png` (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`.
+    not scored), `out_dir/depth/NAME.png` (16 bit, millimetres, 0 unknown) and `out_dir/scores.json`. `converged`: a map
+    of the same world whose depth tells what floats before the scene.
     `on_view(done, total)` reports progress.
     Raises RunError where the recording holds out no view, SequenceError where none of them can be read.
     """
@@ -108,7 +110,7 @@ def evaluate(
     for folder in ("render", "labels", "depth"):
         clear_pngs(out_dir / folder)
 
-    tally = _Tally()
+    tally = _Tally(converged)
     for done, index in enumerate(held_out):
         on_view(done, len(held_out))
         try:
@@ -151,6 +153,7 @@ def evaluate(
 class _Tally:
     """Sums over the views scored so far."""
 
+    converged: Snapshot | None = None
     views: list[ViewScore] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     segmentation: SceneSegmentation = field(default_factory=SceneSegmentation)
@@ -158,6 +161,8 @@ class _Tally:
     depth_shares: list[np.ndarray] = field(default_factory=list)
     depth_measured: int = 0
     segment_ms: list[float] = field(default_factory=list)
+    floating: int = 0  # pixels, of
+    converged_pixels: int = 0
 
     def score(self, snapshot: Snapshot, frame: Frame, truth: np.ndarray | None, out_dir: Path) -> None:
         camera = frame_camera(frame, snapshot)
@@ -180,6 +185,9 @@ class _Tally:
             self.depth_shares.append(shares.astype(np.float32))
             self.depth_measured += measured
             median_error = float(np.median(absolute)) if len(absolute) else None
+        if self.converged is not None:
+            number, known = floating(view.depth, self.converged.render(frame_camera(frame, self.converged)).depth)
+            self.floating, self.converged_pixels = self.floating + number, self.converged_pixels + known
         if truth is not None:
             self.segmentation.add(truth, labels)
         self.views.append(
@@ -210,6 +218,7 @@ def _summarise(tally: _Tally, snapshot: Snapshot, sequence: Sequence) -> Evaluat
         "depth_median_error_m": None,
         "depth_median_error_share": None,
         "depth_coverage": None,
+        "floating_share": tally.floating / tally.converged_pixels if tally.converged_pixels else None,
         "num_objects": sum(not candidate.background for candidate in snapshot.objects),
         "num_gaussians": int(snapshot.num_gaussians),
         "num_views_scored": len(tally.views),

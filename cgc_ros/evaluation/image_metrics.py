@@ -7,6 +7,7 @@ from skimage.metrics import structural_similarity
 
 #: PSNR of identical images, dB: JSON and tables have no infinity.
 PSNR_CEILING = 100.0
+FLOATER_DEPTH = 0.6  # of a converged map's: what is rendered nearer floats before the scene
 SSIM_REACH = 5  # pixels from a window's centre to its edge
 
 
@@ -53,3 +54,13 @@ def depth_errors(rendered: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray
     both = measured_valid & np.isfinite(rendered)
     absolute = np.abs(rendered[both] - measured[both])
     return absolute, absolute / measured[both], int(measured_valid.sum())
+
+
+def floating(rendered: np.ndarray, converged: np.ndarray) -> tuple[int, int]:
+    """Pixels where a map has something in front of the scene: nearer than 0.6 of a converged map's depth.
+
+    rendered, converged: [H, W] float32, metres along z, NaN unknown.
+    -> their number, and that of all pixels whose depth the converged map knows
+    """
+    known = np.isfinite(converged)
+    return int((rendered[known] < FLOATER_DEPTH * converged[known]).sum()), int(known.sum())

@@ -151,6 +151,15 @@ class GaussianModel:
         rows = torch.searchsorted(self.uids, uids).clamp_max(len(self) - 1)
         return torch.where(self.uids[rows] == uids, rows, torch.full_like(rows, -1))
 
+    def carried(self, uids: Tensor, values: Tensor) -> Tensor:
+        """Values [M] of the Gaussians `uids` by the rows of now, [N]; 0 for those that came since."""
+        if torch.equal(uids, self.uids):
+            return values
+        rows = self.rows_of(uids)
+        carried = torch.zeros(len(self), dtype=values.dtype, device=values.device)
+        carried[rows[rows >= 0]] = values[rows >= 0]
+        return carried
+
     def to(self, device: torch.device) -> None:
         """Move everything to another device."""
         self.device = device

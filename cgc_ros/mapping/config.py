@@ -203,6 +203,13 @@ class DensityConfig(Settings):
     newcomer_share: float = number(
         0.35, "of a new Gaussian's contribution counts beside those of old ones, which are trained already", 0, 10
     )
+    lone_every: int = number(
+        6, "between two keyframes looked from for Gaussians that no other shows; 0: none", 0, _MANY, "steps"
+    )
+    lone_share: float = number(
+        0.6, "of a Gaussian's contribution to all keyframes, from which one alone shows it", 0, 1
+    )
+    lone_depth: float = number(0.7, "of the median depth of that one's view: such as lie nearer fade", 0, 1)
     contribution_width: int = number(160, "of the renders that contributions are measured in", 8, 10_000, "px")
     contribution_first: int = number(24, "keyframes, as different as can be, measured before any may leave", 1, 100_000)
     contribution_again: int = number(4, "keyframes measured again whenever Gaussians are to leave", 1, 100_000)

@@ -58,8 +58,6 @@ class MapContribution:
         self._follow_rows()
         if not self._looked:
             self._round_uid = self.model.next_uid
-        camera, width = keyframe.camera(1.0, self.model.device), self.config.contribution_width
-        camera = camera.scaled_to(width, max(1, round(width * camera.height / camera.width)))
         geometry = self.model.geometry
         if seeds is not None:
             means, quats, scales, opacities = geometry
@@ -69,14 +67,7 @@ class MapContribution:
                 torch.cat([scales, seeds.scales.to(scales)]),
                 torch.cat([opacities, seeds.opacities.to(opacities)]),
             )
-        with torch.no_grad():
-            if keyframe.ignore is None:
-                sums = rasterize(*geometry, camera, contribution=True, backend=self.backend).contribution
-            else:  # votes for one label are the same sums, over its pixels alone
-                ignored = touched_resized(keyframe.ignore, camera.width, camera.height)
-                labels = torch.from_numpy(-ignored.astype(np.int32)).to(self.model.device)
-                sums = mask_votes(*geometry, camera, labels, 1, backend=self.backend)[:, 0]
-        share = sums / (camera.width * camera.height)
+        share = contributions(geometry, keyframe, self.config.contribution_width, self.backend)
         self._found = torch.maximum(self._found, share[: len(self.model)])
         self._looked.add(keyframe.id)
         return share
@@ -88,13 +79,25 @@ class MapContribution:
 
     def _follow_rows(self) -> None:
         """Bring what was found into the order of the model's rows."""
-        uids = self.model.uids
-        if len(uids) == len(self._uids) and torch.equal(uids, self._uids):
-            return
-        rows = self.model.rows_of(self._uids)
-        known = rows >= 0
-        for name in ("_last", "_found"):
-            aligned = torch.zeros(len(uids), device=self.model.device)
-            aligned[rows[known]] = getattr(self, name)[known]
-            setattr(self, name, aligned)
-        self._uids = uids
+        self._last, self._found = (self.model.carried(self._uids, each) for each in (self._last, self._found))
+        self._uids = self.model.uids
+
+
+@torch.no_grad()
+def contributions(
+    geometry: tuple[Tensor, Tensor, Tensor, Tensor],  # as GaussianModel.geometry
+    keyframe: Keyframe,
+    width: int,  # of the render, pixels
+    backend: str,
+) -> Tensor:
+    """Sum of each Gaussian's blending weights over a keyframe's pixels, but for ignored ones, share of the view [N]."""
+    device = geometry[0].device
+    camera = keyframe.camera(1.0, device)
+    camera = camera.scaled_to(width, max(1, round(width * camera.height / camera.width)))
+    if keyframe.ignore is None:
+        sums = rasterize(*geometry, camera, contribution=True, backend=backend).contribution
+    else:  # votes for one label are the same sums, over its pixels alone
+        ignored = touched_resized(keyframe.ignore, camera.width, camera.height)
+        labels = torch.from_numpy(-ignored.astype(np.int32)).to(device)
+        sums = mask_votes(*geometry, camera, labels, 1, backend=backend)[:, 0]
+    return sums / (camera.width * camera.height)

@@ -63,8 +63,12 @@ class MapGrowth:
         seen = (depth > 0) & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
         rows, columns = rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)
         floating = seen & (depth < (1 - self.seeding.carve_margin) * surface[rows, columns])
-        model.parameters["logit_opacities"].detach()[floating] -= self.seeding.carve_fading
+        self.fade(floating)
         return int(floating.sum())
+
+    def fade(self, rows: torch.Tensor) -> None:
+        """Make Gaussians, [N] bool, more transparent; training makes those opaque again that are borne out."""
+        self.model.parameters["logit_opacities"].detach()[rows] -= self.seeding.carve_fading
 
     def seed(self, source: SeedDepth, step: int) -> int:
         """Gaussians for what the map does not explain of a keyframe; how many."""

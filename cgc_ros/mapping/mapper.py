@@ -24,6 +24,7 @@ from cgc_ros.mapping.depth_source import DepthSource, SeedDepth
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.growth import MapGrowth
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.lone_gaussians import LoneGaussians
 from cgc_ros.mapping.look import Look, look_at
 from cgc_ros.mapping.map_file import load_map, save_map
 from cgc_ros.mapping.object_clouds import ObjectClouds
@@ -94,6 +95,7 @@ class Mapper:
         self.growth = MapGrowth(
             self.model, config.seeding, config.density, self.contribution, self.backend, config.seed
         )
+        self.lone = LoneGaussians(self.model, self.keyframes, config.density, self.backend)
         self.rng = np.random.default_rng(config.seed)
         self.steps = 0
         self.frames_unmapped = 0  # since the map was empty
@@ -205,11 +207,18 @@ class Mapper:
                 prune(self.model, density, self.steps, self.scene_depth)
             if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
                 self.growth.refine(keyframe, self.steps)
+            if density.lone_every and self.steps % density.lone_every == 0:
+                self._fade_lone()
         with self.work_budget.spend("train", 0.0):
             self.segmenter.learn(self.steps)
         while kind := self.work_budget.next(self._due_beside()):
             self._work_on(kind)
         return report
+
+    def _fade_lone(self) -> None:
+        lone = self.lone.look()
+        if lone is not None:
+            self.growth.fade(lone)
 
     def work_beside(self) -> bool:
         """One piece of what is due beside training, whatever its share: for time that training does not want. False
@@ -234,7 +243,9 @@ class Mapper:
             return
         if kind == "stereo":
             urgency = 1.0 + STEREO_URGENCY * (self.depth_source.urgency(self.keyframes) or 0.0)
-            with self.work_budget.spend(kind, nominal.stereo(newest, self.config.stereo.working_pixels, gaussians), urgency):
+            with self.work_budget.spend(
+                kind, nominal.stereo(newest, self.config.stereo.working_pixels, gaussians), urgency
+            ):
                 self._match_stereo()
         elif kind == "votes":
             with self.work_budget.spend(kind, nominal.votes(newest, self.config.segmentation.vote_scale, gaussians)):
@@ -325,7 +336,7 @@ class Mapper:
 
     def _on_device(self) -> list[OnDevice]:
         """What holds tensors beside the model, or renders."""
-        return [self.trainer, self.segmenter, self.parts, self.depth_source, self.contribution, self.growth]
+        return [self.trainer, self.segmenter, self.parts, self.depth_source, self.contribution, self.growth, self.lone]
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all; raises MapFileError.
