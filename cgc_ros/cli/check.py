@@ -1,4 +1,4 @@
-"""`cgc check`: whether inputs can be mapped, before they are: a recording's calibration, or (`--live`) a robot's topics."""
+"""`cgc check`: whether inputs can be mapped: a recording's calibration, or (`--live`) a robot's topics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cgc_ros.progress import progress_bar
 #: Inputs are remapped, everything else that is given as NAME:=VALUE is a parameter.
 _INPUTS = ("image", "camera_info", "depth", "masks", "pose", "/tf", "/tf_static")
 _DESCRIPTION = """\
-Of a recording SEQ: whether its calibration fits its own posed frames. Focal length, principal point, time offset between
-images and poses, and depth scale are estimated from what the frames show, each with its uncertainty.
+Of a recording SEQ: whether its calibration fits its own posed frames. Focal length, principal point, time offset
+between images and poses, and depth scale are estimated from what the frames show, each with its uncertainty.
 With --live: listen to a running robot as the node would and say, in one screen, what is there and what is missing:
 images, calibration, depth, transforms, clock, QoS, DDS buffers, load.
 Exit status 0 where nothing is contradicted beyond doubt (--live: the node would map), 1 otherwise.

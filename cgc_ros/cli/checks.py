@@ -46,6 +46,7 @@ _CORE_LIBRARIES = {
     "numpy": "numpy",
     "scipy": "scipy",
     "cv2": "opencv-python-headless",
+    "edt": "edt",
     "safetensors": "safetensors",
     "yaml": "PyYAML",
     "skimage": "scikit-image",

@@ -36,7 +36,6 @@ def evaluate_run(
     metrics = read_metrics(run_dir)
     mapper = open_map(run_dir, backend)
     sequence.recentre(mapper.origin)
-    recalibrate_as_mapped(sequence, metrics)
     snapshot = mapper.snapshot()
     converged = None
     if converged_dir is not None:

@@ -186,8 +186,8 @@ class _Tally:
             self.depth_measured += measured
             median_error = float(np.median(absolute)) if len(absolute) else None
         if self.converged is not None:
-            number, known = floating(view.depth, self.converged.render(frame_camera(frame, self.converged)).depth)
-            self.floating, self.converged_pixels = self.floating + number, self.converged_pixels + known
+            number, comparable = floating(view.depth, self.converged.render(frame_camera(frame, self.converged)).depth)
+            self.floating, self.converged_pixels = self.floating + number, self.converged_pixels + comparable
         if truth is not None:
             self.segmentation.add(truth, labels)
         self.views.append(
