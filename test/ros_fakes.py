@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cgc_ros.frame import UNLABELLED
+from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.gaussians.storage import MapFileError
 from cgc_ros.mapping import MapObject, OrientedBox, SessionStatus, ViewRender
 
@@ -38,6 +40,15 @@ class FakeSnapshot:
     def objects(self):
         time.sleep(self.making_s)
         return self.things
+
+    @property
+    def model(self):
+        """One Gaussian at (1, 2, 3)."""
+        model = GaussianModel()
+        point = torch.tensor([[1.0, 2.0, 3.0]])
+        half = torch.tensor([0.5])
+        model.append(GaussianSeeds(point, torch.tensor([[2.0, 0.0, 0.0, 0.0]]), point / 100, half, point / 10), 0)
+        return model
 
     def segment(self, camera):
         labels = np.full((camera.height, camera.width), UNLABELLED, np.uint16)

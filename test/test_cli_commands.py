@@ -137,6 +137,8 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
         str(run_dir),
         "--ply",
         str(tmp_path / "map.ply"),
+        "--spz",
+        str(tmp_path / "map.spz"),
         "--objects",
         str(tmp_path / "objects"),
         "--background",
@@ -158,6 +160,9 @@ def test_export_writes_a_standard_splat_and_labelled_clouds(run_dir, tmp_path, c
     quaternion = np.stack([values[f"rot_{i}"] for i in range(4)], 1)
     assert np.allclose(np.linalg.norm(quaternion, axis=1), 1, atol=1e-5)
     assert np.allclose(open3d.io.read_point_cloud(str(tmp_path / "map.ply")).points, model.means.numpy(), atol=1e-6)
+
+    assert result["spz_offset"] == [0.0, 0.0, 0.0]
+    assert (tmp_path / "map.spz").stat().st_size < 0.25 * (tmp_path / "map.ply").stat().st_size
 
     records = json.loads((tmp_path / "objects" / "objects.json").read_text())["objects"]
     assert len(records) == len(result["objects"]) > 0

@@ -93,6 +93,22 @@ def test_objects_in_every_form(rig):
     assert len(newest(rig, MarkerArray, "cgc/markers").markers) == 11
 
 
+def test_splats_are_published_only_when_they_are_wanted_and_no_oftener():
+    with Rig(splats_rate=0.0) as rig:
+        rig.connect()
+        splats = rig.listen(PointCloud2, "cgc/splats", LATCHED)
+        rig.wait(lambda: rig.session.snapshot, every=0.05, do=rig.send)
+        time.sleep(0.3)
+        assert not splats
+        assert set_parameter(rig, "splats_rate", double_value=20.0).successful
+        cloud = rig.wait(lambda: splats and splats[-1], every=0.05, do=rig.send)
+    names = [each.name for each in cloud.fields]
+    point = dict(zip(names, np.frombuffer(cloud.data, np.float32)[: len(names)], strict=True))
+    assert cloud.header.frame_id == "map" and cloud.width == 1 and cloud.point_step == 56
+    assert [point[axis] for axis in "xyz"] == [1, 2, 3] and point["rot_0"] == 1 and point["opacity"] == 0
+    assert np.exp(point["scale_1"]) == pytest.approx(0.02) and 0.5 + 0.2820948 * point["f_dc_2"] == pytest.approx(0.3)
+
+
 def test_a_late_joiner_gets_the_names_at_once(rig):
     newest(rig, LabelInfo, "cgc/segmentation/label_info", LATCHED)
     late = rig.user.create_subscription(LabelInfo, "cgc/segmentation/label_info", (found := []).append, LATCHED)

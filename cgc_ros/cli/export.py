@@ -16,11 +16,12 @@ def add_parsers(subparsers) -> None:
     parser = subparsers.add_parser(
         "export",
         help="write a map for other programs",
-        description="A map for other programs: Gaussians as a standard 3DGS .ply, objects as one point cloud each, "
-        "what is occupied, free and unknown as voxels.",
+        description="A map for other programs: Gaussians as a standard 3DGS .ply or a .spz, objects as one point cloud "
+        "each, what is occupied, free and unknown as voxels.",
     )
     parser.add_argument("run_dir", metavar="DIR", type=Path, help="folder that `cgc map` wrote, or a saved map")
     parser.add_argument("--ply", metavar="FILE", type=Path, help="Gaussians, in the layout that splat viewers read")
+    parser.add_argument("--spz", metavar="FILE", type=Path, help="the same, compressed to about a tenth")
     parser.add_argument(
         "--objects", metavar="DIR2", type=Path, help="one point cloud per object, labelled by its id, and objects.json"
     )
@@ -47,8 +48,8 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write what was asked for."""
-    if not (arguments.ply or arguments.objects or arguments.voxels):
-        arguments.usage_error("nothing to write: give --ply FILE, --objects DIR2 or --voxels FILE, one or more")
+    if not (arguments.ply or arguments.spz or arguments.objects or arguments.voxels):
+        arguments.usage_error("nothing to write: give --ply, --spz or --voxels FILE, or --objects DIR2, one or more")
     if (arguments.parts or arguments.background) and not arguments.objects:
         arguments.usage_error("--parts and --background belong to --objects DIR2")
     if (arguments.box or arguments.ignore) and not arguments.voxels:
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cgc_ros.evaluation.figures import write_json
     from cgc_ros.gaussians.ply import write_gaussian_ply
+    from cgc_ros.gaussians.spz import write_gaussian_spz
     from cgc_ros.mapping.saved_map import open_map
 
     mapper = open_map(arguments.run_dir)
@@ -64,6 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.ply.parent.mkdir(parents=True, exist_ok=True)
         write_gaussian_ply(arguments.ply, mapper.model, mapper.origin)
         written |= {"ply": str(arguments.ply), "num_gaussians": len(mapper.model)}
+    if arguments.spz:
+        arguments.spz.parent.mkdir(parents=True, exist_ok=True)
+        offset = write_gaussian_spz(arguments.spz, mapper.model, mapper.origin)
+        written |= {"spz": str(arguments.spz), "spz_offset": offset.tolist(), "num_gaussians": len(mapper.model)}
     if arguments.objects:
         snapshot = mapper.snapshot()
         objects = [each for each in snapshot.objects if arguments.background or not each.background]
@@ -81,8 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(written)
         return 0
-    if arguments.ply:
-        print(f"{arguments.ply}: {written['num_gaussians']:,} Gaussians")
+    for path in filter(None, (arguments.ply, arguments.spz)):
+        print(f"{path}: {written['num_gaussians']:,} Gaussians")
+    if arguments.spz and written["spz_offset"] != mapper.origin.tolist():
+        print(
+            f"{arguments.spz}: positions are the map's own; its origin lies too far away, at {mapper.origin.tolist()}"
+        )
     if arguments.objects:
         counts = [f"{len(written[kind])} {kind}" for kind in ("objects", "parts") if kind in written]
         print(f"{arguments.objects}: {', '.join(counts)}")

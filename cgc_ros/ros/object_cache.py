@@ -59,7 +59,7 @@ class ObjectCache:
     """Thread-safe. `clock_ns` is the node's."""
 
     def __init__(self, maps: SnapshotSource, clock_ns: Callable[[], int]):
-        self._maps, self._clock_ns = maps, clock_ns
+        self._maps, self.clock_ns = maps, clock_ns
         self._newest: MadeObjects | None = None
         self._messages: dict[str, dict[int, tuple[MapObject, Object]]] = {}
         self._making = threading.Lock()
@@ -77,7 +77,7 @@ class ObjectCache:
             if snapshot is None:
                 return None
             objects = snapshot.objects
-            stamp_ns = past_stamp(snapshot, self._clock_ns())
+            stamp_ns = past_stamp(snapshot, self.clock_ns())
             self._newest = MadeObjects(snapshot, stamp_ns, objects, time.monotonic(), self._messages)
             return self._newest
 
@@ -89,7 +89,7 @@ class ObjectCache:
     def _fresh(self, max_age_s: float) -> MadeObjects | None:
         newest = self._newest
         snapshot = self._maps.snapshot
-        if newest is None or snapshot is None or newest.stamp_ns > self._clock_ns():  # the clock went back
+        if newest is None or snapshot is None or newest.stamp_ns > self.clock_ns():  # the clock went back
             return None
         is_newest = newest.snapshot is snapshot
         return newest if is_newest or time.monotonic() - newest.made_s <= max_age_s else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from std_msgs.msg import Header
+
 from cgc_ros.mapping.failures import Failure
 from cgc_ros.palette import overlay_picture
 from cgc_ros.ros.conversions.images import encode_image
@@ -16,8 +18,10 @@ from cgc_ros.ros.conversions.objects import (
     object_cloud,
     shown_name,
 )
+from cgc_ros.ros.conversions.splats import splat_message
+from cgc_ros.ros.conversions.stamps import time_message
 from cgc_ros.ros.label_worker import LabelWorker
-from cgc_ros.ros.object_cache import ObjectCache
+from cgc_ros.ros.object_cache import ObjectCache, past_stamp
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.roles import CurrentParameters, FailureSink, SnapshotSource
 from cgc_ros.ros.view import LabelledView, View
@@ -54,6 +58,7 @@ class OutputWorker:
         self._rendered: View | None = None
         self._published: tuple | None = None  # snapshot whose objects were published, to how many listeners
         self._names: tuple | None = None
+        self._splats: tuple | None = None  # snapshot whose Gaussians were published, to how many listeners
 
     def start(self) -> None:
         """Start the thread."""
@@ -68,6 +73,7 @@ class OutputWorker:
             "overlay": self._publish_overlay,
             "render": self._publish_render,
             "objects": self._publish_objects,
+            "splats": self._publish_splats,
             "queries": self._prepare_queries,
         }
         while not stopping.wait(_IDLE_S):
@@ -99,6 +105,17 @@ class OutputWorker:
         self._overlaid = labelled
         picture = overlay_picture(labelled.view.image, labelled.labels)
         self._publishers.publish("overlay", encode_image(picture, "rgb8", labelled.view.header))
+        return True
+
+    def _publish_splats(self) -> bool:
+        parameters, snapshot = self._parameters.current, self._maps.snapshot
+        state = (snapshot, self._publishers.listeners("splats"))
+        if parameters.splats_rate <= 0 or snapshot is None or not state[1] or state == self._splats:
+            return False
+        self._splats = state
+        stamp = time_message(past_stamp(snapshot, self._objects.clock_ns()))
+        header = Header(frame_id=parameters.map_frame, stamp=stamp)
+        self._publishers.publish("splats", splat_message(snapshot.model, header))
         return True
 
     def _publish_render(self) -> bool:

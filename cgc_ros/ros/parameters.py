@@ -185,6 +185,9 @@ class NodeParameters(Settings):
     overlay_rate: float = number(5.0, "most overlays", 0, 1000, "Hz")
     render_rate: float = number(1.0, "most renders of colour and depth", 0, 1000, "Hz")
     objects_rate: float = number(1.0, "most publications of objects, detections, clouds and markers", 0, 1000, "Hz")
+    splats_rate: float = number(
+        0.0, "most publications of the map's Gaussians as a cloud (56 bytes each); 0: none", 0, 1000, "Hz"
+    )
     cloud_points: int = number(
         20_000,
         "most of one object in ~/objects, ~/objects/cloud and, unless asked otherwise, in replies",

@@ -42,6 +42,7 @@ TOPICS = {
     "objects": Topic("~/objects", ObjectArray, STATE),
     "detections": Topic("~/detections", Detection3DArray, STATE),
     "cloud": Topic("~/objects/cloud", PointCloud2, STATE),
+    "splats": Topic("~/splats", PointCloud2, STATE),
     "markers": Topic("~/markers", MarkerArray, STATE),
     "render": Topic("~/render/image", Image, STREAM),
     "render_depth": Topic("~/render/depth", Image, STREAM),
