@@ -159,3 +159,15 @@ def test_with_a_driver_or_where_pypi_has_no_cuda_build_nothing_is_added(torch_so
     monkeypatch.setattr(torch_source.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch_source, "has_nvidia_driver", lambda: True)
     assert torch_source.torch_options(pip_configured(), {}) == []
+
+
+def test_a_build_that_is_asked_for_is_taken_whatever_the_driver(torch_source, monkeypatch):
+    monkeypatch.setattr(torch_source, "answers", lambda url: True)
+    assert torch_source.torch_options(pip_configured(), {"CGC_TORCH": "cuda"}) == []
+    monkeypatch.setattr(torch_source, "has_nvidia_driver", lambda: True)
+    assert torch_source.torch_options(pip_configured(), {"CGC_TORCH": "cpu"}) == [
+        "--extra-index-url",
+        torch_source.CPU_INDEX,
+    ]
+    with pytest.raises(ValueError, match="CGC_TORCH is 'rocm'"):
+        torch_source.torch_options(pip_configured(), {"CGC_TORCH": "rocm"})

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -19,6 +18,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cgc_ros.messages.frame_names import without_transport
 from cgc_ros.ros.detection_naming import NamingWorker
+from cgc_ros.ros.distribution import SubscriptionEventCallbacks
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.parameters import NodeParameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
@@ -12,6 +11,7 @@ from vision_msgs.msg import Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
 
 from cgc_ros.msg import ObjectArray
+from cgc_ros.ros.distribution import PublisherEventCallbacks
 
 #: Publisher events would be waited for, one by one, at every message that comes in; nobody here asks for them.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)

@@ -16,17 +16,23 @@ def torch_options(pip: list[str], environment: dict[str, str]) -> list[str]:
     """Options for `pip install`: PyTorch's index of CPU builds, or none; says on the screen which and why.
 
     None where there is an NVIDIA driver, where PyPI's build has no CUDA anyway, where pip is told its sources by the
-    user, and where the index cannot be reached.
+    user, and where the index cannot be reached. CGC_TORCH=cpu or cuda says which build is wanted, whatever the driver:
+    an image is made on another machine than it runs on.
     """
-    if has_nvidia_driver() or (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+    wanted = environment.get("CGC_TORCH", "")
+    if wanted not in ("", "cpu", "cuda"):
+        raise ValueError(f"CGC_TORCH is {wanted!r}: cpu, cuda, or not set")
+    has_cpu_index = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+    if wanted == "cuda" or (not wanted and has_nvidia_driver()) or not has_cpu_index:
         return []
     if configured_sources(pip, environment):
         return []
+    why = "CGC_TORCH=cpu" if wanted else "no NVIDIA driver found"
     if not answers(f"{CPU_INDEX}/torch/"):
-        _say(f"no NVIDIA driver found, but {CPU_INDEX} cannot be reached:")
+        _say(f"{why}, but {CPU_INDEX} cannot be reached:")
         _say("taking PyPI's torch, the CUDA build, which works on the CPU, too")
         return []
-    _say(f"no NVIDIA driver found: taking torch's CPU build from {CPU_INDEX}")
+    _say(f"{why}: taking torch's CPU build from {CPU_INDEX}")
     return ["--extra-index-url", CPU_INDEX]
 
 
