@@ -69,7 +69,7 @@ def timed_update(layer: ObjectLayer, uids: np.ndarray, means: np.ndarray, depth:
         try:
             next(pieces)
         except StopIteration as done:
-            layer.state = done.value
+            layer.publish(done.value, means)
             return seconds
         finally:
             seconds.append(time.thread_time() - start)

@@ -14,7 +14,7 @@ from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import MapObject, OrientedBox, ViewRender
 from cgc_ros.mapping.work_times import WorkTimes
 from cgc_ros.rendering import Camera
-from cgc_ros.segmentation.object_layer import GaussianIds
+from cgc_ros.segmentation.object_state import GaussianIds
 
 ID_OFFSET = 40  # predicted id = instance id + 40: ids of a map are its own
 

@@ -21,7 +21,7 @@ from cgc_ros.evaluation.object_metrics import (
     object_average_precision,
 )
 from cgc_ros.frame import IGNORED, UNLABELLED
-from cgc_ros.segmentation.object_layer import GaussianIds
+from cgc_ros.segmentation.object_state import GaussianIds
 
 
 @dataclass

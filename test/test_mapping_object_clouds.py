@@ -9,7 +9,7 @@ import torch
 from cgc_ros.gaussians.model import GaussianModel, GaussianSeeds
 from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.object_clouds import ObjectClouds
-from cgc_ros.segmentation.object_layer import ObjectRecord
+from cgc_ros.segmentation.object_state import ObjectRecord
 
 SPACING, UP = 0.01, np.array([0.0, 0.0, 1.0])
 RECORDS = {each: ObjectRecord(each, False, 0.9, 3, 1, 2) for each in (4, 7)}

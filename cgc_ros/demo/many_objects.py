@@ -10,7 +10,7 @@ import torch
 from cgc_ros.gaussians.model import GaussianSeeds
 from cgc_ros.mapping import Mapper, MapperConfig
 from cgc_ros.segmentation.memory import VoteMemory
-from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
+from cgc_ros.segmentation.object_state import ObjectRecord, ObjectState
 
 _PLACE = np.array([0.0, 0.0, 100.0])  # metres, map frame: out of every camera's sight
 _SPACING, _RADIUS = 0.3, 0.06  # metres
@@ -39,7 +39,8 @@ def write_map(path: Path, num_objects: int = 200, gaussians_each: int = 150, see
     uids, ids = np.arange(count), np.repeat(np.arange(1, num_objects + 1), gaussians_each)
     layer = mapper.segmenter.layer
     records = {int(each): ObjectRecord(int(each), False, 0.9, 5, 1, 2) for each in np.unique(ids)}
-    layer.state = ObjectState(uids, ids.astype(np.int32), np.ones(count, np.float32), records, np.zeros(count, bool))
+    found = ObjectState(uids, ids.astype(np.int32), np.ones(count, np.float32), records, np.zeros(count, bool))
+    layer.publish(found, means.reshape(count, 3))
     # What departed keyframes said: it keeps the objects while others are mapped.
     layer.memory = VoteMemory(uids, ids, np.full(count, 3.0, np.float32), dict.fromkeys(records, 5), 2)
     layer.first_seen = dict.fromkeys(records, 1)

@@ -69,6 +69,7 @@ class Mapper:
     """Trains a map on keyframes chosen from a stream of posed frames; see MapperConfig for every number."""
 
     by_clock = False  # True: the budget counts seconds as they pass, False: what work takes on a reference machine
+    edits_objects = True  # False where objects are made anew for every view
     finished = False  # True once a schedule that ends (the paper's) is over; a stream's never is
 
     def __init__(self, config: MapperConfig | None = None):

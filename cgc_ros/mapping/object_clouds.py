@@ -14,7 +14,7 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.surface import plain_colors, surface_points
 from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.segmentation.membership import rows_among
-from cgc_ros.segmentation.object_layer import ObjectRecord
+from cgc_ros.segmentation.object_state import ObjectRecord
 from cgc_ros.segmentation.objects import MapObject, oriented_box, without_floaters
 from cgc_ros.segmentation.parts import PartRecord
 

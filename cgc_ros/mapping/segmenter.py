@@ -194,7 +194,7 @@ class MapSegmenter:
         prototypes = object_prototypes(features, torch.from_numpy(state.ids[rows >= 0]), prototype_ids)
         yield
         self.prototype_ids, self.prototypes = prototype_ids, prototypes
-        self.layer.state = replace(state, ids=self._fill_open(state, means, scene_depth))
+        self.layer.publish(replace(state, ids=self._fill_open(state, means, scene_depth)), means)
 
     def _rows_of(self, uids: np.ndarray) -> np.ndarray:
         """Row of each of the `uids` ([M] sorted) in the model, -1 for those that are gone."""

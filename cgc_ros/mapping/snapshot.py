@@ -17,7 +17,7 @@ from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.object_clouds import ObjectClouds
 from cgc_ros.rendering import Camera, label_image
-from cgc_ros.segmentation.object_layer import GaussianIds, ObjectRecord
+from cgc_ros.segmentation.object_state import GaussianIds, ObjectRecord
 from cgc_ros.segmentation.objects import MapObject
 from cgc_ros.segmentation.parts import PartRecord
 
@@ -100,8 +100,9 @@ class MapSnapshot:
 
         def told(object_id: int) -> dict:
             label, confidence = self.names.get(object_id, ("", 0.0))
-            background = self.records[object_id].background
-            return {"label": label, "label_confidence": confidence, "background": background}
+            record = self.records[object_id]
+            known = {"background": record.background, "pinned": record.pinned}
+            return known | {"label": label, "label_confidence": confidence}
 
         return self._clouds(self.clouds, self.object_ids, self.records, told)
 

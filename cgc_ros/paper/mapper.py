@@ -30,7 +30,7 @@ from cgc_ros.paper.training import PaperTrainer, ScreenMotion
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.feature_clusters import cluster_features, label_features, nearest_centroid
-from cgc_ros.segmentation.object_layer import ObjectRecord, ObjectState
+from cgc_ros.segmentation.object_state import ObjectRecord, ObjectState
 
 SURVEY_WIDTH = 160  # pixels: of the label images that tell in which views an object is seen
 MIN_SEEN_SHARE = 5e-4  # of a view's pixels, from which an object counts as seen in it
@@ -59,6 +59,7 @@ class PaperMapper(Mapper):
     until the run's end; after it `step` returns None. A restored map is a finished run.
     """
 
+    edits_objects = False
     trainer: PaperTrainer  # type: ignore[assignment]  # in place of the other, never beside it
 
     def __init__(
@@ -158,13 +159,14 @@ class PaperMapper(Mapper):
                 if object_id >= 0
             },
         )
-        layer.state = ObjectState(
+        found = ObjectState(
             uids=uids.copy(),
             ids=ids[row_of].astype(np.int32),
             confidence=confidence[row_of],
             records=records,
             undecided=np.zeros(len(uids), dtype=bool),
         )
+        layer.publish(found, means)
 
     def snapshot(self) -> PaperSnapshot:
         """An immutable copy of the map as it is now; labels are those of the last clustering's centroids."""

@@ -192,7 +192,8 @@ class CgcNode(LifecycleNode):
             directory,
             self.faults,
             Answerer(session, objects, current, self._transforms, self.labels, self._now_ns, texts),
-            [each for each in (objects, self._naming, texts, self.intake) if each is not None],
+            [each for each in (self._naming, self.intake) if each is not None],
+            [each for each in (objects, texts) if each is not None],
             self._query_group,
         )
         self._start_viewer(session, parameters)

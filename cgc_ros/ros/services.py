@@ -14,11 +14,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from cgc_ros.gaussians.storage import MapFileError
 from cgc_ros.mapping import is_gpu_lost, is_out_of_memory
+from cgc_ros.mapping.object_editing import KINDS, EditError, EditRequest, edit_objects
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.map_storage import MapDirectory, MapNameError
 from cgc_ros.ros.queries import Answerer, RequestError
 from cgc_ros.ros.roles import MapFollower
-from cgc_ros.srv import LoadMap, QueryObjects, RenderView, SaveMap
+from cgc_ros.srv import EditObjects, LoadMap, QueryObjects, RenderView, SaveMap
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import MappingSession
@@ -27,7 +28,9 @@ _CALL_TIMEOUT_S = 60.0
 
 
 class Services:
-    """`followers` are cleared after a load or a reset. Saves, loads and resets leave a line each in the log."""
+    """`followers` are cleared after a load or a reset, those that are `of_objects` after an edit of the objects, too.
+    Saves, loads, resets and edits leave a line each in the log.
+    """
 
     def __init__(
         self,
@@ -37,16 +40,18 @@ class Services:
         faults: FaultBoard,
         answerer: Answerer,
         followers: Sequence[MapFollower],
+        of_objects: Sequence[MapFollower],
         queries: CallbackGroup,
     ):
         self._node, self._session, self._directory = node, session, directory
-        self._faults, self._answerer, self._followers = faults, answerer, followers
+        self._faults, self._answerer, self._followers, self._of_objects = faults, answerer, followers, of_objects
         views, changes = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._services = [
             node.create_service(service_type, name, callback, callback_group=group)
             for service_type, name, callback, group in (
                 (QueryObjects, "~/query_objects", self.query_objects, queries),
                 (RenderView, "~/render_view", self.render_view, views),
+                (EditObjects, "~/edit_objects", self.edit_objects, changes),
                 (SaveMap, "~/save_map", self.save_map, changes),
                 (LoadMap, "~/load_map", self.load_map, changes),
                 (Trigger, "~/reset", self.reset, changes),
@@ -79,7 +84,7 @@ class Services:
 
     def _forget(self) -> None:
         """Nothing seen before belongs to the map in memory."""
-        for each in self._followers:
+        for each in (*self._followers, *self._of_objects):
             each.clear()
 
     def query_objects(self, request, response):
@@ -89,6 +94,23 @@ class Services:
     def render_view(self, request, response):
         """~/render_view"""
         return self._answer(response, lambda: self._answerer.render_view(request, response))
+
+    def edit_objects(self, request, response):
+        """~/edit_objects"""
+
+        def edit():
+            if request.operation >= len(KINDS):
+                known = ", ".join(f"{number} {kind}" for number, kind in enumerate(KINDS))
+                raise RequestError(f"operation {request.operation} is unknown: {known}")
+            wanted = EditRequest(KINDS[request.operation], tuple(request.ids), request.label)
+            outcome = self._session.change(lambda mapper: edit_objects(mapper, wanted), _CALL_TIMEOUT_S)
+            for each in self._of_objects:
+                each.clear()
+            self._node.get_logger().info(outcome.message)
+            response.success, response.message, response.ids = True, outcome.message, list(outcome.ids)
+            return response
+
+        return self._answer(response, edit)
 
     def save_map(self, request, response):
         """~/save_map"""
@@ -137,7 +159,7 @@ class Services:
         """Run `answer`; whatever goes wrong becomes the reply's message and a named fault, never a dead node."""
         try:
             return answer()
-        except (RequestError, MapNameError) as error:
+        except (RequestError, MapNameError, EditError) as error:
             fault, message = "bad_request", str(error)
         except (MapFileError, OSError) as error:
             fault, message = storage_fault or "bad_request", str(error)

@@ -2,7 +2,8 @@
 
 from cgc_ros.segmentation.config import AssociationConfig
 from cgc_ros.segmentation.losses import contrastive_clustering_loss, spatial_similarity_loss
-from cgc_ros.segmentation.object_layer import ObjectLayer, ObjectRecord, ObjectState
+from cgc_ros.segmentation.object_layer import ObjectLayer
+from cgc_ros.segmentation.object_state import ObjectRecord, ObjectState
 from cgc_ros.segmentation.objects import MapObject, OrientedBox
 from cgc_ros.segmentation.votes import MaskVotes, collect_votes
 

@@ -171,6 +171,10 @@ class IdRegistry:
         self.forgotten = {int(key): None for key in state.info.get("forgotten", [])}
         self.members = {int(key): uids for key, uids in state.within("members/").arrays.items()}
 
+    def draw(self, reserved: Collection[int] = ()) -> int:
+        """An id that no cluster has, and none gets while it is among the `reserved`; -1 where none is left."""
+        return self._fresh(1, reserved)[0]
+
     def _overlap(self, known: list[int], clusters: np.ndarray, uids: np.ndarray, count: int) -> np.ndarray:
         members = [self.members[object_id] for object_id in known]
         owner = np.repeat(np.arange(len(known)), [len(each) for each in members])

@@ -11,59 +11,25 @@ import numpy as np
 from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.background import is_background, object_length
 from cgc_ros.segmentation.config import AssociationConfig, BackgroundConfig, LabellingConfig, StrayConfig
+from cgc_ros.segmentation.edit_holds import Edit
 from cgc_ros.segmentation.evidence import ObjectEvidence, number_among
 from cgc_ros.segmentation.labelling import IdRegistry, object_confidence
 from cgc_ros.segmentation.membership import Membership
 from cgc_ros.segmentation.memory import VoteMemory
+from cgc_ros.segmentation.object_edits import ObjectEdits
 from cgc_ros.segmentation.object_names import ObjectNames
+from cgc_ros.segmentation.object_state import ObjectRecord, ObjectState, empty_state
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
 
 _DEPARTED = 16  # keyframes that leave before their votes and the memory of them are exchanged for each other
 
 
-@dataclass(frozen=True)
-class ObjectRecord:
-    """What is known of an object beside its Gaussians."""
-
-    id: int
-    background: bool
-    confidence: float  # 0..1, `object_confidence`
-    num_views: int
-    first_seen_ns: int
-    last_seen_ns: int
-
-
-@dataclass(frozen=True)
-class GaussianIds:
-    """Which Gaussian has which id."""
-
-    uids: np.ndarray  # [N] int64 sorted, Gaussians that were labelled
-    ids: np.ndarray  # [N] int32, -1 = none
-
-    def ids_of(self, uids: np.ndarray) -> np.ndarray:
-        """Id of each Gaussian by uid, [M] int32; -1 for those without one or younger than this state."""
-        if len(self.uids) == 0:
-            return np.full(len(uids), -1, dtype=np.int32)
-        at = np.searchsorted(self.uids, uids).clip(max=len(self.uids) - 1)
-        return np.where(self.uids[at] == uids, self.ids[at], -1).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class ObjectState(GaussianIds):
-    """One consistent state of the layer, of object ids; replaced as a whole by each update."""
-
-    confidence: np.ndarray  # [N] float32
-    records: dict[int, ObjectRecord]
-    undecided: np.ndarray  # [N] bool: without an object, though most views that see it have a mask there
-
-
-def _empty_state() -> ObjectState:
-    return ObjectState(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), {}, np.zeros(0, bool))
-
-
 @dataclass
 class ObjectLayer:
     """Collects votes and turns them into objects; `mask_objects` tells the feature field which object each mask is.
+
+    What association has `found`, and all that is kept of masks, knows nothing of edits by hand: `state`, which is to be
+    shown, is that with the `edits` laid over it.
 
     An update costs what has changed: `pieces` is one as a sequence of small steps, between which `state` is that of the
     last update.
@@ -77,7 +43,8 @@ class ObjectLayer:
     background: BackgroundConfig = field(default_factory=BackgroundConfig)
     votes: OrderedDict[int, MaskVotes] = field(default_factory=OrderedDict)  # by keyframe id
     registry: IdRegistry = field(default_factory=IdRegistry)
-    state: ObjectState = field(default_factory=_empty_state)
+    found: ObjectState = field(default_factory=empty_state)
+    state: ObjectState = field(default_factory=empty_state)
     mask_objects: dict[int, np.ndarray] = field(
         default_factory=dict
     )  # keyframe id -> [num_masks + 1] object id, -1 none
@@ -86,6 +53,7 @@ class ObjectLayer:
     names: Callable[[], ObjectNames] = ObjectNames  # an id that has a name is never given to another object
 
     def __post_init__(self) -> None:
+        self.edits = ObjectEdits(self.draw_id, self.min_gaussians)
         self._begin_anew()
 
     def set_votes(self, votes: MaskVotes) -> None:
@@ -102,6 +70,28 @@ class ObjectLayer:
             if objects is not None:
                 self.memory.fold(votes, objects)
 
+    def publish(self, found: ObjectState, means: np.ndarray) -> None:
+        """Put what an update `found` in the place of the state; `means` [N, 3] are its Gaussians' positions."""
+        self.state = self.edits.follow(found, self.found, means)
+        self.found = found
+
+    def edit(self, edit: Edit) -> None:
+        """Edit the objects by hand."""
+        self.edits.add(edit, self.state)
+        self.state = self.edits.laid_over(self.found)
+
+    def take_back(self) -> Edit:
+        """Take back the last edit, and tell which it was; IndexError where there is none."""
+        edit = self.edits.take_back()
+        self.state = self.edits.laid_over(self.found)
+        return edit
+
+    def draw_id(self) -> int:
+        """An id that no object has, -1 where none is left."""
+        drawn = self.registry.draw(self._reserved())
+        self._forget_reused()
+        return drawn
+
     def saved(self, living: np.ndarray) -> SavedState:
         """For a map file; `living` [N] sorted are the uids of the map's Gaussians.
 
@@ -109,7 +99,7 @@ class ObjectLayer:
         alike.
         """
         self._begin_anew()
-        state = self.state
+        state = self.found
         arrays = {f"objects/{name}": getattr(state, name) for name in ("uids", "ids", "confidence", "undecided")}
         asked = {key: objects for key, objects in self.mask_objects.items() if key in self.votes}
         arrays["mask_objects"] = np.concatenate([np.zeros(0, np.int64), *asked.values()]).astype(np.int64)
@@ -122,7 +112,8 @@ class ObjectLayer:
             "mask_objects": [[key, len(objects)] for key, objects in asked.items()],
         }
         votes = saved_votes(self.votes.values(), living).below("votes/")
-        return SavedState.joined([SavedState(arrays | registry.arrays, info), self.memory.saved(), votes])
+        own = SavedState(arrays | registry.arrays, info)
+        return SavedState.joined([own, self.memory.saved(), votes, self.edits.saved()])
 
     def restore(self, state: SavedState, living: np.ndarray) -> None:
         """Go on from what `saved` gave; without votes where the file is older than they are kept.
@@ -135,7 +126,9 @@ class ObjectLayer:
         if any(column.shape != columns[0].shape for column in columns) or columns[0].ndim != 1:
             raise ValueError(f"objects have columns of {[column.shape for column in columns]}")
         uids, of_gaussians, confidence, undecided = columns
-        self.state = ObjectState(uids, of_gaussians, confidence, records, undecided)
+        self.found = ObjectState(uids, of_gaussians, confidence, records, undecided)
+        self.edits.restore(state)
+        self.state = self.edits.laid_over(self.found)
         self.first_seen = {int(key): int(value) for key, value in info["first_seen"].items()}
         self.memory.restore(state)
         ids = {"next_id": info["next_object_id"], "missing": info["missing"]}
@@ -162,24 +155,24 @@ class ObjectLayer:
             try:
                 next(pieces)
             except StopIteration as done:
-                self.state = done.value
+                if done.value is not self.found:
+                    self.publish(done.value, means)
                 return self.state
 
     def pieces(
         self, uids: np.ndarray, means: np.ndarray, scene_depth: float, everything: bool = False
     ) -> Generator[None, None, ObjectState]:
-        """An update in pieces of bounded work, one to each `next`; returns the new state, which the caller puts in
-        the place of `state`.
+        """An update in pieces of bounded work, one to each `next`; returns what was found, for the caller to `publish`.
 
         What comes in meanwhile is a matter of the next update. Unless `everything` is asked for, groups of masks that
         may have been joined too early, and the smallest changes, wait for later ones. One that is not run to its end
         leaves nothing half done.
         """
         if len(uids) == 0 or not (self.votes or len(self.memory.uids)):
-            return self.state
+            return self.found
         evidence = self._prepared(uids, everything)
         if evidence is None:
-            return self.state
+            return self.found
         yield
         yield from evidence.pieces(uids, everything)
         yield
@@ -188,17 +181,24 @@ class ObjectLayer:
         yield
         membership.part(clusters, means, self.strays)
         yield
-        names = self.names()
-        lasting = self._ids_of_groups(len(evidence.views), clusters, uids, {*self.memory.views, *names.resolved()})
-        names.forget(self.registry.reused)
-        for object_id in self.registry.reused:
-            self.first_seen.pop(object_id, None)
+        lasting = self._ids_of_groups(len(evidence.views), clusters, uids, self._reserved())
+        self._forget_reused()
         ids = np.where(clusters >= 0, lasting[clusters], -1).astype(np.int32)
         yield
         changed = membership.take_changed()
         records = self._records(evidence, lasting, changed, ids, membership.confidence, means, scene_depth)
         self._remember_masks(evidence, lasting)
         return ObjectState(uids.copy(), ids, membership.confidence, records, membership.undecided)
+
+    def _reserved(self) -> set[int]:
+        """Ids that are given to no new object though none in the map has them."""
+        return {*self.memory.views, *self.names().resolved(), *self.edits.spoken_for}
+
+    def _forget_reused(self) -> None:
+        """What is known by ids that were just given again is of other objects."""
+        self.names().forget(self.registry.reused)
+        for object_id in self.registry.reused:
+            self.first_seen.pop(object_id, None)
 
     def _begin_anew(self) -> None:
         """Forget what was made of the votes, not the votes."""
@@ -271,7 +271,7 @@ class ObjectLayer:
         records = {}
         for group in np.flatnonzero(lasting >= 0).tolist():
             object_id = int(lasting[group])
-            known, views = self.state.records.get(object_id), int(evidence.views[group])
+            known, views = self.found.records.get(object_id), int(evidence.views[group])
             if known is not None and not changed[group] and known.num_views == views:
                 records[object_id] = known
                 continue

@@ -168,6 +168,11 @@ class ObjectNames:
             else:
                 self._given.pop(object_id, None)
 
+    def given(self, object_id: int) -> str:
+        """The name given by hand, empty where none was."""
+        with self._lock:
+            return self._given.get(object_id, "")
+
     def add_view(self, votes: Iterable[NameVote], view_weight: float = 1.0) -> None:
         """Take in what one view says; `view_weight` 0..1, see ViewWeights."""
         with self._lock:

@@ -39,6 +39,7 @@ class MapObject:
     first_seen_ns: int  # oldest and
     last_seen_ns: int  # newest keyframe whose masks support it
     parent_id: int = 0  # of a part: the object that it belongs to; 0: a whole object
+    pinned: bool = False  # by hand: it stays as it is
 
 
 def without_floaters(points: np.ndarray, config: FloaterConfig | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.segmentation.association import MaskTable, associate
 from cgc_ros.segmentation.config import AssociationConfig, LabellingConfig, PartConfig
 from cgc_ros.segmentation.labelling import IdRegistry, label_gaussians, object_confidence
-from cgc_ros.segmentation.object_layer import GaussianIds
+from cgc_ros.segmentation.object_state import GaussianIds
 from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
 
 

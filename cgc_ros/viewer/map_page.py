@@ -13,6 +13,7 @@ import viser
 
 from cgc_ros.mapping import MapObject, MapSnapshot, SessionStatus
 from cgc_ros.mapping.object_crops import object_crops
+from cgc_ros.mapping.object_editing import EditOutcome, EditRequest
 from cgc_ros.segmentation.object_names import clean_name
 from cgc_ros.viewer.history import History
 from cgc_ros.viewer.object_details import contact_sheet, object_file, outlined, parts_of
@@ -34,18 +35,19 @@ class Page:
         self,
         server: viser.ViserServer,
         source: MapSource,
-        rename: Callable[[int, str], None],
+        edit: Callable[[EditRequest], EditOutcome],
         post: Callable[[Callable[[], None]], None],
         ask: Callable[[Callable[[], object], Callable[[Future], None]], None],
     ):
         """`post` runs an action in the viewer's thread; the web server's threads only ever post. `ask` has a question
         answered in yet another thread, which may wait for the mapper, and hands the answer to the viewer's thread.
         """
-        self.server, self._source, self._rename, self._post, self._ask = server, source, rename, post, ask
+        self.server, self._source, self._edit, self._post, self._ask = server, source, edit, post, ask
         self.objects: dict[int, MapObject] = {}
         self.views = CameraViews()
         self.splats: SplatSet | None = None
         self.selected: int | None = None
+        self._merging = False  # the next object that is clicked is to be merged with the selected one
         self._hidden: set[int] = set()
         self._keyframe: int | None = None  # chosen by a click; None follows the newest view
         self.drawn: dict[str, object] = {}  # by part: what it shows now
@@ -61,6 +63,11 @@ class Page:
         self._object_panel = ObjectPanel(server, ObjectActions(
             select=self._posted(self._select_row),
             rename=self._posted(self.rename_selected),
+            merge=self._posted(self._toggle_merging),
+            split=self._posted(self._split),
+            pin=self._posted(self._pin),
+            delete=self._posted(self._delete),
+            undo=self._posted(self._undo),
             toggle_hidden=self._posted(self._toggle_hidden),
             export=self._posted(self._export),
             center=self._posted(self._center),
@@ -125,14 +132,15 @@ class Page:
             return
         self.objects = {item.id: item for item in snapshot.objects}
         if self.selected not in self.objects:
-            self.selected = None
+            self.selected, self._merging = None, False
         self._draw_objects()
 
     def _draw_objects(self) -> None:
         parts = self._parts()
         self._scene.draw_objects(self.visible(), self._view_panel.options, self._lit, parts)
         self._list_objects()
-        self._object_panel.show_selected(self._selected_object(), parts, self.selected in self._hidden)
+        hidden = self.selected in self._hidden
+        self._object_panel.show_selected(self._selected_object(), parts, hidden, self._merging)
 
     def _draw_cameras(self) -> None:
         options = self._view_panel.options
@@ -212,16 +220,25 @@ class Page:
         if (event.client_id, event.screen_pos) == self._frustum_click:
             self._frustum_click = None
             return
-        self.select(pick_object(np.array(event.ray_origin), np.array(event.ray_direction), self.visible()))
+        found = pick_object(np.array(event.ray_origin), np.array(event.ray_direction), self.visible())
+        self._choose(found, event.client)
 
-    def _select_row(self, object_id: int) -> None:
-        self.select(None if object_id == self.selected else object_id)
+    def _select_row(self, object_id: int, client: viser.ClientHandle | None) -> None:
+        self._choose(None if object_id == self.selected else object_id, client)
+
+    def _choose(self, object_id: int | None, client: viser.ClientHandle | None) -> None:
+        """Somebody clicked an object, or none: it is selected, or merged with the one that is."""
+        if self._merging and object_id is not None and self.selected not in (None, object_id):
+            self._do("merge", (int(self.selected), object_id), client)
+            self._merging = False
+        else:
+            self.select(object_id)
 
     def select(self, object_id: int | None) -> None:
         """Make an object the selected one; None: none."""
         if object_id == self.selected:
             return
-        self.selected = object_id
+        self.selected, self._merging = object_id, False
         item = self._selected_object()
         self._object_panel.set_name("" if item is None else item.label)
         self._draw_objects()
@@ -241,18 +258,50 @@ class Page:
         item, name = self._selected_object(), clean_name(text)
         if item is None or (name == item.label and not 0 < item.label_confidence < 1):  # votes may be confirmed
             return
-        self._ask(functools.partial(self._rename, item.id, name), functools.partial(self._renamed, item, name, client))
+        self._do("rename", (item.id,), client, name)
 
-    def _renamed(self, item: MapObject, name: str, client: viser.ClientHandle | None, answer: Future) -> None:
+    def _toggle_merging(self, client: viser.ClientHandle | None) -> None:
+        self._merging = self.selected is not None and not self._merging
+        if self._merging:
+            _notify(client, "Merge", f"click the object that is the same thing as {self._title()}", "blue")
+        self._draw_objects()
+
+    def _split(self, client: viser.ClientHandle | None) -> None:
+        self._do_to_selected("split", client)
+
+    def _pin(self, client: viser.ClientHandle | None) -> None:
+        item = self._selected_object()
+        self._do_to_selected("unpin" if item is not None and item.pinned else "pin", client)
+
+    def _delete(self, client: viser.ClientHandle | None) -> None:
+        self._do_to_selected("delete", client)
+
+    def _undo(self, client: viser.ClientHandle | None) -> None:
+        self._do("undo", (), client)
+
+    def _title(self) -> str:
+        item = self._selected_object()
+        return "" if item is None else title_of(item)
+
+    def _do_to_selected(self, kind: str, client: viser.ClientHandle | None) -> None:
+        if self.selected is not None:
+            self._do(kind, (self.selected,), client)
+
+    def _do(self, kind: str, ids: tuple[int, ...], client: viser.ClientHandle | None, label: str = "") -> None:
+        """Have an edit made; the answer is shown to `client`."""
+        request = EditRequest(kind, ids, label)
+        self._ask(functools.partial(self._edit, request), functools.partial(self._done, kind, client))
+
+    def _done(self, kind: str, client: viser.ClientHandle | None, answer: Future) -> None:
         error = answer.exception()
-        if isinstance(error, (concurrent.futures.TimeoutError, OSError, ValueError)):  # MapFileError is a ValueError
-            _notify(client, "Not renamed", str(error) or "the mapper did not answer: try again", "red")
+        if isinstance(error, (concurrent.futures.TimeoutError, OSError, ValueError)):  # as EditError, MapFileError
+            _notify(client, f"No {kind}", str(error) or "the mapper did not answer: try again", "red")
             return
-        answer.result()  # any other failure is the viewer's own
-        _notify(client, "Renamed", f"{title_of(item)} is now {name or 'without a name'}", "green")
-        if self.selected == item.id:
-            self._object_panel.set_name(name)
+        outcome = answer.result()  # any other failure is the viewer's own
+        _notify(client, kind.capitalize(), outcome.message, "green")
         self.show_objects()
+        item = self._selected_object()
+        self._object_panel.set_name("" if item is None else item.label)
 
     def _toggle_hidden(self) -> None:
         if self.selected is not None:
@@ -292,6 +341,6 @@ def _version(snapshot: MapSnapshot) -> tuple[int, int]:
     return snapshot.version, snapshot.stamp_ns
 
 
-def _notify(client: viser.ClientHandle | None, title: str, body: str, color: Literal["red", "green"]) -> None:
+def _notify(client: viser.ClientHandle | None, title: str, body: str, color: Literal["red", "green", "blue"]) -> None:
     if client is not None:
         client.add_notification(title, body, color=color, auto_close_seconds=6.0)

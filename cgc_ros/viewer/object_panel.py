@@ -21,8 +21,13 @@ NOTHING_SELECTED = "Click an object, in the list or in the 3D view. Click a came
 class ObjectActions:
     """What a user may do with an object; each is called from the web server's thread and must return at once."""
 
-    select: Callable[[int], None]
+    select: Callable[[int, viser.ClientHandle | None], None]
     rename: Callable[[str, viser.ClientHandle | None], None]
+    merge: Callable[[viser.ClientHandle | None], None]
+    split: Callable[[viser.ClientHandle | None], None]
+    pin: Callable[[viser.ClientHandle | None], None]
+    delete: Callable[[viser.ClientHandle | None], None]
+    undo: Callable[[viser.ClientHandle | None], None]
     toggle_hidden: Callable[[], None]
     export: Callable[[viser.ClientHandle | None], None]
     center: Callable[[viser.ClientHandle | None], None]
@@ -40,6 +45,7 @@ class ObjectPanel:
         with listing.add_tab("Objects", viser.Icon.LIST):
             self._filter = self._gui.add_text("Filter", "", hint="part of a name, or a number")
             self._with_background = self._gui.add_checkbox("List background", False, hint="floor, walls, table tops")
+            undo = self._gui.add_button("Undo the last edit", icon=viser.Icon.ARROW_BACK_UP, color="gray")
             self._summary = self._gui.add_html(note_html("No objects yet."))
             self._list = self._gui.add_folder(None)
             with self._list:
@@ -53,6 +59,10 @@ class ObjectPanel:
 
         async def list_changed(_event) -> None:
             actions.list_changed()
+
+        @undo.on_click
+        async def _(event) -> None:
+            actions.undo(event.client)
 
         self._filter.on_update(list_changed)
         self._with_background.on_update(list_changed)
@@ -71,6 +81,14 @@ class ObjectPanel:
             export = gui.add_button(
                 "Export", icon=viser.Icon.DOWNLOAD, hint="its cloud as .ply; with its parts, a .zip of clouds"
             )
+            self._merge = gui.add_button(
+                "Merge with", icon=viser.Icon.ARROWS_JOIN, hint="the object that is clicked next"
+            )
+            split = gui.add_button("Split", icon=viser.Icon.ARROWS_SPLIT, hint="into its parts")
+            self._pin = gui.add_button("Pin", icon=viser.Icon.PIN, hint="mapping leaves it as it is")
+            delete = gui.add_button(
+                "Delete", icon=viser.Icon.TRASH, hint="it is no object; its matter stays in the map"
+            )
             self._crops = gui.add_image(np.full((8, 8, 3), 255, np.uint8), visible=False, format="jpeg")
 
         async def renamed(event) -> None:
@@ -83,13 +101,18 @@ class ObjectPanel:
         async def _(_event) -> None:
             actions.toggle_hidden()
 
-        @center.on_click
-        async def _(event) -> None:
-            actions.center(event.client)
+        for button, action in (
+            (center, actions.center),
+            (export, actions.export),
+            (self._merge, actions.merge),
+            (split, actions.split),
+            (self._pin, actions.pin),
+            (delete, actions.delete),
+        ):
 
-        @export.on_click
-        async def _(event) -> None:
-            actions.export(event.client)
+            @button.on_click
+            async def _(event, action: Callable[[viser.ClientHandle | None], None] = action) -> None:
+                action(event.client)
 
     def show_list(self, objects: tuple[MapObject, ...], hidden: Set[int], selected: int | None) -> None:
         """Things first, then background where it is asked for, each by number."""
@@ -102,11 +125,16 @@ class ObjectPanel:
             self._show_row(item, float(place), item.id in hidden, item.id == selected)
         self._summary.content = note_html(_summary(objects, len(listed), len(shown)))
 
-    def show_selected(self, item: MapObject | None, parts: Sequence[MapObject], hidden: bool) -> None:
-        """The facts; the name field is left alone, somebody may be typing."""
+    def show_selected(self, item: MapObject | None, parts: Sequence[MapObject], hidden: bool, merging: bool) -> None:
+        """The facts, and what may be done: while `merging`, another object is to be clicked. The name field is left
+        alone, somebody may be typing.
+        """
         self._facts.content = note_html(NOTHING_SELECTED) if item is None else object_html(item, parts)
         self._tools.visible = item is not None
         self._hide.label, self._hide.icon = ("Show", viser.Icon.EYE) if hidden else ("Hide", viser.Icon.EYE_OFF)
+        self._merge.label = "Do not merge" if merging else "Merge with"
+        pinned = item is not None and item.pinned
+        self._pin.label, self._pin.icon = ("Unpin", viser.Icon.PINNED_OFF) if pinned else ("Pin", viser.Icon.PIN)
 
     def set_name(self, name: str) -> None:
         """Put a name into the field."""
@@ -140,8 +168,8 @@ class ObjectPanel:
             row = self._gui.add_button(state[0], color=id_color(item.id), icon=_row_icon(state[1]), order=place)
 
         @row.on_click
-        async def _(_event, object_id: int = item.id) -> None:
-            self._actions.select(object_id)
+        async def _(event, object_id: int = item.id) -> None:
+            self._actions.select(object_id, event.client)
 
         return row
 

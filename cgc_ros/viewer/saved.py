@@ -10,12 +10,12 @@ from pathlib import Path
 
 from cgc_ros.gaussians.storage import read_map, write_map
 from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.mapping.object_editing import EditOutcome, EditRequest, edited_state
 from cgc_ros.mapping.saved_map import open_map
 from cgc_ros.run_files import HISTORY_FILE, map_path
-from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.viewer.history import read_history
 from cgc_ros.viewer.viewer import MapViewer
-from cgc_ros.viewer.views import Result, rename_in_session
+from cgc_ros.viewer.views import Result, edit_in_session
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +45,18 @@ def run_viewer(
 ) -> int:
     """Serve the map of a run's folder (or a map file) as a web page until Ctrl-C or SIGTERM; the exit status.
 
-    Names given in the page are written into the map file, and nothing else in it changes. `until` ends it as well.
+    Edits made in the page are written into the map file at once. `until` ends it as well.
     Raises RunError and MapFileError where there is no map, ViewerError where the page cannot be served.
     """
     path = map_path(directory)
     source = SavedMap(open_map(path))
 
-    def rename(object_id: int, name: str) -> None:
-        rename_in_session(source, object_id, name)
-        save_names(path, source.mapper.names)
+    def edit(request: EditRequest) -> EditOutcome:
+        outcome = edit_in_session(source, request)
+        save_edits(path, source.mapper)
+        return outcome
 
-    viewer = MapViewer(source, host=host, port=port, rename=rename, history=read_history(path.parent / HISTORY_FILE))
+    viewer = MapViewer(source, host=host, port=port, edit=edit, history=read_history(path.parent / HISTORY_FILE))
     ended = until or threading.Event()
     previous = {}
     if threading.current_thread() is threading.main_thread():
@@ -71,7 +72,12 @@ def run_viewer(
     return 0
 
 
-def save_names(path: Path, names: ObjectNames) -> None:
-    """Replace the objects' names in a map file and leave everything else as it is; raises MapFileError."""
+def save_edits(path: Path, mapper: Mapper) -> None:
+    """Replace what edits of the objects change in a map file, and leave everything else as it is; raises
+    MapFileError.
+    """
     arrays, info = read_map(path)
-    write_map(path, arrays, info | names.to_json())
+    edited = edited_state(mapper)
+    if "parts" in edited.info:  # those that were there before are not all there any more
+        arrays = {name: values for name, values in arrays.items() if not name.startswith("parts/")}
+    write_map(path, arrays | edited.arrays, info | edited.info)

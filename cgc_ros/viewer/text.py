@@ -55,6 +55,7 @@ def row_text(item: MapObject, hidden: bool) -> str:
     notes = [size_text(item.box.size), counted(item.num_views, "view")]
     notes += [f"name {100 * item.label_confidence:.0f} %"] if 0 < item.label_confidence < 1 else []
     notes += ["background"] if item.background else []
+    notes += ["pinned"] if item.pinned else []
     notes += ["hidden"] if hidden else []
     return f"{title_of(item)}\n{' · '.join(notes)}"
 

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from cgc_ros.mapping import SessionStatus
+from cgc_ros.mapping.object_editing import EditOutcome, EditRequest
 from cgc_ros.viewer.history import History
 from cgc_ros.viewer.map_page import Page
 from cgc_ros.viewer.pacing import Pace
 from cgc_ros.viewer.server import close_server, open_server
-from cgc_ros.viewer.views import CameraViews, MapSource, rename_in_session, session_views
+from cgc_ros.viewer.views import CameraViews, MapSource, edit_in_session, session_views
 from cgc_ros.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -40,19 +41,18 @@ class MapViewer:
         host: str = "127.0.0.1",
         port: int = 8080,
         frames: Callable[[], CameraViews] | None = None,
-        rename: Callable[[int, str], None] | None = None,
+        edit: Callable[[EditRequest], EditOutcome] | None = None,
         history: History | None = None,
     ):
         """`source`: a MappingSession, or a SavedMap. `host` 0.0.0.0 serves the whole network, without a password.
 
         `port`: the next free one is taken where it is busy; 0 takes any. `frames` gives keyframes and the newest frame
-        (default: the session's keyframes), `rename(object_id, name)` names an object for good (default: in the
-        session's mapper), an empty name takes it away; both are called from one thread of the viewer's own, where they
-        may wait and may raise. `history` starts the curves.
+        (default: the session's keyframes), `edit` edits the objects (default: in the session's mapper); both are called
+        from one thread of the viewer's own, where they may wait and may raise. `history` starts the curves.
         """
         self._source, self._host, self._port = source, host, port
         self._frames = frames or functools.partial(session_views, source)
-        self.rename = rename or functools.partial(rename_in_session, source)
+        self.edit = edit or functools.partial(edit_in_session, source)
         self.history = history or History()
         self._posted: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -77,7 +77,7 @@ class MapViewer:
         """Serve the page; raises ViewerError where the address is not to be had."""
         if self._worker.is_started:
             return
-        self.page = Page(open_server(self._host, self._port), self._source, self.rename, self.post, self._ask)
+        self.page = Page(open_server(self._host, self._port), self._source, self.edit, self.post, self._ask)
         self._asker = ThreadPoolExecutor(1, "viewer-asker")
         self._tasks = [
             (Pace(1.0, 0.003), self._show_status),

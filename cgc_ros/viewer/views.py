@@ -13,6 +13,7 @@ import numpy as np
 from cgc_ros.frame import UNLABELLED, Intrinsics
 from cgc_ros.ignored_pixels import mark_ignored, touched_resized
 from cgc_ros.mapping import Mapper, MapSnapshot
+from cgc_ros.mapping.object_editing import EditOutcome, EditRequest, edit_objects
 from cgc_ros.palette import overlay_picture
 from cgc_ros.rendering import Camera
 
@@ -88,9 +89,9 @@ def session_views(source: MapSource) -> CameraViews:
     return source.ask(_keyframe_views, CALL_TIMEOUT)
 
 
-def rename_in_session(source: MapSource, object_id: int, name: str) -> None:
-    """Give an object a name for good, or take it away with an empty one; raises TimeoutError."""
-    source.change(lambda mapper: mapper.names.give(object_id, name), CALL_TIMEOUT)
+def edit_in_session(source: MapSource, request: EditRequest) -> EditOutcome:
+    """Edit the objects of a map; raises EditError and TimeoutError."""
+    return source.change(lambda mapper: edit_objects(mapper, request), CALL_TIMEOUT)
 
 
 def _keyframe_views(mapper: Mapper) -> CameraViews:
