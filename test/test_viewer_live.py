@@ -8,6 +8,7 @@ from viewer_visitor import Visitor
 from waiting import wait_until
 
 from cgc_ros.mapping import Mapper, MappingSession
+from cgc_ros.mapping.object_editing import EditOutcome, EditRequest
 from cgc_ros.viewer import CameraView, CameraViews, MapViewer
 
 
@@ -58,7 +59,7 @@ def test_work_begins_with_the_first_visitor_and_ends_with_the_last(session):
         assert viewer.page.drawn == drawn
 
 
-def test_the_owner_may_give_frames_and_take_names(session):
+def test_the_owner_may_give_frames_and_make_edits(session):
     frame, given = SEQUENCE[0], []
     newest = CameraView(-1, frame.name, frame.stamp_ns, frame.intrinsics, frame.world_from_camera, frame.image)
     submit(session, range(len(SEQUENCE)))
@@ -66,7 +67,7 @@ def test_the_owner_may_give_frames_and_take_names(session):
         session,
         port=0,
         frames=lambda: CameraViews((), newest),
-        rename=lambda object_id, name: given.append((object_id, name)),
+        edit=lambda request: given.append(request) or EditOutcome("done", request.ids),
     )
     with viewer, Visitor(viewer.url):
         page = viewer.page
@@ -74,7 +75,7 @@ def test_the_owner_may_give_frames_and_take_names(session):
         chosen = min(page.objects)
         viewer.post(lambda: page.select(chosen))
         viewer.post(lambda: page.rename_selected("  red \n mug ", None))
-        wait_until(lambda: given == [(chosen, "red mug")])
+        wait_until(lambda: given == [EditRequest("rename", (chosen,), "red mug")])
         assert viewer.faults == {}
 
 

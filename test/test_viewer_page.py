@@ -134,6 +134,37 @@ def test_a_name_typed_in_the_page_reaches_the_map(page):
     page.says("is now red box")
 
 
+def test_objects_are_edited_and_each_edit_is_undone(page):
+    ids = {item.id for item in page.source.snapshot.objects}
+    one, other = (item.id for item in page.things[-2:])
+
+    def has(changed: set[int], message: str) -> None:
+        page.says(message)
+        assert {item.id for item in page.source.snapshot.objects} == changed
+
+    page.press(f"object {one}")
+    page.selected(one)
+    page.press("Pin")
+    page.says("· pinned")
+    page.press("Delete")
+    page.says(f"object {one} is pinned: unpin it to delete it")
+    page.press("Unpin")
+    page.says(f"unpinned object {one}")
+    page.press("Merge with")
+    page.says("Do not merge")
+    page.press(f"object {other}")
+    has(ids - {other}, f"objects {one} and {other} are object {one} now")
+    page.press("Undo the last edit")
+    has(ids, "took back: merge")
+    page.press("Split")
+    page.says(f"object {one} has no parts to be split into")
+    page.press("Delete")
+    has(ids - {one}, f"deleted object {one}")
+    page.says("Click an object, in the list or in the 3D view")
+    page.press("Undo the last edit")
+    has(ids, "took back: delete")
+
+
 def test_a_hidden_object_is_listed_as_such_and_comes_back(page):
     item = page.things[-1]
     page.press(f"object {item.id}")

@@ -4,6 +4,7 @@ import shutil
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from viewer_maps import map_file, mapper
 from waiting import wait_until
 
 from cgc_ros.gaussians.storage import read_map
+from cgc_ros.mapping.object_editing import EditRequest
+from cgc_ros.mapping.saved_map import open_map
 from cgc_ros.run_files import RunError
-from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.viewer import MapViewer, SavedMap, ViewerError, run_viewer
-from cgc_ros.viewer.saved import save_names
+from cgc_ros.viewer.saved import save_edits
+from cgc_ros.viewer.views import edit_in_session
 
 
 class Watched:
@@ -118,24 +121,35 @@ def test_a_rename_reaches_the_map_and_its_snapshot():
     source = SavedMap(mapper())
     viewer = MapViewer(source)
     item = source.snapshot.objects[0]
-    viewer.rename(item.id, "red mug")
+    viewer.edit(EditRequest("rename", (item.id,), "red mug"))
     renamed = source.snapshot.objects[0]
     assert (renamed.id, renamed.label, renamed.label_confidence) == (item.id, "red mug", 1.0)
-    viewer.rename(item.id, "")
+    viewer.edit(EditRequest("rename", (item.id,)))
     assert source.snapshot.objects[0].label == ""
 
 
-def test_saved_names_change_nothing_else_in_the_file(tmp_path):
-    path = shutil.copy(map_file(), tmp_path / "map.cgc")
+def test_saved_edits_change_nothing_else_in_the_file(tmp_path):
+    path = Path(shutil.copy(map_file(), tmp_path / "map.cgc"))
     arrays, info = read_map(path)
-    names = ObjectNames()
-    names.give(3, "mug")
-    save_names(path, names)
+    source = SavedMap(mapper())
+    named, deleted = [item.id for item in source.snapshot.objects][:2]
+    for request in (EditRequest("rename", (named,), "mug"), EditRequest("delete", (deleted,))):
+        edit_in_session(source, request)
+        save_edits(path, source.mapper)
     new_arrays, new_info = read_map(path)
-    assert new_info == info | {"names": {"3": ["mug", 1.0]}}
+    edits = new_info.pop("edits"), new_info.pop("edited")
+    assert [edit["kind"] for edit in edits[0]] == ["rename", "delete"]
+    assert new_info == {key: value for key, value in info.items() if key not in ("edits", "edited")} | {
+        "names": {str(named): ["mug", 1.0]}
+    }
     assert arrays.keys() == new_arrays.keys()
     for name, values in arrays.items():
-        np.testing.assert_array_equal(values, new_arrays[name])
+        if not name.startswith("edits/"):
+            np.testing.assert_array_equal(values, new_arrays[name])
+    opened = SavedMap(open_map(path))
+    assert deleted not in {item.id for item in opened.snapshot.objects}
+    edit_in_session(opened, EditRequest("undo"))
+    assert deleted in {item.id for item in opened.snapshot.objects}
 
 
 def test_cgc_view_serves_a_run_until_it_is_told_to_end(capsys):
