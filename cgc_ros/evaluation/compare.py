@@ -14,6 +14,7 @@ from cgc_ros.evaluation import html_page
 from cgc_ros.evaluation.figures import FIGURE_GROUPS, FIGURES, Figure, read_json, read_metrics
 from cgc_ros.evaluation.held_out import SCORES_FILE
 from cgc_ros.evaluation.machine import summarise_machine
+from cgc_ros.evaluation.object_changes import ObjectChange, known_objects, object_changes
 from cgc_ros.evaluation.plots import history_plots
 from cgc_ros.evaluation.view_images import jpeg_uri
 from cgc_ros.palette import overlay_picture
@@ -95,9 +96,23 @@ def _settings(described: dict) -> dict[str, object]:
     return (described.get("settings") or {}) | plain
 
 
+def run_changes(runs: Sequence[Run]) -> list[ObjectChange] | None:
+    """What objects did from the first of two runs to the second; None for other numbers, or where a run's folder does
+    not tell of objects.
+    """
+    if len(runs) != 2:
+        return None
+    before, after = (known_objects(run.folder) for run in runs)
+    return None if before is None or after is None else object_changes(before, after)
+
+
 def comparison_json(runs: Sequence[Run]) -> dict:
-    """Figure keys, and settings that differ, to one value per run, beside the runs' names."""
+    """Figure keys, and settings that differ, to one value per run, beside the runs' names; what objects did between
+    two.
+    """
+    changes = run_changes(runs)
     return {
+        "changes": None if changes is None else [change.record() for change in changes],
         "runs": [run.name for run in runs],
         "recordings": recordings(runs),
         "settings": differing_settings(runs),
@@ -112,6 +127,8 @@ def write_comparison(path: Path, runs: Sequence[Run]) -> None:
     body = [html_page.section("Figures", _figure_table(runs))]
     if settings := differing_settings(runs):
         body.insert(0, html_page.section("Settings that differ", _setting_table(runs, settings)))
+    if changes := run_changes(runs):
+        body.append(html_page.section("Objects that changed", _change_table(changes)))
     curves = history_plots({run.name: run.history for run in runs if run.history})
     if curves:
         body.append(html_page.section("Over time", html_page.plots(curves)))
@@ -174,6 +191,15 @@ def _setting_table(runs: Sequence[Run], settings: dict[str, list[str]]) -> str:
         cells = "".join(f'<td class="n">{escape(text)}</td>' for text in texts)
         rows.append(f"<tr><td><code>{escape(name)}</code></td>{cells}</tr>")
     return html_page.table((("Setting", False), *((run.name, True) for run in runs)), rows)
+
+
+def _change_table(changes: Sequence[ObjectChange]) -> str:
+    rows = []
+    for each in changes:
+        places = (" ".join(f"{value:.2f}" for value in place or ()) for place in (each.place_before, each.place))
+        cells = "".join(f'<td class="n">{place or "–"}</td>' for place in places)
+        rows.append(f"<tr><td>{each.kind}</td><td>{escape(each.label or 'object')} {each.id}</td>{cells}</tr>")
+    return html_page.table((("Change", False), ("Object", False), ("Was at, m", True), ("Is at, m", True)), rows)
 
 
 def _instance_table(runs: Sequence[Run]) -> str:
