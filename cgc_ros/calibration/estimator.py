@@ -15,10 +15,10 @@ import numpy as np
 from cgc_ros.calibration.model import CENTRE, COUNT, DEPTH, FOCAL, MOUNT, OFFSET, CalibrationModel, Errors
 
 #: Where the search starts: the best of each grid, one value after the other.
-_STARTS = {FOCAL: np.linspace(-0.5, 0.5, 21), OFFSET: np.linspace(-0.3, 0.3, 25), DEPTH: np.linspace(-3.5, 3.5, 71)}
+_STARTS = {FOCAL: np.linspace(-0.5, 0.5, 21), OFFSET: np.linspace(-0.3, 0.3, 25), DEPTH: np.linspace(-3.6, 3.6, 37)}
 _MAX_STEP = np.array([0.1, 30.0, 30.0, 0.05, 0.3, *[0.05] * 3])
-_DONE_STEP = np.array([1e-4, 0.05, 0.05, 1e-4, 1e-4, *[1e-4] * 3])
-_ITERATIONS = 30
+_DONE_STEP = np.array([2e-4, 0.1, 0.1, 2e-4, 2e-4, *[3e-4] * 3])
+_ITERATIONS = 15
 _CAUCHY = 2.385  # efficiency of 95% for normal errors
 _MIN_SCALE_PX = 0.1  # of errors: no feature is located better
 _DEPTH_NOISE = 0.02  # of a depth, as a share

@@ -16,7 +16,8 @@ from cgc_ros.calibration.model import CENTRE, CENTRE_X, CENTRE_Y, COUNT, DEPTH, 
 
 CANDIDATES = ("focal", "centre", "offset", "depth")
 _SIGMAS = 5.0  # beyond doubt
-_MIN_GAIN = 0.1  # of the errors' cost that a value must explain
+#: Of the errors' cost, what a value must explain; a principal point also takes in what bad poses leave.
+_MIN_GAIN = {"focal": 0.1, "centre": 0.25, "offset": 0.1, "depth": 0.1}
 _MIN_FOCAL, _MIN_DEPTH = 0.02, 0.1  # shares
 _MIN_CENTRE = 0.015  # of the image's width
 _WIDTH = 640  # pixels, of images that errors in pixels are thought of
@@ -65,7 +66,7 @@ def judge(model: CalibrationModel, px_per_s: float) -> Judgement:
         wrong = {
             name: trial.cost
             for name, trial in trials.items()
-            if trial.cost < (1.0 - _MIN_GAIN) * min(known.cost, _cost_of_smoothing(name, model, scales, trial))
+            if trial.cost < (1.0 - _MIN_GAIN[name]) * min(known.cost, _cost_of_smoothing(name, model, scales, trial))
             and _is_contradicted(name, trial, width, px_per_s)
         }
         if not wrong:

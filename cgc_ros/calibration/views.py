@@ -42,7 +42,7 @@ def chosen_frames(poses: np.ndarray, limit: int) -> np.ndarray:
     if count <= limit:
         return np.arange(count)
     turn = float(np.median(_turns_deg(poses[:-1], poses[1:])))
-    stride = int(np.clip(np.ceil(_STEP_DEG / max(turn, 1e-6)), 1, (count - 1) // (_STRETCH - 1)))
+    stride = int(np.clip(np.ceil(_STEP_DEG / max(turn, 1e-6)), 1, max(1, count // (2 * _STRETCH))))
     starts = np.linspace(0, count - 1 - stride * (_STRETCH - 1), limit // _STRETCH).astype(int)
     return np.unique(starts[:, None] + stride * np.arange(_STRETCH))
 

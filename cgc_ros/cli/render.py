@@ -62,6 +62,7 @@ def add_parsers(subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Render the view and write its images."""
+    from cgc_ros.evaluation.figures import read_metrics
     from cgc_ros.evaluation.view_images import depth_millimetres, write_png
     from cgc_ros.frame import IGNORED, UNLABELLED
     from cgc_ros.mapping.saved_map import open_map
@@ -71,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     mapper = open_map(arguments.run_dir, arguments.backend)
     if arguments.frame:
         recording, index = arguments.frame
-        frame = find_frame(recording, index, arguments.read, mapper.origin)
+        metrics = read_metrics(arguments.run_dir) if arguments.run_dir.is_dir() else {}
+        frame = find_frame(recording, index, arguments.read, mapper.origin, metrics)
         world_from_camera, intrinsics, stamp_ns = frame.world_from_camera, frame.intrinsics, frame.stamp_ns
     else:
         newest = mapper.keyframes.newest()
@@ -116,12 +118,15 @@ def pose_matrix(values: tuple[float, ...]):
     return pose
 
 
-def find_frame(sequence_path: str, name: str, reader_options: list[str], origin):
-    """The frame of a recording by image name, with or without suffix, about a map's origin; ViewError names the nearest
-    names.
+def find_frame(sequence_path: str, name: str, reader_options: list[str], origin, metrics: dict):
+    """The frame of a recording by image name, with or without suffix, about a map's origin and calibrated as `metrics`
+    say it was mapped; ViewError names the nearest names.
     """
+    from cgc_ros.evaluation.recalibrated import recalibrate_as_mapped
+
     sequence = open_recording(sequence_path, reader_options)
     sequence.recentre(origin)
+    recalibrate_as_mapped(sequence, metrics)
     names = [info.name for info in sequence.frames]
     for wanted in (name, str(Path(name).with_suffix(""))):
         if wanted in names:
