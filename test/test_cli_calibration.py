@@ -9,6 +9,7 @@ from calibration_scenes import CAMERA, write_planes
 
 from cgc_ros import cli
 from cgc_ros.calibration.recalibration import Recalibration
+from cgc_ros.evaluation.evaluate_run import evaluate_run
 from cgc_ros.frame import Intrinsics
 from cgc_ros.sequences import open_sequence
 
@@ -82,8 +83,9 @@ def test_map_warns_and_calibrate_maps_with_what_fits(capsys, wrong, tmp_path):
     calibration = json.loads(told.out)["calibration"]
     assert "the focal length: given" in told.err
     assert calibration["focal_factor"] * FACTOR == pytest.approx(1.0, abs=0.02) and "calibrated from" in told.err
-    assert cli.main(["eval", str(out), str(wrong), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["calibration"] == calibration
+    sequence = open_sequence(wrong)
+    metrics, _ = evaluate_run(out, sequence, "cpu")
+    assert metrics["calibration"] == calibration and sequence.calibration == Recalibration.of(calibration)
 
 
 def test_a_recording_is_given_by_a_better_calibration(recording):

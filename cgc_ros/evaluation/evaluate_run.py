@@ -10,6 +10,7 @@ import numpy as np
 from cgc_ros.evaluation.figures import CONTRACT_KEYS, read_json, read_metrics, write_json
 from cgc_ros.evaluation.held_out import evaluate
 from cgc_ros.evaluation.machine import describe_machine
+from cgc_ros.evaluation.recalibrated import recalibrate_as_mapped
 from cgc_ros.evaluation.report import write_report
 from cgc_ros.mapping.saved_map import open_map
 from cgc_ros.run_files import EVAL_FOLDER, HISTORY_FILE, METRICS_FILE, REPORT_FILE, RunError
@@ -36,6 +37,7 @@ def evaluate_run(
     metrics = read_metrics(run_dir)
     mapper = open_map(run_dir, backend)
     sequence.recentre(mapper.origin)
+    recalibrate_as_mapped(sequence, metrics)
     snapshot = mapper.snapshot()
     converged = None
     if converged_dir is not None:
