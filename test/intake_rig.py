@@ -36,7 +36,8 @@ def posed(x=0.0):
 class Rig:
     """An intake whose transforms are what the test says."""
 
-    def __init__(self, **settings):
+    def __init__(self, robot=None, **settings):
+        """`robot`: a function of the rig's fault board that makes what finds the robot."""
         self.views, self.frames, self.pose = Taken(), Taken(), posed()
         self.faults = FaultBoard(time.monotonic_ns)
         self.clock_ns = T0
@@ -47,6 +48,7 @@ class Rig:
             [self.views],
             self.frames,
             lambda: self.clock_ns,
+            robot=None if robot is None else robot(self.faults),
         )
         self.info()
 

@@ -40,7 +40,9 @@ LIBRARIES = {
     "sklearn": ("scikit-learn", "python3-sklearn"),
     "torch": ("torch", "python3-torch"),
     "torchvision": ("torchvision", ""),
+    "trimesh": ("trimesh", ""),
     "viser": ("viser", ""),
+    "yourdfpy": ("yourdfpy", ""),
     "yaml": ("pyyaml", "python3-yaml"),
 }
 ROS_PACKAGES = {

@@ -116,6 +116,14 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """A number, zero or above, for argparse."""
+    value = _number(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is below zero")
+    return value
+
+
 def positive_int(text: str) -> int:
     """A whole number above zero, for argparse."""
     value = _number(text)

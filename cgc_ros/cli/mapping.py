@@ -16,6 +16,7 @@ from cgc_ros.cli.console import (
     add_json,
     fail,
     load_part,
+    not_negative,
     note,
     positive,
     positive_int,
@@ -84,6 +85,19 @@ def add_parsers(subparsers) -> None:
         help="off: map what the recording says is no part of the world (a person, a gripper), too",
     )
     stream.add_argument(
+        "--robot",
+        choices=("auto", "off"),
+        default="auto",
+        help="off: map the robot that the recording describes, too (default: its pixels are ignored)",
+    )
+    stream.add_argument(
+        "--robot-padding",
+        metavar="METRES",
+        type=not_negative,
+        help="how far around the robot pixels are ignored, and as much again for every metre of distance (default: "
+        "enough for a calibration that is off by 1 cm and 1 degree)",
+    )
+    stream.add_argument(
         "--max-image-width",
         metavar="PIXELS",
         type=int,
@@ -149,7 +163,8 @@ def run(arguments: argparse.Namespace) -> int:
     from cgc_ros.mapping import MappingSession, create_mapper
 
     config = mapper_config(arguments)
-    sequence = open_recording(arguments.sequence, arguments.read)
+    padding = {} if arguments.robot_padding is None else {"robot_padding": arguments.robot_padding}
+    sequence = open_recording(arguments.sequence, arguments.read, robot=arguments.robot, **padding)
     note(f"{sequence.name}: read as {sequence.source}")
     if arguments.calibrate or arguments.calibration_check != "off":
         look_at_calibration(sequence, arguments.calibrate)
@@ -193,6 +208,7 @@ def run(arguments: argparse.Namespace) -> int:
             "masks": masks,
             "depth": "used" if use_depth else "off" if sequence.has_depth else "none",
             "ignore": "none" if not sequence.has_ignore else "used" if options.use_ignore else "off",
+            "robot": "none" if sequence.robot_source is None else "off" if sequence.robot is None else "used",
             "recipe": config.recipe,
             "budget": budget,
             "rate_hz": arguments.rate,

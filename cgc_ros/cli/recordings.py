@@ -8,7 +8,7 @@ from typing import Any
 
 from cgc_ros.declared import SettingError
 
-NUMBERS = ("_s", "_hz", "_unit")  # ends of the names of options that are numbers; the others are texts
+NUMBERS = ("_s", "_hz", "_unit", "_padding")  # ends of the names of options that are numbers; the others are texts
 
 
 def add_reader_options(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +22,14 @@ def add_reader_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_recording(path: str | Path, options: list[str]):
-    """The Sequence at `path`; `options` are `NAME=VALUE` for its reader. Raises SettingError and SequenceError."""
+def open_recording(path: str | Path, options: list[str], **defaults: Any):
+    """The Sequence at `path`; `options` are `NAME=VALUE` for its reader, over the `defaults`. Raises SettingError and
+    SequenceError.
+    """
     from cgc_ros.sequences import open_sequence
 
     told: dict[str, Any] = dict(map(_parsed, options))
-    return open_sequence(path, **told)
+    return open_sequence(path, **(defaults | told))
 
 
 def _parsed(option: str) -> tuple[str, str | float]:

@@ -30,7 +30,7 @@ class StreamOptions:
     feed_share: float = 0.5  # without a rate: share of the budget over which frames are spread; 0 feeds all at once
     use_depth: bool = True  # False: the recording's depth is withheld
     use_masks: bool = True  # False: the recording's masks are withheld
-    use_ignore: bool = True  # False: what the recording ignores is mapped, too
+    use_ignore: bool = True  # False: what the recording ignores is mapped, too (its robot is another matter)
     max_image_width: int = (
         MAX_IMAGE_WIDTH  # wider images are mapped scaled; 0: never. Views are scored at their own size
     )
@@ -174,7 +174,7 @@ class _Feeder:
 
     def _read(self, index: int) -> Frame | None:
         try:
-            frame = self.sequence[index]
+            frame = self.sequence.frame(index, ignore=self.options.use_ignore)
         except SequenceError as error:
             self.outcome.unreadable.append(str(error))
             return None
@@ -183,7 +183,7 @@ class _Feeder:
             frame = replace(frame, depth=None)
         if not self.options.use_masks:
             frame = replace(frame, masks=None)
-        return frame if self.options.use_ignore else replace(frame, ignore=None)
+        return frame
 
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         """Sleep, sampling and reporting on the way, until `ready()` or the budget is spent."""

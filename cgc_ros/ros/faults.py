@@ -103,6 +103,35 @@ FAULTS: dict[str, FaultKind] = {
         "`ignore` stopped or its stamps do not match the images, which are not mapped without: publish it with the "
         "image's stamp, raise ignore_wait",
     ),
+    # the robot itself, with robot_mask
+    "no_robot_description": FaultKind(
+        ERROR,
+        "start robot_state_publisher, or remap `robot_description`; images are not mapped without, unless robot_mask "
+        "is false",
+    ),
+    "bad_robot_description": FaultKind(
+        ERROR, "correct what the message names; images are not mapped without the robot's mask, or set it to false"
+    ),
+    "robot_mesh_missing": FaultKind(
+        WARN,
+        "source the workspace that holds the robot's description; what the message names is not masked, all else is",
+        1e9,
+    ),
+    "robot_unposed": FaultKind(
+        ERROR,
+        "start robot_state_publisher and what publishes joint_states; map_frame and the robot's links must be in one "
+        "tree of transforms; images are not mapped without",
+    ),
+    "robot_link_lost": FaultKind(
+        WARN,
+        "publish the joint's state (robot_state_publisher turns it into a transform); the rest of the robot is masked, "
+        "this link where it was last, if it ever was",
+    ),
+    "robot_late": FaultKind(
+        WARN,
+        "transforms of the robot's links come later than transform_timeout after their image, which is not mapped: "
+        "raise it, or publish joint states faster",
+    ),
     "masks_lost": FaultKind(
         WARN,
         "masks stopped or their stamps do not match the images: publish them with the image's stamp, raise masks_wait",

@@ -1,5 +1,5 @@
 """The node's subscriptions: images raw or compressed, whichever there is; camera_info, depth, masks, ignored pixels,
-poses, tf.
+poses, tf, the robot's description.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -22,6 +23,7 @@ from cgc_ros.ros.distribution import SubscriptionEventCallbacks
 from cgc_ros.ros.faults import FaultBoard
 from cgc_ros.ros.intake import Intake
 from cgc_ros.ros.parameters import NodeParameters
+from cgc_ros.ros.robot_masking import RobotMasking
 from cgc_ros.ros.transform_source import POSE_TYPES, TransformSource
 
 TF_QOS = QoSProfile(depth=100)
@@ -135,6 +137,7 @@ class Inputs:
         faults: FaultBoard,
         group: CallbackGroup,
         naming: NamingWorker | None = None,
+        robot: RobotMasking | None = None,
     ):
         self._node, self._intake, self._faults = node, intake, faults
         self.lock = threading.Lock()  # inputs end in another thread than messages arrive in
@@ -145,7 +148,7 @@ class Inputs:
         self._images: list[ImageInput] = []
         self._subscriptions: list[Subscription] = []
         try:
-            self._subscribe_all(parameters, transforms, naming, group)
+            self._subscribe_all(parameters, transforms, naming, robot, group)
         except BaseException:
             self.destroy()
             raise
@@ -155,6 +158,7 @@ class Inputs:
         parameters: NodeParameters,
         transforms: TransformSource,
         naming: NamingWorker | None,
+        robot: RobotMasking | None,
         group: CallbackGroup,
     ) -> None:
         node, intake = self._node, self._intake
@@ -183,6 +187,9 @@ class Inputs:
         self._subscribe(TFMessage, "/tf", transforms.on_tf, TF_QOS, group)
         self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, STATIC_TF_QOS, group)
         self._subscribe(TFMessage, "/tf_static", transforms.on_tf_static, TF_QOS, group)
+        if robot is not None:
+            self._subscribe(String, "robot_description", robot.on_description, KEPT_INFO_QOS, group)
+            self._subscribe(String, "robot_description", robot.on_description, sensor_qos("reliable", 1), group)
         if naming is not None:
             self._subscribe(Detection2DArray, "detections_2d", naming.on_detections, sensor_qos(depth=10), group)
             self._subscribe(LabelInfo, "label_info", naming.on_classes, KEPT_INFO_QOS, group)

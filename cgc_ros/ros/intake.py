@@ -2,8 +2,11 @@
 
 Messages go in by `on_image` and its like; `poll` hands on what has become complete.
 
-    image + camera_info ──> pose at its stamp ──> + ignore ──> on_view (label image: never waits for depth or masks)
+    image + camera_info ──> pose at its stamp ──> + ignore ──> on_view (label image: never waits for masks)
                                                           └──> + depth + masks ──> checks ──> submit (the mapper)
+
+Where the robot is masked, it is found at the image's stamp, too, and depth is waited for before: it tells what stands
+in front of the robot.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +30,8 @@ from cgc_ros.ros.image_stream import ImageStreamWatch
 from cgc_ros.ros.input_decoder import InputDecoder
 from cgc_ros.ros.intake_settings import IntakeSettings
 from cgc_ros.ros.pose_queue import PoseQueue
-from cgc_ros.ros.roles import FrameSink, PoseSource, ViewSink
+from cgc_ros.ros.robot_sight import RobotSight
+from cgc_ros.ros.roles import FrameSink, PoseSource, RobotFinder, ViewSink
 from cgc_ros.ros.synchronizer import PartnerPolicy, StampSynchronizer
 from cgc_ros.ros.view import View
 from cgc_ros.transform_buffer import TransformError
@@ -59,6 +63,23 @@ class _Arrival:
 
 
 @dataclass(frozen=True)
+class _Placed:
+    """A view whose pose is known, and the robot in it where that is masked."""
+
+    view: View
+    robot: RobotSight | None = None
+    lost: FrameError | None = None  # why the robot is not known: the view is labelled, not mapped
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A view on its way to the mapper, and its depth message where that was waited for before."""
+
+    view: View
+    depth: object | None
+
+
+@dataclass(frozen=True)
 class IntakeCounts:
     """What has come in, and what became of it."""
 
@@ -83,7 +104,11 @@ class Intake:
         frames: FrameSink,
         clock_ns: Callable[[], int],
         wait_clock_ns: Callable[[], int] = time.monotonic_ns,
+        robot: RobotFinder | None = None,
     ):
+        """`robot`: who knows the robot's pixels, where those are to be ignored."""
+        self._robot = robot
+        self._robots = PoseQueue(self._sighted, self._robot_found, self._robot_late, max_wait_ns=0)
         self._faults, self._views, self._frames, self._clock_ns = faults, tuple(views), frames, clock_ns
         self._wait_clock_ns = wait_clock_ns
         self.stream = ImageStreamWatch()
@@ -114,12 +139,14 @@ class Intake:
         self._settings = settings
         tolerance, wait = round(settings.sync_tolerance * 1e9), round(settings.sync_wait * 1e9)
         self._infos = StampSynchronizer({"camera_info": PartnerPolicy(tolerance, wait, reuse_newest=True, fits=_fits)})
-        self._ignored = StampSynchronizer({"ignore": PartnerPolicy(tolerance, round(settings.ignore_wait * 1e9))})
-        extras = {"depth": PartnerPolicy(tolerance, wait)}
+        before = {"ignore": PartnerPolicy(tolerance, round(settings.ignore_wait * 1e9))}
+        extras: dict[str, PartnerPolicy] = {}
+        (extras if self._robot is None else before)["depth"] = PartnerPolicy(tolerance, wait)
+        self._ignored = StampSynchronizer(before)
         if settings.use_masks:
             extras["masks"] = PartnerPolicy(tolerance, round(settings.masks_wait * 1e9))
         self._extras = StampSynchronizer(extras, queue_size=64)
-        self._poses.max_wait_ns = round(settings.transform_timeout * 1e9)
+        self._poses.max_wait_ns = self._robots.max_wait_ns = round(settings.transform_timeout * 1e9)
         self._guard.settings = settings.guard
 
     def counts(self) -> IntakeCounts:
@@ -131,7 +158,8 @@ class Intake:
     @property
     def is_waiting(self) -> bool:
         """Whether `poll` has anything to do."""
-        return bool(len(self._infos) or len(self._poses) or len(self._ignored) or len(self._extras))
+        queues: tuple[Sized, ...] = (self._infos, self._poses, self._robots, self._ignored, self._extras)
+        return any(len(queue) > 0 for queue in queues)
 
     def clear(self) -> None:
         """Forget everything that waits; counts stay."""
@@ -156,7 +184,8 @@ class Intake:
     def on_depth(self, message) -> None:
         """A depth Image or CompressedImage."""
         with self._lock:
-            self._extras.add_partner("depth", stamp_of(message.header.stamp), message, self._wait_clock_ns())
+            queue = self._extras if self._robot is None else self._ignored
+            queue.add_partner("depth", stamp_of(message.header.stamp), message, self._wait_clock_ns())
 
     def on_masks(self, message) -> None:
         """A mask Image or CompressedImage."""
@@ -182,11 +211,13 @@ class Intake:
             for _, arrival, partners in self._infos.poll(now):
                 self._join_camera(arrival, partners["camera_info"], now)
             self._poses.poll(now)
+            self._robots.poll(now)
             now = self._wait_clock_ns()
-            for _, view, partners in self._ignored.poll(now):
-                self._show(view, partners["ignore"], is_expected=self._ignored.is_alive("ignore", now))
-            for _, view, partners in self._extras.poll(self._wait_clock_ns()):
-                self._hand_on(view, partners["depth"], partners.get("masks"))
+            for _, placed, partners in self._ignored.poll(now):
+                is_expected = self._ignored.is_alive("ignore", now)
+                self._show(placed, partners["ignore"], is_expected, partners.get("depth"))
+            for _, shown, partners in self._extras.poll(self._wait_clock_ns()):
+                self._hand_on(shown.view, partners.get("depth", shown.depth), partners.get("masks"))
 
     def _clear(self) -> None:
         self._drop_waiting()
@@ -221,14 +252,14 @@ class Intake:
         self._infos.add_partner("camera_info", stamp_of(message.header.stamp), calibration, self._wait_clock_ns())
 
     def _drop_waiting(self) -> None:
-        lost = len(self._infos) + self._poses.clear() + len(self._ignored) + len(self._extras)
+        lost = len(self._infos) + len(self._ignored) + len(self._extras) + self._poses.clear() + self._robots.clear()
         if lost:
             self._dropped["cleared"] += lost
         self._infos.clear()
         self._ignored.clear()
         self._extras.clear()
 
-    def _queue(self, queue: StampSynchronizer, stamp_ns: int, item: _Arrival | View, now_ns: int) -> None:
+    def _queue(self, queue: StampSynchronizer, stamp_ns: int, item: _Arrival | _Placed | _Shown, now_ns: int) -> None:
         overflow = queue.counts["overflow"]
         queue.add_primary(stamp_ns, item, now_ns)
         if queue.counts["overflow"] > overflow:
@@ -282,13 +313,31 @@ class Intake:
     def _posed(self, view: View, map_from_camera: np.ndarray) -> None:
         self._has_poses = True
         view = replace(view, map_from_camera=map_from_camera)
-        self._queue(self._ignored, view.stamp_ns, view, self._wait_clock_ns())
+        if self._robot is None:
+            self._place(_Placed(view))
+        else:
+            self._robots.add(view, "", view.stamp_ns, self._wait_clock_ns())
 
-    def _show(self, view: View, ignore_message, is_expected: bool) -> None:
+    def _sighted(self, _: str, stamp_ns: int) -> RobotSight | FrameError:
+        try:
+            return self._robot.sight(stamp_ns) if self._robot else FrameError("robot_late", "no robot is looked for")
+        except FrameError as error:
+            return error
+
+    def _robot_found(self, view: View, found: RobotSight | FrameError) -> None:
+        self._place(_Placed(view, lost=found) if isinstance(found, FrameError) else _Placed(view, found))
+
+    def _robot_late(self, view: View, error: TransformError) -> None:
+        self._place(_Placed(view, lost=FrameError("robot_late", str(error))))
+
+    def _place(self, placed: _Placed) -> None:
+        self._queue(self._ignored, placed.view.stamp_ns, placed, self._wait_clock_ns())
+
+    def _show(self, placed: _Placed, ignore_message, is_expected: bool, depth_message) -> None:
         """Have the view labelled, and mapped where nothing in it is there by mistake: a frame that is lost is less than
         a hand in the map.
         """
-        ignore, lost = None, None
+        view, ignore, lost = placed.view, None, placed.lost
         if ignore_message is not None:
             try:
                 ignore = self._decoder.ignore(ignore_message, view.image.shape[:2])
@@ -298,6 +347,10 @@ class Intake:
             lost = FrameError(
                 "ignore_lost", f"no `ignore` of the image of {view.stamp_ns * 1e-9:.3f} s within its wait"
             )
+        if placed.robot is not None and self._robot is not None:
+            depth = self._decoded("depth", depth_message, lambda: self._depth_pixels(view, depth_message))
+            robot = self._robot.mask(view, placed.robot, depth)
+            ignore = robot if ignore is None else ignore | robot
         view = replace(view, ignore=ignore)
         for each in self._views:
             each.on_view(view)
@@ -306,7 +359,7 @@ class Intake:
         elif not self._is_mapped(view.stamp_ns):
             self._dropped["mapping_rate"] += 1
         else:
-            self._queue(self._extras, view.stamp_ns, view, self._wait_clock_ns())
+            self._queue(self._extras, view.stamp_ns, _Shown(view, depth_message), self._wait_clock_ns())
 
     def _is_mapped(self, stamp_ns: int) -> bool:
         """Whether mapping_rate leaves room for a frame of this stamp; half a period of jitter is forgiven."""
@@ -354,13 +407,16 @@ class Intake:
             return None
 
     def _decode_depth(self, view: View, message) -> np.ndarray:
-        depth = self._decoder.depth(message, self._settings.depth_unit, view.image.shape[:2])
+        depth = self._depth_pixels(view, message)
         self._guard.check_depth(depth, view.image.shape[:2], view.ignore)
         return depth
 
+    def _depth_pixels(self, view: View, message) -> np.ndarray:
+        return self._decoder.depth(message, self._settings.depth_unit, view.image.shape[:2])
+
     def _report_lost_partners(self) -> None:
         for name in ("depth", "masks"):
-            lost = self._extras.counts[f"{name}_lost"]
+            lost = self._ignored.counts[f"{name}_lost"] + self._extras.counts[f"{name}_lost"]
             if lost > self._reported_lost.get(name, 0):
                 self._reported_lost[name] = lost
                 self._faults.report(f"{name}_lost", f"{lost} images so far got no {name} within their wait")

@@ -27,6 +27,7 @@ from cgc_ros.ros.parameters import NodeParameters
 from cgc_ros.ros.publishers import Publishers
 from cgc_ros.ros.queries import Answerer
 from cgc_ros.ros.reporter import Reporter, Watched
+from cgc_ros.ros.robot_masking import RobotMasking
 from cgc_ros.ros.services import Services
 from cgc_ros.ros.session_factory import ViewerUnavailableError, create_session, create_text_query, start_viewer
 from cgc_ros.ros.step_back import StepBack
@@ -68,6 +69,7 @@ class CgcNode(LifecycleNode):
         self._transforms: TransformSource | None = None
         self.viewer: MapViewer | None = None
         self._naming: NamingWorker | None = None
+        self._robot: RobotMasking | None = None
         self._step_back: StepBack | None = None
         self._activated_ns: int | None = None
         self.is_map_lost = False  # whether the map was to be saved at shutdown and could not be
@@ -176,6 +178,8 @@ class CgcNode(LifecycleNode):
         )
         if parameters.use_detections:
             self._naming = NamingWorker(session, current, self.faults)
+        if parameters.robot_mask:
+            self._robot = RobotMasking(self._transforms, current, self.faults)
         texts = create_text_query(session, parameters)
         self.intake = Intake(
             self._intake_settings(),
@@ -185,6 +189,7 @@ class CgcNode(LifecycleNode):
             session,
             self._now_ns,
             WaitClock(self._now_ns, lambda: cast(ROSClock, self.get_clock()).ros_time_is_active),
+            self._robot,
         )
         self.service_set = Services(
             self,
@@ -213,7 +218,9 @@ class CgcNode(LifecycleNode):
             if worker is not None:
                 worker.start()
         session.pause(False)
-        self.inputs = Inputs(self, self.parameters, intake, transforms, self.faults, self._input_group, self._naming)
+        self.inputs = Inputs(
+            self, self.parameters, intake, transforms, self.faults, self._input_group, self._naming, self._robot
+        )
 
     def _start_viewer(self, session: MappingSession, parameters: NodeParameters) -> None:
         if not parameters.viewer:
@@ -251,7 +258,7 @@ class CgcNode(LifecycleNode):
             if not self._session.stop(_SESSION_STOP_S):
                 self.get_logger().warn("mapping or its mask source did not stop in time; it ends with the process")
         self.service_set = self._topics = self._session = self.labels = self._outputs = self.intake = None
-        self._transforms = self.viewer = self._naming = self._step_back = None
+        self._transforms = self.viewer = self._naming = self._robot = self._step_back = None
 
     def _save_on_shutdown(self) -> None:
         name = self.parameters.save_on_shutdown

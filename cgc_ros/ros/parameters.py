@@ -31,6 +31,7 @@ from cgc_ros.declared import (
 )
 from cgc_ros.image_size import MAX_IMAGE_WIDTH
 from cgc_ros.mapping.config import MapperConfig
+from cgc_ros.robot.layout import DEFAULT_PADDING
 from cgc_ros.ros.map_storage import NAME_RULE, is_map_name
 
 LIVE, CONFIGURE, START = "any time", "on configure", "at start"
@@ -102,6 +103,24 @@ class NodeParameters(Settings):
         0,
         30,
         "s",
+    )
+
+    robot_mask: bool = flag(
+        False,
+        "ignore the pixels that show the robot: by `robot_description` and the transforms of its links",
+        when=CONFIGURE,
+        section="robot",
+    )
+    robot_frame_prefix: str = text(
+        "", "what robot_state_publisher's frame_prefix puts before the names of links", when=CONFIGURE
+    )
+    robot_padding: float = number(
+        DEFAULT_PADDING,
+        "how far around its links pixels are ignored, and as much again for every metre of distance; the default "
+        "covers a calibration that is off by 1 cm and 1 degree",
+        0,
+        1,
+        "m",
     )
 
     map_frame: str = text("map", "fixed frame of the map", rule=_frame, when=CONFIGURE, section="poses")

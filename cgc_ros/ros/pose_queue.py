@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cgc_ros.transform_buffer import TransformError
 
 #: Waiting cannot help: time does not run backwards, a refused frame name stays refused, a place is where it is.
@@ -28,15 +26,15 @@ class _Waiting:
 class PoseQueue:
     """Hands on each item with its pose as soon as the lookup answers; gives it up with the last error at the deadline.
 
-    `lookup(frame_id, stamp_ns) -> map_from_frame [4, 4]` raises TransformError and must not block.
-    `on_posed(item, matrix)`, `on_lost(item, TransformError)`. Times are nanoseconds that never go back
+    `lookup(frame_id, stamp_ns)`, say map_from_frame [4, 4], raises TransformError and must not block.
+    `on_posed(item, found)`, `on_lost(item, TransformError)`. Times are nanoseconds that never go back
     (WaitClock). Not thread-safe.
     """
 
     def __init__(
         self,
-        lookup: Callable[[str, int], np.ndarray],
-        on_posed: Callable[[Any, np.ndarray], None],
+        lookup: Callable[[str, int], Any],
+        on_posed: Callable[[Any, Any], None],
         on_lost: Callable[[Any, TransformError], None],
         max_wait_ns: int,
         size: int = 30,
@@ -70,14 +68,14 @@ class PoseQueue:
         waiting, self._waiting = self._waiting, still_waiting
         for entry in waiting:
             try:
-                matrix = self._lookup(entry.frame_id, entry.stamp_ns)
+                found = self._lookup(entry.frame_id, entry.stamp_ns)
             except TransformError as error:
                 if error.reason in _FINAL or now_ns - entry.arrived_ns >= self.max_wait_ns:
                     self._on_lost(entry.item, error)
                 else:
                     still_waiting.append(entry)
             else:
-                self._on_posed(entry.item, matrix)
+                self._on_posed(entry.item, found)
 
     def clear(self) -> int:
         """Forget all that wait (the clock jumped); how many they were."""

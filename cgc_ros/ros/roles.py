@@ -1,6 +1,7 @@
 """What the parts of the node are for one another. Who calls whom, and in whose thread:
 
 inputs    Inputs ──> Intake ── map_from ──> CameraPoses
+                       ├────── sight, mask > RobotMasking (with robot_mask)
                        ├────── on_view ───> LabelWorker, NamingWorker
                        └────── submit ────> MappingSession
 labels    LabelWorker ── labels ──> MapLabels, then publish ──> LabelOutput
@@ -20,6 +21,7 @@ from cgc_ros.ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from cgc_ros.mapping import Failure, MapSnapshot
+    from cgc_ros.ros.robot_sight import RobotSight
     from cgc_ros.ros.view import LabelledView, View
 
 
@@ -42,6 +44,18 @@ class PoseSource(Protocol):
 
     def map_from(self, frame_id: str, stamp_ns: int) -> np.ndarray:
         """map_from_frame [4, 4]; raises TransformError."""
+        ...
+
+
+class RobotFinder(Protocol):
+    """Who knows where the robot is in images. Must not block."""
+
+    def sight(self, stamp_ns: int) -> RobotSight:
+        """The robot's links; raises TransformError where waiting may help, FrameError where it will not."""
+        ...
+
+    def mask(self, view: View, sight: RobotSight, depth: np.ndarray | None) -> np.ndarray:
+        """[H, W] bool, its pixels."""
         ...
 
 

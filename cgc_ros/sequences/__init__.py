@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from cgc_ros.robot.layout import DEFAULT_PADDING, FOLDER, has_robot
 from cgc_ros.sequences import (
     arkit_scenes,
     bag,
@@ -23,6 +25,9 @@ from cgc_ros.sequences import (
     tum,
 )
 from cgc_ros.sequences.base import GroundTruth, Sequence, SequenceError
+
+if TYPE_CHECKING:
+    from cgc_ros.robot.recorded import RecordedRobot
 
 __all__ = ["GroundTruth", "Sequence", "SequenceError", "open_sequence"]
 
@@ -52,12 +57,25 @@ READERS = {
 }
 
 
-def open_sequence(path: str | Path, *, reader: str | None = None, **options) -> Sequence:
+def open_sequence(
+    path: str | Path,
+    *,
+    reader: str | None = None,
+    robot: str = "auto",
+    robot_padding: float = DEFAULT_PADDING,
+    **options,
+) -> Sequence:
     """Open a recording in any of the formats of READERS; `sequence.source` says which took it, and why.
 
-    `reader`: its name, where several would do. Other options go to the reader, e.g. `image_topic=` for bags and
-    `image_folder=` for COLMAP (docs/sequences.md). Raises SequenceError, naming what is wrong and what to do.
+    `reader`: its name, where several would do. `robot`: `off` leaves the robot that the recording describes in its
+    frames; else its pixels are ignored, with `robot_padding` metres around. Other options go to the reader, e.g.
+    `image_topic=` for bags and `image_folder=` for COLMAP (docs/sequences.md). Raises SequenceError, naming what is
+    wrong and what to do.
     """
+    if robot not in ("auto", "off"):
+        raise SequenceError("unknown_option", f"robot={robot}: say auto or off")
+    if not 0.0 <= robot_padding <= 1.0:
+        raise SequenceError("unknown_option", f"robot_padding={robot_padding:g}: say metres, 0 to 1")
     path = Path(path).expanduser()
     if not path.exists():
         raise SequenceError("missing_file", f"{path} does not exist: give a recording's folder or file")
@@ -87,4 +105,14 @@ def open_sequence(path: str | Path, *, reader: str | None = None, **options) -> 
             "reader",
             f"read as {name}; it could be read as {', '.join(others)}, too (reader= chooses, e.g. {others[0]})",
         )
+    if sequence.robot_source is None and has_robot(path):
+        sequence.robot_source, sequence.robot_folder = partial(_robot_of, path), path / FOLDER
+    if robot == "auto":
+        sequence.read_robot(robot_padding)
     return sequence
+
+
+def _robot_of(path: Path, padding: float) -> RecordedRobot:
+    from cgc_ros.robot.recorded import read_robot  # with the rasteriser: slow to import
+
+    return read_robot(path, padding)

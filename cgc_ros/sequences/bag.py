@@ -20,6 +20,7 @@ except ImportError as error:  # reported by `read`, so that the other readers wo
 else:
     from cgc_ros.sequences import bag_files, bag_topics, bag_truth
     from cgc_ros.sequences.bag_poses import PoseOptions, PoseSource
+    from cgc_ros.sequences.bag_robot import JointStates, robot_source
     from cgc_ros.sequences.bag_streams import Calibrations, Stream
 
     _MISSING = None
@@ -174,6 +175,7 @@ class _BagReading:
         self._is_deep = True  # images have 16 bits, until one has not
         self._damaged: Counter[str] = Counter()  # messages that cannot be deserialised, by topic
         self._warnings: list[str] = []
+        self._joints = JointStates()
 
     def sequence(self, overrides: dict[str, str | None], pose_options: PoseOptions) -> BagSequence:
         chooser = bag_topics.TopicChooser(self._reader.connections, self._read)
@@ -202,7 +204,7 @@ class _BagReading:
         )
         if has_truth and labels is None:
             self._warnings.append("ground truth is left out: /truth/labels, which names its ids, was not recorded")
-        return BagSequence(
+        sequence = BagSequence(
             self._reader,
             streams,
             self._path.resolve().stem,
@@ -214,12 +216,18 @@ class _BagReading:
             labels=labels if has_truth else None,
             object_points=points,
         )
+        if topics.robot_description is not None:
+            urdf = self._first(topics.robot_description).data
+            stamps = [info.stamp_ns for info in frames]
+            sequence.robot_source = robot_source(self._path.resolve(), urdf, self._joints, poses, stamps)
+        return sequence
 
     def _scan(self, topics: bag_topics.BagTopics, streams: dict[str, Stream | None], poses: PoseSource) -> Calibrations:
         rectified = is_rectified(topics.image) if self._rectified is None else self._rectified
         calibrations = Calibrations(topics.camera_info, rectified)
         by_topic = {stream.topic: stream for stream in streams.values() if stream is not None}
-        wanted = {*by_topic, topics.camera_info, *poses.topics}
+        joint_states = topics.joint_states if topics.robot_description else ()
+        wanted = {*by_topic, topics.camera_info, *poses.topics, *joint_states}
         connections = [connection for connection in self._reader.connections if connection.topic in wanted]
         for connection, recorded_ns, data in self._messages(connections):
             message = self._deserialize(connection, data)
@@ -234,6 +242,8 @@ class _BagReading:
                     self._observe(message, len(stream.entries) - 1)
             elif message is not None and connection.topic == topics.camera_info:
                 calibrations.add(message)
+            elif message is not None and connection.topic in joint_states:
+                self._joints.add(message)
             elif message is not None:
                 poses.add(connection.topic, message)
         for stream in by_topic.values():

@@ -106,9 +106,18 @@ class PoseSource:
             )
         self._map_frame = self._said.map_frame or self._buffer.root(self.camera_frame)
 
+    @property
+    def map_frame(self) -> str:
+        """The frame that poses are in, once settled."""
+        return self._map_frame
+
     def world_from_camera(self, stamp_ns: int) -> np.ndarray:
         """[4, 4], map frame from optical frame. Raises TransformError."""
-        return self._buffer.lookup(self._map_frame, self.camera_frame, stamp_ns)
+        return self.lookup(self._map_frame, self.camera_frame, stamp_ns)
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
+        """target_from_source [4, 4] of any two frames of the camera's tree, once settled. Raises TransformError."""
+        return self._buffer.lookup(target, source, stamp_ns)
 
     def _transform_topics(self) -> list[str]:
         topics = self._chooser.of_type(TRANSFORMS)

@@ -20,6 +20,8 @@ IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
 TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")  # the second is ROS 1's old one
 POSES = ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry")
+JOINT_STATES = ("sensor_msgs/msg/JointState",)
+STRING = ("std_msgs/msg/String",)
 
 #: What each topic that can be said must hold.
 _TYPES = {"image": IMAGE, "camera_info": CAMERA_INFO, "depth": IMAGE, "masks": IMAGE, "ignore": IMAGE, "pose": POSES}
@@ -43,6 +45,8 @@ class BagTopics:
     instances: str | None = None
     labels: str | None = None
     object_points: str | None = None
+    robot_description: str | None = None  # a robot's URDF
+    joint_states: tuple[str, ...] = ()
 
 
 class TopicChooser:
@@ -78,6 +82,8 @@ class TopicChooser:
             "labels": lambda: self._first("/truth/labels"),
             "object_points": lambda: self._first("/truth/object_points"),
             "pose": lambda: None,
+            "robot_description": self._robot_description,
+            "joint_states": lambda: tuple(self.of_type(JOINT_STATES)),
         }
         chosen: dict[str, Any] = {}
         for field in fields(BagTopics):
@@ -192,6 +198,11 @@ class TopicChooser:
             else:
                 return None
         return error
+
+    def _robot_description(self) -> str | None:
+        """`/robot_description`, or the one of a namespace."""
+        topics = [topic for topic in self.of_type(STRING) if topic.rpartition("/")[2] == "robot_description"]
+        return min(topics, key=lambda topic: (topic.count("/"), topic), default=None)
 
     def _first(self, *names: str) -> str | None:
         return next((name for name in names if name in self._types), None)

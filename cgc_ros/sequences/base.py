@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +13,11 @@ from cgc_ros.calibration.recalibration import Recalibration
 from cgc_ros.errors import ReasonError
 from cgc_ros.frame import Frame, FrameError, Intrinsics
 from cgc_ros.image_size import depth_at_size, nearest_resized, same_aspect
+from cgc_ros.robot import RobotError
 from cgc_ros.undistortion import undistorter_for
+
+if TYPE_CHECKING:
+    from cgc_ros.robot.recorded import RecordedRobot
 
 #: Every eighth frame is held out for evaluation where a recording does not say which.
 HELD_OUT_PERIOD, HELD_OUT_REMAINDER = 8, 7
@@ -84,6 +90,10 @@ class Sequence:
         self.calibration = Recalibration()  # what was changed of the one given
         self.metric_scale = metric_scale  # whether lengths are metres; None where the recording does not say
         self.source = ""  # which reader opened it, and why
+        #: Reads the recording's robot for a padding in metres, where it has one; raises RobotError.
+        self.robot_source: Callable[[float], RecordedRobot] | None = None
+        self.robot_folder: Path | None = None  # its description and joint states as files
+        self.robot: RecordedRobot | None = None  # whose pixels are ignored
         self._warnings = dict.fromkeys(warnings)
         self._warned: set[str] = set()
         origin = _far_origin(self.frames)
@@ -109,6 +119,28 @@ class Sequence:
         if kind not in self._warned:
             self._warned.add(kind)
             self._warnings[text] = None
+
+    def read_robot(self, padding: float) -> None:
+        """Ignore the pixels of the recording's robot, where it has one, from now on. `padding`: RobotMask's, metres.
+
+        What of it cannot be masked is warned of; SequenceError where none of it can.
+        """
+        if self.robot_source is None:
+            return
+        try:
+            self.robot = self.robot_source(padding)
+        except RobotError as error:
+            raise SequenceError(
+                error.reason, f"{self.name}: {error} (without a mask of the robot: --robot off, robot=off)"
+            ) from error
+        for problem in (*self.robot.problems, *self.robot.gaps([info.stamp_ns for info in self.frames])):
+            self.warn_once(f"robot {problem}", problem)
+
+    def _without_robot(self, frame: Frame) -> Frame:
+        if self.robot is None:
+            return frame
+        mask = self.robot.mask(frame, self.origin)
+        return replace(frame, ignore=mask if frame.ignore is None else mask | frame.ignore)
 
     def recentre(self, origin: np.ndarray) -> None:
         """Give poses and truth about another origin from now on, e.g. that of a map which they are compared with."""
@@ -139,14 +171,23 @@ class Sequence:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Frame:
+        return self.frame(index)
+
+    def frame(self, index: int, *, ignore: bool = True) -> Frame:
+        """Frame `index`, undistorted; `ignore`: with the pixels that the recording says are no part of the world. Those
+        of its robot are ignored in any case.
+        """
         frame = self.stored_frame(index)
+        if not ignore:
+            frame = replace(frame, ignore=None)
         try:
-            return undistorter_for(frame.intrinsics).frame(frame)
+            return undistorter_for(frame.intrinsics).frame(self._without_robot(frame))
         except FrameError as error:
             raise SequenceError(error.reason, f"{self.name}, frame {frame.name!r}: {error}") from error
 
     def stored_frame(self, index: int) -> Frame:
-        """Frame `index` as it was recorded, its lens distortion included; depth and masks at the image's size.
+        """Frame `index` as it was recorded, its lens distortion and its robot included; depth and masks at the image's
+        size.
 
         Depth or masks that cannot be used cost themselves, not the frame.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from cgc_ros.frame import Frame, Intrinsics
+from cgc_ros.robot.layout import FOLDER as ROBOT_FOLDER
 from cgc_ros.sequences.base import Sequence, SequenceError
 from cgc_ros.sequences.conversion import (
     Conversion,
@@ -30,7 +32,7 @@ from cgc_ros.sequences.folder import COLUMNS
 def write_folder(
     sequence: Sequence, out: Path, on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> Conversion:
-    """Write images (JPEG and PNG files as they are), depth, masks, ignore, truth, poses and intrinsics below `out`.
+    """Write images (JPEG and PNG files as they are), depth, masks, ignore, truth, robot, poses and intrinsics to `out`.
 
     Images keep their lens distortion, depth is rounded to millimetres, poses are in the recording's own world.
     """
@@ -53,6 +55,10 @@ def write_folder(
     _write(out / "intrinsics.json", _intrinsics_json(usual, **scale))
     _write(out / "heldout.txt", "".join(f"{name}\n" for name in held_out).encode())
     _write_truth(out, sequence)
+    if sequence.robot_folder is not None:
+        shutil.copytree(sequence.robot_folder, out / ROBOT_FOLDER)
+    elif sequence.robot_source is not None:
+        conversion.told.append("the robot's description and joint states are left out: convert to a bag to keep them")
     with open(out / "poses.csv", "w", newline="", encoding="utf-8") as file:  # last: it makes the folder a recording
         csv.writer(file).writerows([COLUMNS, *rows])
     return conversion

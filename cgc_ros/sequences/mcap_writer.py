@@ -25,6 +25,7 @@ from cgc_ros.sequences.conversion import (
     stored_frames,
     world_pose,
 )
+from cgc_ros.sequences.robot_track import RobotSample, RobotTrack
 
 MAP_FRAME, CAMERA_FRAME = "map", "camera_optical_frame"
 _RATE_HZ = 5.0  # of stamps that are made here
@@ -49,6 +50,8 @@ _MASKS = _Topic("/masks/compressed", "sensor_msgs/msg/CompressedImage")
 _IGNORE = _Topic("/ignore/compressed", "sensor_msgs/msg/CompressedImage")
 _INSTANCES = _Topic("/truth/instances/compressed", "sensor_msgs/msg/CompressedImage")
 _LABELS = _Topic("/truth/labels", "std_msgs/msg/String", latched=True)
+_ROBOT = _Topic("/robot_description", "std_msgs/msg/String", latched=True)
+_JOINTS = _Topic("/joint_states", "sensor_msgs/msg/JointState")
 _POINTS = _Topic("/truth/object_points", "sensor_msgs/msg/PointCloud2", latched=True)
 
 
@@ -91,9 +94,12 @@ class _Recorder:
         self._truth(sequence, stamps[0])
         if any(sequence.is_held_out(index) != (index % 8 == 7) for index in range(len(sequence))):
             conversion.told.append("held-out frames are not kept: of a bag every eighth is held out")
+        track, shift = self._robot(sequence, stamps, conversion)
         for index, frame in stored_frames(sequence, conversion, on_frame):
             stamp = stamps[index]
-            self._send(_TF, stamp, transforms=[_transform(stamp, world_pose(sequence, frame))])
+            for sample in track.until(frame.stamp_ns) if track else ():
+                self._robot_sample(sample, sample.stamp_ns + shift)
+            self._send(_TF, stamp, transforms=[_transform(stamp, MAP_FRAME, CAMERA_FRAME, world_pose(sequence, frame))])
             self._camera_info(stamp, frame.intrinsics)
             suffix, picture = picture_bytes(sequence, index, frame)
             self._image(_COLOR, stamp, f"rgb8; {'jpeg' if suffix == '.jpg' else 'png'} compressed bgr8", picture)
@@ -110,6 +116,32 @@ class _Recorder:
         instances = None if sequence.truth is None else sequence.load_instances(index)
         if instances is not None:
             self._image(_INSTANCES, stamp, "16UC1; png compressed ", png_bytes(instances.astype(np.uint16)))
+
+    def _robot(self, sequence: Sequence, stamps: list[int], conversion: Conversion) -> tuple[RobotTrack | None, int]:
+        """The recording's robot, and how far its stamps move along with the images'."""
+        if sequence.robot is None:
+            return None, 0
+        recorded = [info.stamp_ns for info in sequence.frames]
+        shifts = {stamp - earlier for stamp, earlier in zip(stamps, recorded, strict=True)}
+        if len(shifts) > 1:
+            conversion.told.append("the robot is left out: its joint states do not fit to stamps that are made anew")
+            return None, 0
+        self._send(_ROBOT, stamps[0], data=sequence.robot.model.urdf)
+        conversion.told.append("the robot's meshes are no part of a bag: put them into robot/ in or beside it")
+        return RobotTrack(sequence.robot, recorded, MAP_FRAME), shifts.pop()
+
+    def _robot_sample(self, sample: RobotSample, stamp: int) -> None:
+        if sample.positions:
+            self._send(
+                _JOINTS,
+                stamp,
+                header=_header(stamp, ""),
+                name=list(sample.positions),
+                position=np.array([*sample.positions.values()]),
+                velocity=np.empty(0),
+                effort=np.empty(0),
+            )
+        self._send(_TF, stamp, transforms=[_transform(stamp, *edge) for edge in sample.transforms])
 
     def _truth(self, sequence: Sequence, stamp: int) -> None:
         if sequence.truth is None:
@@ -167,13 +199,13 @@ def _header(stamp: int, frame_id: str):
     return _make("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
-def _transform(stamp: int, pose: np.ndarray):
+def _transform(stamp: int, parent: str, child: str, pose: np.ndarray):
     tx, ty, tz = pose[:3, 3].tolist()
     x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()
     return _make(
         "geometry_msgs/msg/TransformStamped",
-        header=_header(stamp, MAP_FRAME),
-        child_frame_id=CAMERA_FRAME,
+        header=_header(stamp, parent),
+        child_frame_id=child,
         transform=_make(
             "geometry_msgs/msg/Transform",
             translation=_make("geometry_msgs/msg/Vector3", x=tx, y=ty, z=tz),

@@ -107,7 +107,7 @@ def install_ros(log: Path) -> None:
 def install_packages(log: Path) -> None:
     pip_install(("core", "test"), log, torch_options([str(VENV_PYTHON), "-m", "pip"], venv_environment()))
     options = ["--no-deps", "--no-compile", "--no-input", "--progress-bar=off"]
-    files = [part for name in ("sam", "text", "gpu") for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
+    files = [part for name in ("sam", "text", "gpu", "robot") for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
     run_logged([str(VENV_PYTHON), "-m", "pip", "install", *options, *files], log, venv_environment())
 
 
@@ -179,8 +179,8 @@ INTERFACES = Step(
 )
 PACKAGES = Step(
     "packages",
-    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test.txt, sam.txt, text.txt, gpu.txt)",
-    requirement_files("core", "test", "sam", "text", "gpu"),
+    "installing torch, open3d and the rest from PyPI (requirements/core.txt, test, sam, text, gpu, robot)",
+    requirement_files("core", "test", "sam", "text", "gpu", "robot"),
     install_packages,
     PIP_ADVICE,
 )

@@ -281,6 +281,7 @@ PYBIND11_MODULE(_kernels, m) {
   bind_training(m);
   bind_stereo(m);
   bind_carving(m);
+  bind_silhouette(m);
   m.def("instruction_set", [] { return std::string(kernels().name); }, "The one in use.");
   m.def("use_instruction_set", [](const std::string& name) { use_kernels(name.c_str()); }, "For tests and benchmarks.");
   m.def(

@@ -4,6 +4,7 @@
 
 #include "carving.h"
 #include "scene.h"
+#include "silhouette.h"
 #include "stereo.h"
 
 namespace cgc {

@@ -76,5 +76,6 @@ struct PyView {
 void bind_training(py::module_& m);
 void bind_stereo(py::module_& m);
 void bind_carving(py::module_& m);
+void bind_silhouette(py::module_& m);
 
 }  // namespace cgc
