@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.image_size import nearest_resized
 from cgc_ros.rendering.silhouettes import MAX_REACH, MeshParts, draw_silhouette
 from cgc_ros.robot.layout import DEFAULT_PADDING
 from cgc_ros.robot.meshes import RobotShapes
@@ -24,6 +23,8 @@ _LOOK = 8  # how many times smaller that look is
 _TO_CORNER = 0.71  # pixels: from a pixel's centre to its corner, which a smaller view's pixel stands for
 _NOISE = 0.01  # of depth: metres, and as much again for every metre
 _SPECK = 5  # pixels: what is narrower than this and in front of the robot is noise
+_THICKNESS = 0.1  # metres: the robot's surfaces that are hidden behind those in sight
+_EDGE = 4  # pixels around the robot whose colour or depth it may have a part in
 _CELL = 4  # pixels: the nearest robot around a pixel is looked for in cells of this size
 
 
@@ -81,11 +82,19 @@ class RobotMask:
         widest = float(reach[seen].max())
         if widest > _WORTH_A_LOOK:
             widest = min(widest, drawing.widest(view))
-        mask, around = drawing.draw(view, widest, is_front_wanted=depth is not None)
-        mask = grid.to_image(mask, False)
-        if depth is None or around is None:
+        seen_now = drawing.draw(view, widest)
+        mask = grid.to_image(_at_size(seen_now.mask, view), False)
+        if depth is None:
             return mask
-        return mask & ~self._in_front(mask, depth, grid.to_image(around, 0.0), float(motion[seen].max()))
+        nearest_around, farthest_around = (
+            grid.to_image(_at_size(each, view), 0.0) for each in _around(seen_now.inverse_depth, seen_now.widest)
+        )
+        moved_most = float(motion[seen].max())
+        world = self._in_front(mask, depth, nearest_around, moved_most)
+        if self.padding > 0:
+            silhouette = grid.to_image(_at_size(seen_now.inverse_depth > 0, view), False)
+            world |= self._behind(mask, silhouette, depth, farthest_around, moved_most)
+        return mask & ~world
 
     def _in_front(self, mask: np.ndarray, depth: np.ndarray, inverse: np.ndarray, moved: float) -> np.ndarray:
         """Where depth is less than the robot's, whose inverse is the largest around, by more than all errors."""
@@ -98,6 +107,31 @@ class RobotMask:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SPECK, _SPECK))
         front[rows, columns] = cv2.morphologyEx(nearer.astype(np.uint8), cv2.MORPH_OPEN, kernel)
         return front
+
+    def _behind(
+        self, mask: np.ndarray, silhouette: np.ndarray, depth: np.ndarray, inverse: np.ndarray, moved: float
+    ) -> np.ndarray:
+        """Where depth beside the silhouette is more than the robot's, whose inverse is the least around: were the robot
+        there, it would hide that. Not close to pixels that may show the robot, whose colour reaches over.
+        """
+        rows, columns = _bounds(mask)
+        behind = np.zeros_like(mask)
+        measured, robot = depth[rows, columns], inverse[rows, columns]
+        shares = np.float32(1.0 + self.padding + _NOISE)
+        margin = np.float32(self.padding + moved + _NOISE + _THICKNESS)
+        farther = ((measured - margin) * robot > shares) & ~silhouette[rows, columns]
+        world = (farther | ~mask[rows, columns]).astype(np.uint8)
+        kernel = np.ones((2 * _EDGE + 1, 2 * _EDGE + 1), np.uint8)
+        behind[rows, columns] = cv2.erode(world, kernel)
+        return behind
+
+
+class _Seen(NamedTuple):
+    """The robot in a view, drawn small."""
+
+    mask: np.ndarray  # [h, w] bool, the widened silhouette
+    inverse_depth: np.ndarray  # [h, w] float32, 0 where there is no robot
+    widest: float  # pixels: no surface was widened by more
 
 
 class _Drawing(NamedTuple):
@@ -117,8 +151,8 @@ class _Drawing(NamedTuple):
         nearest = float(seen.inverse_depth.max())
         return float(self.reach.max()) * nearest + self.offset if nearest > 0 else float("inf")
 
-    def draw(self, view: Intrinsics, widest: float, *, is_front_wanted: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """The widened silhouette [H, W] bool and, where wanted, the largest inverse depth around each pixel [H, W]."""
+    def draw(self, view: Intrinsics, widest: float) -> _Seen:
+        """The view at a size at which nothing is widened by many pixels."""
         shrink = min(1.0, _WORKING_REACH / max(widest, 1e-9))
         small = view.scaled_to(max(1, round(view.width * shrink)), max(1, round(view.height * shrink)))
         scale = small.width / view.width
@@ -132,10 +166,7 @@ class _Drawing(NamedTuple):
             near=_NEAR,
         )
         inside = np.s_[margin : margin + small.height, margin : margin + small.width]
-        mask = _at_size(drawn.mask[inside], view)
-        if not is_front_wanted:
-            return mask, None
-        return mask, _at_size(_nearest_around(drawn.inverse_depth, scale * widest)[inside], view)
+        return _Seen(drawn.mask[inside], drawn.inverse_depth[inside], scale * widest)
 
 
 def _surrounded(view: Intrinsics, margin: int) -> Intrinsics:
@@ -171,22 +202,32 @@ def _in_view(corners: np.ndarray, view: Intrinsics, reach: np.ndarray) -> np.nda
     return ~np.any([each.all(axis=1) for each in outside], axis=0)
 
 
-def _nearest_around(inverse_depth: np.ndarray, reach: float) -> np.ndarray:
-    """[H, W] the largest inverse depth within `reach` pixels, at least."""
+def _around(inverse_depth: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """[h, w] the largest and the least inverse depth of the robot within `reach` pixels, at least; 0: none."""
     height, width = inverse_depth.shape
     rows, columns = -(-height // _CELL), -(-width // _CELL)
     padded = np.zeros((rows * _CELL, columns * _CELL), np.float32)
     padded[:height, :width] = inverse_depth
-    cells = padded.reshape(rows, _CELL, -1).max(axis=1).reshape(rows, columns, _CELL).max(axis=2)
     steps = int(np.ceil(reach / _CELL))
-    widened = cv2.dilate(cells, np.ones((2 * steps + 1, 2 * steps + 1), np.uint8))
-    return np.repeat(np.repeat(widened, _CELL, axis=0), _CELL, axis=1)[:height, :width]
+    kernel = np.ones((2 * steps + 1, 2 * steps + 1), np.uint8)
+
+    def largest(values: np.ndarray) -> np.ndarray:
+        cells = values.reshape(rows, _CELL, -1).max(axis=1).reshape(rows, columns, _CELL).max(axis=2)
+        widened = cv2.dilate(cells, kernel)
+        return np.repeat(np.repeat(widened, _CELL, axis=0), _CELL, axis=1)[:height, :width]
+
+    most = np.float32(2.0 / _NEAR)
+    least = most - largest(np.where(padded > 0, most - padded, np.float32(0.0)))
+    return largest(padded), np.where(least < most, least, np.float32(0.0))
 
 
 def _at_size(image: np.ndarray, view: Intrinsics) -> np.ndarray:
     """On the view's pixels, each the nearest."""
     size = (view.width, view.height)
-    return image if image.shape[::-1] == size else nearest_resized(image, *size)
+    if image.shape[::-1] == size:
+        return image
+    numbers = np.ascontiguousarray(image.view(np.uint8) if image.dtype == np.bool_ else image)
+    return cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST_EXACT).view(image.dtype)
 
 
 def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
