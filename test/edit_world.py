@@ -124,18 +124,19 @@ class EditWorld:
             self._keep(self.rng.random(len(self.raw)) > 0.15)
         elif kind == "grow":
             homes = self.rng.choice(np.unique(self.home), 20)
-            self._born(homes, np.where(self.rng.random(20) < 0.3, -1, homes))
+            self.born(homes, np.where(self.rng.random(20) < 0.3, -1, homes))
         elif kind == "appear":
             new = self.layer.draw_id()
             homes = np.full(30, int(self.rng.choice(np.unique(self.home))) if self.rng.random() < 0.5 else new)
-            self._born(homes, np.full(30, new), homes=np.full(30, new))
+            self.born(homes, np.full(30, new), homes=np.full(30, new))
         self.publish()
 
     def _keep(self, kept: np.ndarray) -> None:
         self.mapper.model.keep(torch.from_numpy(kept))
         self.raw, self.home = self.raw[kept], self.home[kept]
 
-    def _born(self, places: np.ndarray, raw: np.ndarray, homes: np.ndarray | None = None) -> None:
+    def born(self, places: np.ndarray, raw: np.ndarray, homes: np.ndarray | None = None) -> None:
+        """New Gaussians at the `places` of things, of the things `homes`, None: of those."""
         self.add_gaussians(self._places(places))
         self.raw = np.concatenate([self.raw, raw])
         self.home = np.concatenate([self.home, places if homes is None else homes])

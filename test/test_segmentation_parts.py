@@ -7,6 +7,7 @@ import pytest
 
 from cgc_ros.evaluation.synthetic import SyntheticSequence
 from cgc_ros.mapping import Mapper, MapperConfig
+from cgc_ros.mapping.object_editing import EditRequest, edit_objects
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation import MaskVotes
 from cgc_ros.segmentation.parts import PartLayer
@@ -114,6 +115,25 @@ def test_the_map_tells_the_parts_of_its_objects(mapper):
     for part in cut:
         owner = objects[parts == part.id]
         assert len(owner) and (owner == part.parent_id).mean() > 0.9
+
+
+def test_an_object_is_split_into_its_parts_and_back(mapper):
+    before = mapper.snapshot()
+    whole = next(each for each in before.objects if sum(part.parent_id == each.id for part in before.parts) == 2)
+    outcome = edit_objects(mapper, EditRequest("split", (whole.id,)))
+    after = {each.id: each for each in mapper.snapshot().objects}
+    assert outcome.ids[0] == whole.id and set(outcome.ids) <= after.keys()
+    first, second = (after[each] for each in outcome.ids)
+    assert len(whole.points) > len(first.points) and np.linalg.norm(first.box.center - second.box.center) > 0.02
+    assert not {part.parent_id for part in mapper.snapshot().parts} & set(outcome.ids)  # a part has none
+    mapper.refresh_objects()  # all views vote again
+    assert set(outcome.ids) <= {each.id for each in mapper.snapshot().objects}
+    edit_objects(mapper, EditRequest("undo"))
+    again = mapper.snapshot()
+    assert {each.id for each in again.objects} == {each.id for each in before.objects}
+    assert {part.id for part in again.parts if part.parent_id == whole.id} == {
+        part.id for part in before.parts if part.parent_id == whole.id
+    }
 
 
 def test_parts_keep_their_ids_over_save_and_load(mapper, tmp_path):
