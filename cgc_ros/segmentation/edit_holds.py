@@ -77,9 +77,9 @@ class Edit:
         """Labels [N] int64 of the Gaussians `uids` ([N] sorted) with this edit, given those without it; those of which
         it has decided are marked in `settled` [N] bool, beside those that earlier edits have.
 
-        An object of which most is held goes with what is held of it, but for what is settled. What a hold has lost to
-        others by the votes stays lost; where it has lost most, all of it comes back. What is pinned or deleted is so
-        Gaussian by Gaussian.
+        An object of which most is held goes with what is held of it, but for what is settled otherwise. What a hold has
+        lost to others by the votes stays lost; where it has lost most, all of it comes back. What is pinned or deleted
+        is so Gaussian by Gaussian.
         """
         laid = self._laid(uids, labels, settled, lifted=False)
         laid.labels[laid.strangers] = self._stranger_ids_of(uids[laid.strangers])
@@ -126,11 +126,12 @@ class Edit:
         comes_back = 2 * lost > np.bincount(sides, minlength=len(targets))
         comes_back |= self.kind in ("pin", "delete")
         taken = follows[at] | comes_back[sides]
-        laid = np.where(follows[labels] & ~settled, targets[shares.argmax(axis=1)][labels], labels)
+        own = np.zeros(count, bool)
+        own[[each for each in self._own_ids(lifted) if each < count - 1]] = True
+        going = follows[labels] & (~settled | own[labels])
+        laid = np.where(going, targets[shares.argmax(axis=1)][labels], labels)
         laid[rows[taken]] = targets[sides[taken]]
-        strange = np.zeros(count, bool)
-        strange[[each for each in self._own_ids(lifted) if each < count - 1]] = True
-        is_stranger = (strange & ~follows)[labels]
+        is_stranger = (own & ~follows)[labels]
         is_stranger[rows[taken]] = False
         away = ~taken & (at >= 0)
         return _Laid(laid, rows[taken], np.flatnonzero(is_stranger), rows[away], sides[away])
