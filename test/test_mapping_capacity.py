@@ -165,3 +165,18 @@ def test_a_map_that_runs_out_of_memory_loses_what_contributes_least():
     mapper.relieve_memory()
     left = int(0.7 * (25**2 + 36**2))
     assert len(mapper.model) == left and int((mapper.model.uids >= 25**2).sum()) == min(left, 36**2)
+
+
+def test_where_no_depth_camera_tells_the_surface_new_gaussians_are_faint():
+    """Stereo of full confidence, and a depth camera."""
+    opacities = {}
+    for trust in (0.3, 1.0):
+        model, store = GaussianModel(), KeyframeStore(KeyframeConfig(), TrainingConfig())
+        depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
+        keyframe = camera_at(store, 0.0, textured(), depth)
+        keyframe.depth_trust = trust
+        growth = growing(model, store, 1000)
+        growth.seed(SeedDepth(keyframe, depth, np.zeros(depth.shape, bool), np.ones_like(depth)), 0)
+        opacities[trust] = model.opacities
+    assert torch.allclose(opacities[0.3], torch.tensor(SeedingConfig().stereo_opacity))
+    assert torch.allclose(opacities[1.0], torch.tensor(SeedingConfig().opacity))

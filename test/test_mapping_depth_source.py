@@ -67,6 +67,29 @@ def test_depth_of_the_camera_is_taken_as_it_is_and_filled():
     assert DepthSource(torch.device("cpu")).measured(keyframe) is None
 
 
+def test_before_a_match_the_map_is_asked_anew_whether_it_explains_the_next(matcher):
+    """What has been mapped meanwhile waits behind what is still new, and is trained on while it waits."""
+    source, store = DepthSource(torch.device("cpu"), DepthConfig(looks_again=3)), store_of(5)
+    for keyframe, urgency in zip(store, (0.2, 0.9, 0.8, 0.7, 0.6), strict=True):
+        source.wait(keyframe, urgency)
+    by_now, asked = {0: 0.2, 1: 0.01, 2: 0.3, 3: 0.65, 4: 0.0}, []
+
+    def unexplained(keyframe):
+        asked.append(keyframe.id)
+        return by_now[keyframe.id]
+
+    source.look_again(unexplained, explained=0.05)
+    assert asked == [1, 2, 3]  # no more than three, and 3 is next
+    assert source.urgency(store) == 0.65
+    assert [keyframe.ready for keyframe in store] == [False, True, False, False, False]
+    assert source.match_next(store, no_map).keyframe.id == 3
+    source.look_again(unexplained, explained=0.05)
+    assert asked[3:] == [4, 2]  # 4 is mapped by now, and 2 that comes before the others was asked twice
+    assert [source.match_next(store, no_map).keyframe.id for _ in range(4)] == [2, 0, 1, 4]
+    source.look_again(unexplained, explained=0.05)
+    assert source.urgency(store) is None and len(asked) == 5
+
+
 def test_the_least_explained_goes_first_and_one_at_a_time(matcher):
     source, store = DepthSource(torch.device("cpu")), store_of(4)
     for keyframe, urgency in zip(store, (0.1, 0.9, 0.1, 0.5), strict=True):

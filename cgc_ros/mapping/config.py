@@ -93,7 +93,10 @@ class SeedingConfig(Settings):
         12.0, "standard deviation of a new Gaussian at most, before it is stretched", 0.1, 1000, "px"
     )
     covered_alpha: float = number(0.6, "opacity below which a pixel is not covered yet", 0, 1)
-    opacity: float = number(0.7, "of a new Gaussian", 0.01, 0.99)
+    opacity: float = number(0.7, "of a new Gaussian, where a depth camera tells where it is", 0.01, 0.99)
+    stereo_opacity: float = number(
+        0.3, "of a new Gaussian elsewhere: training makes opaque what other views bear out", 0.01, 0.99
+    )
     unsure_opacity: float = number(
         0.5, "share of it where depth is a guess; more, the more confident stereo is", 0.02, 1
     )
@@ -132,6 +135,9 @@ class DepthConfig(Settings):
 
     min_coverage: float = number(0.05, "share of a view that stereo must settle for its depth to be used", 0, 1)
     max_tries: int = number(4, "times that a keyframe is matched, each after new partners came", 1, 1000)
+    looks_again: int = number(
+        4, "keyframes that would be next, of which the map is asked anew how much it explains, before a match", 0, 1000
+    )
     stereo_trust: float = number(0.3, "weight of stereo depth in training, relative to a depth camera's", 0, 1)
     start_coverage: float = number(0.15, "as min_coverage, for the first keyframe of a map", 0, 1)
     start_tries: int = number(8, "failed matches, of any keyframe, after which a map begins with a guess", 1, 1000)

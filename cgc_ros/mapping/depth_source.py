@@ -75,6 +75,20 @@ class DepthSource:
         open_ones = [each.urgency for each in self._waiting.values() if newest and each.tried_with != newest.id]
         return max(open_ones, default=None)
 
+    def look_again(self, unexplained: Callable[[Keyframe], float], explained: float) -> None:
+        """Ask how much of its view the map explains by now of the keyframe that would be matched next, until that is
+        one that was asked already. Those of which less than a share `explained` is not are trained on while they wait.
+        """
+        asked: set[int] = set()
+        while self._waiting and len(asked) < self.config.looks_again:
+            keyframe_id = min(self._waiting, key=self._turn)
+            if keyframe_id in asked:
+                return
+            asked.add(keyframe_id)
+            waiting = self._waiting[keyframe_id]
+            waiting.urgency = unexplained(waiting.keyframe)
+            waiting.keyframe.ready = waiting.urgency < explained
+
     def measured(self, keyframe: Keyframe) -> SeedDepth | None:
         """The depth of a keyframe's own image; None where it has none."""
         depth = keyframe.world_depth()

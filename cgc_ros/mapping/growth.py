@@ -131,7 +131,10 @@ class MapGrowth:
     ) -> int:
         """Draw Gaussians; `spare`: only into rows that are free, else what contributes least gives way to them."""
         pose = view.keyframe.world_from_camera
-        seeds = seed_gaussians(view.image, depth, view.intrinsics, pose, wanted, self.seeding, self.rng, confidence)
+        config = self.seeding
+        if not view.keyframe.has_depth_camera:
+            config = replace(config, opacity=config.stereo_opacity)
+        seeds = seed_gaussians(view.image, depth, view.intrinsics, pose, wanted, config, self.rng, confidence)
         room = max(0, self.density.max_gaussians - len(self.model))
         if len(seeds) > room and spare:
             seeds = seeds.select(torch.from_numpy(np.sort(self.rng.choice(len(seeds), room, replace=False))))

@@ -73,6 +73,11 @@ class Keyframe:
         return camera.scaled_to(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
     @property
+    def has_depth_camera(self) -> bool:
+        """Whether its depth is a depth camera's, rather than stereo's or none."""
+        return self.depth is not None and self.depth_trust == 1.0
+
+    @property
     def arrays(self) -> tuple[np.ndarray | None, ...]:
         """What its images for training are made of."""
         return self.image, self.depth, self.ignore

@@ -60,7 +60,7 @@ class LoneGaussians:
 
     def _is_near(self, keyframe: Keyframe, share: Tensor) -> Tensor:
         """Gaussians [N] far before the median depth of what a keyframe shows, [N] share of its view."""
-        if keyframe.depth is not None and keyframe.depth_trust == 1.0:
+        if keyframe.has_depth_camera:
             return torch.zeros_like(share, dtype=torch.bool)
         pose = torch.from_numpy(keyframe.world_from_camera).to(share)
         depth = (self.model.means.detach() - pose[:3, 3]) @ pose[:3, 2]

@@ -11,6 +11,7 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.ignored_pixels import touched_resized
 from cgc_ros.mapping.config import KeyframeConfig
+from cgc_ros.mapping.keyframes import Keyframe
 from cgc_ros.rendering import Camera
 
 
@@ -22,8 +23,8 @@ class Look:
     median_depth: float  # metres, of what it covers; 0 where nothing is
 
 
-def look_at(model: GaussianModel, frame: Frame, config: KeyframeConfig, backend: str) -> Look:
-    """Render the map, small, from the frame's pose."""
+def look_at(model: GaussianModel, frame: Frame | Keyframe, config: KeyframeConfig, backend: str) -> Look:
+    """Render the map, small, from the pose of a frame or keyframe."""
     if len(model) == 0:
         return Look(1.0, 0.0)
     camera = Camera.from_intrinsics(frame.intrinsics, frame.world_from_camera, model.device)

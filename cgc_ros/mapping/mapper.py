@@ -411,7 +411,11 @@ class Mapper:
             self._match_stereo()
 
     def _match_stereo(self) -> None:
-        """Seed one of the keyframes that wait for stereo."""
+        """Seed one of the keyframes that wait for stereo: that which shows most that is not mapped."""
+        config = self.config.keyframes
+        self.depth_source.look_again(
+            lambda keyframe: look_at(self.model, keyframe, config, self.backend).unexplained, config.min_unexplained
+        )
         source = self.depth_source.match_next(self.keyframes, self.growth.rendered_depth)
         if source is not None:
             self._grow(source)

@@ -110,7 +110,7 @@ class PhotometricTrainer:
 
     def _coverage_weight(self, keyframe: Keyframe) -> float:
         """Only where a depth camera tells where the surface is: elsewhere what is put in too near would close holes."""
-        return self.config.coverage_weight if keyframe.depth is not None and keyframe.depth_trust == 1.0 else 0.0
+        return self.config.coverage_weight if keyframe.has_depth_camera else 0.0
 
 
 def step_scale(keyframe: Keyframe, config: TrainingConfig) -> float:
