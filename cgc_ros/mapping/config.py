@@ -29,11 +29,11 @@ class BudgetConfig(Settings):
     one of them does not need goes to the others, and then to training.
     """
 
-    train: float = number(0.7, "of the time for training, once no frames come", 0.01, 0.99)
-    train_while_frames: float = number(0.45, "of the time for training, while frames come", 0.01, 0.99)
+    train: float = number(0.72, "of the time for training, once no frames come", 0.01, 0.99)
+    train_while_frames: float = number(0.5, "of the time for training, while frames come", 0.01, 0.99)
     calm_after: float = number(2.0, "of work without a frame, after which none come", 0, 3600, "s")
     least: float = number(
-        0.15, "for stereo, votes and objects together, at least, whatever frames and snapshots cost", 0.001, 0.99
+        0.12, "for stereo, votes and objects together, at least, whatever frames and snapshots cost", 0.001, 0.99
     )
     stereo: float = number(0.5, "of what is left, for depth of keyframes without a depth image", 0.001, 1)
     votes: float = number(0.2, "of what is left, for keyframes' masks that vote", 0.001, 1)

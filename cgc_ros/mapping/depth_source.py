@@ -15,6 +15,7 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.stereo.config import FillingConfig, StereoConfig
 from cgc_ros.stereo.consistency import Consistency, PosedDepth, check_consistency, with_consistency
 from cgc_ros.stereo.depth_filling import filled
+from cgc_ros.stereo.guess_placement import beyond_cameras
 from cgc_ros.stereo.matcher import StereoResult, StereoView
 from cgc_ros.stereo.partners import choose_partners
 from cgc_ros.stereo.plane_sweep import common_depth, stereo_depth
@@ -213,8 +214,12 @@ class DepthSource:
         depth = result.depth.cpu().numpy()
         reference.depth, reference.depth_trust = depth.astype(np.float16), self.config.stereo_trust
         self._check_again(witnesses, keyframes)
-        seeded = filled(depth, reference.world_image(), self.filling)
-        return SeedDepth(reference, *seeded, result.confidence.cpu().numpy())
+        depth, guessed = filled(depth, reference.world_image(), self.filling)
+        centres = np.stack([keyframe.world_from_camera[:3, 3] for keyframe in keyframes])
+        placed = beyond_cameras(
+            depth * guessed, reference.intrinsics, reference.world_from_camera, centres, self.filling
+        )
+        return SeedDepth(reference, np.where(guessed, placed, depth), guessed, result.confidence.cpu().numpy())
 
     def _check_again(self, matched: list[Keyframe], keyframes: KeyframeStore) -> None:
         """Of some keyframes, drop from the stereo depth of the one with the fewest witnesses what is refuted since."""

@@ -85,3 +85,7 @@ class FillingConfig(Settings):
     border: int = number(
         15, "of a 640 px wide image: unknown depth so near to a step belongs to the step's far side", 0, 200, "px"
     )
+    far_from_known: float = number(
+        0.08, "of the image's width: guesses farther than this from known depth go beyond all cameras", 0, 10
+    )
+    beyond: float = number(1.2, "times the radius about the cameras' middle in which most of them stand", 0, 1000)
