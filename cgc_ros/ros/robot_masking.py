@@ -132,8 +132,8 @@ class RobotMasking:
             prefix = self._parameters.current.robot_frame_prefix
 
             def lookup(target: str, source: str, stamp_ns: int) -> np.ndarray:
-                named = (f"{prefix}{frame}" if frame in model.links else frame for frame in (target, source))
-                return self._transforms.lookup(*named, stamp_ns)
+                target, source = (f"{prefix}{each}" if each in model.links else each for each in (target, source))
+                return self._transforms.lookup(target, source, stamp_ns)
 
             tree = TransformTree(model, lookup)
             robot = _Robot(RobotMask(shapes, self._parameters.current.robot_padding), tree)
