@@ -21,6 +21,7 @@ def is_background(
     area_share: np.ndarray,
     before: bool | None = None,
     config: BackgroundConfig | None = None,
+    agreement: float = 1.0,
 ) -> bool:
     """Whether an object is background.
 
@@ -29,10 +30,15 @@ def is_background(
         touches_border, area_share: of its masks, [V] each: whether the image's border cuts it, and its share of the
             image.
         before: what it was taken for until now; None: it is new. Objects near a limit must not flicker.
+        agreement: mean share, 0..1, of its Gaussians' votes that are for it.
     """
     config = config or BackgroundConfig()
     limit = config.max_thing - (config.max_thing - config.max_cut_thing) * float(np.mean(touches_border))
-    evidence = max(length / limit, float(np.median(area_share)) / config.max_thing_area)
+    evidence = max(
+        length / limit,
+        float(np.median(area_share)) / config.max_thing_area,
+        config.min_agreement / max(agreement, 1e-3),
+    )
     if before is None:
         return evidence > 1.0
     return evidence > (1.0 / config.hysteresis if before else config.hysteresis)

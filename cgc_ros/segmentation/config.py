@@ -72,6 +72,9 @@ class BackgroundConfig(Settings):
         0.4, "length of one that the image's border cuts in every view, in the same unit", 0.01, 100
     )
     max_thing_area: float = number(0.35, "share of the image that a thing takes, in its median view", 0.001, 1)
+    min_agreement: float = number(
+        0.6, "share of its Gaussians' votes that a thing has: what views cut differently is a surface's piece", 0, 1
+    )
     hysteresis: float = number(1.25, "factor beyond a limit that changes what an object was taken for", 1, 10)
 
 

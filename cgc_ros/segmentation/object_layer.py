@@ -283,7 +283,14 @@ class ObjectLayer:
             before = known.background if known is not None else None
             records[object_id] = ObjectRecord(
                 object_id,
-                background=is_background(length, border[masks], area[masks], before, self.background),
+                background=is_background(
+                    length,
+                    border[masks],
+                    area[masks],
+                    before,
+                    self.background,
+                    agreement=float(confidence[rows].mean()),
+                ),
                 confidence=object_confidence(confidence[rows], views),
                 num_views=views,
                 first_seen_ns=first,
