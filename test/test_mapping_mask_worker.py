@@ -119,6 +119,19 @@ def test_a_keyframe_is_looked_at_again_as_the_map_gets_better_at_ever_longer_int
         assert rig.worker.finished.empty()
 
 
+def test_a_source_is_told_which_depth_is_the_maps_own(snapshot):
+    class Telling(Source):
+        def segment_rendered(self, image, depth):
+            self.depths.append("rendered")
+            return np.ones(image.shape[:2], np.int32)
+
+    with Rig(snapshot, Telling()) as rig:
+        for frame in (BLIND, FRAME):
+            rig.worker.request(3, frame)
+            rig.masks()
+        assert rig.source.depths[0] == "rendered" and rig.source.depths[1] is FRAME.depth
+
+
 def test_a_source_that_does_not_use_depth_is_not_asked_again(snapshot):
     source = Source()
     source.uses_depth = False

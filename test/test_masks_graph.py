@@ -104,6 +104,17 @@ def test_with_depth_things_are_whole_whatever_is_printed_on_them(scene, source):
     assert best_iou(labels, scene.truth == 3) > 0.8
 
 
+def test_the_maps_own_depth_joins_by_a_granularity_of_its_own(scene):
+    source = create_mask_source("graph", granularity_depth=-1.0, granularity_rendered=-6.0)
+    by_camera, by_map = (
+        source.segment(scene.image, depth=scene.depth),
+        source.segment_rendered(scene.image, scene.depth),
+    )
+    finer = create_mask_source("graph", granularity_depth=-6.0)
+    np.testing.assert_array_equal(by_map, finer.segment(scene.image, depth=scene.depth))
+    assert by_map[0].max() > by_camera[0].max()
+
+
 def test_parts_lie_in_objects_and_are_finer(scene, source):
     for depth in (None, scene.depth):
         objects, parts = source.segment(scene.image, depth=depth)

@@ -32,6 +32,7 @@ def test_it_makes_the_source_s_own_masks_in_a_nicer_process(masks):
     assert (masks.name, masks.uses_depth) == (here.name, here.uses_depth)
     for depth in (None, DEPTH):
         np.testing.assert_array_equal(masks.segment(IMAGE, depth=depth), here.segment(IMAGE, depth=depth))
+    np.testing.assert_array_equal(masks.segment_rendered(IMAGE, DEPTH), here.segment_rendered(IMAGE, DEPTH))
     assert masks.pid != os.getpid() and psutil.Process(masks.pid).nice() == os.nice(0) + 3
 
 

@@ -192,10 +192,12 @@ class MaskWorker:
             with self._lock:
                 self._looks[keyframe_id] = _Look(frame, steps)
         known = _known_objects(snapshot, frame) if self.source.uses_known and snapshot is not None else None
-        if known is None:
-            masks = self.source.segment(frame.image, depth=depth)
-        else:
+        if known is not None:
             masks = self.source.segment_news(frame.image, known, depth=depth)
+        elif depth is not None and frame.depth is None:
+            masks = self.source.segment_rendered(frame.image, depth)
+        else:
+            masks = self.source.segment(frame.image, depth=depth)
         self._times.append(time.monotonic() - started)
         self.finished.put((keyframe_id, frame.stamp_ns, masks))
 

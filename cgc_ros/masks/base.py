@@ -46,6 +46,10 @@ class MaskSource(Protocol):
         """
         return self.segment(image, depth=depth)
 
+    def segment_rendered(self, image: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """As `segment`, where the depth is the map's own: smooth, and blind to what is small and flat."""
+        return self.segment(image, depth=depth)
+
     def close(self) -> None:
         """End what it holds (a process, memory) until the next image."""
         return None

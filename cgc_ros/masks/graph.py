@@ -27,6 +27,7 @@ class GraphMaskOptions(Settings):
     superpixel_spacing: int = number(8, "between superpixels of the shrunk image", 2, 256, "px")
     granularity: float = number(-2.4, "log odds of a border above which it stays: lower keeps more apart", -100, 100)
     granularity_depth: float = number(-1.5, "the granularity where depth is given", -100, 100)
+    granularity_rendered: float = number(-3.0, "the granularity where the depth is the map's rendering", -100, 100)
     parts: float = number(-1.5, "added to the granularity for the finer level, that of parts", -100, 0)
     min_area: int = number(100, "of the full image: smaller regions get no mask", 0, 100_000_000, "px")
     min_depth_share: float = number(0.2, "of the pixels that must have depth, or it is not used", 0, 1)
@@ -52,6 +53,15 @@ class GraphMaskSource(MaskSource):
 
         Two levels, ids 1..n in each: objects, and parts of them (each part lies in one object).
         """
+        return self._cut(image, depth, self.options.granularity_depth)
+
+    def segment_rendered(self, image: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """As `segment`. Rendered depth shows no relief on what is small or flat, and joins it to what it lies on: where
+        it is used, less is joined.
+        """
+        return self._cut(image, depth, self.options.granularity_rendered)
+
+    def _cut(self, image: np.ndarray, depth: np.ndarray | None, granularity_depth: float) -> np.ndarray:
         check_input(image, depth)
         options = self.options
         if depth is not None and not _is_usable(depth, options.min_depth_share):
@@ -59,7 +69,7 @@ class GraphMaskSource(MaskSource):
         cues = measure(image, depth, options.long_side)
         superpixels = cut_into_superpixels(cues, options.superpixel_spacing)
         graph = build_region_graph(cues, superpixels)
-        threshold = options.granularity if depth is None else options.granularity_depth
+        threshold = options.granularity if depth is None else granularity_depth
         parts, objects = merge_regions(graph, (threshold + options.parts, threshold))
         return np.stack(
             [compact_masks(enlarged(level[superpixels], image) + 1, options.min_area)[0] for level in (objects, parts)]

@@ -60,10 +60,16 @@ class MaskProcess(MaskSource):
         """As `segment`."""
         return self._ask(image, depth, known)
 
-    def _ask(self, image: np.ndarray, depth: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
+    def segment_rendered(self, image: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """As `segment`."""
+        return self._ask(image, depth, None, is_rendered=True)
+
+    def _ask(
+        self, image: np.ndarray, depth: np.ndarray | None, known: np.ndarray | None, is_rendered: bool = False
+    ) -> np.ndarray:
         child = self._running()
         try:
-            child.connection.send((image, depth, known))
+            child.connection.send((image, depth, known, is_rendered))
             answer = child.connection.recv()
         except (EOFError, OSError) as error:
             raise MaskError("mask_process_ended", self._lost(child)) from error
@@ -189,8 +195,11 @@ def _serve(connection: Connection) -> None:
 
     connection.send(_answer(create))
     while made:
-        image, depth, known = connection.recv()
-        make = partial(made[0].segment, image) if known is None else partial(made[0].segment_news, image, known)
+        image, depth, known, is_rendered = connection.recv()
+        if known is not None:
+            make = partial(made[0].segment_news, image, known)
+        else:
+            make = partial(made[0].segment_rendered if is_rendered else made[0].segment, image)
         connection.send(_answer(partial(make, depth=depth)))
 
 
