@@ -7,6 +7,7 @@ from pathlib import Path
 MAP_FILE = "map.cgc"
 METRICS_FILE = "metrics.json"
 OBJECTS_FILE = "objects.json"
+EVENTS_FILE = "events.json"
 HISTORY_FILE = "history.json"
 PREVIEWS_FOLDER = "previews"
 EVAL_FOLDER = "eval"

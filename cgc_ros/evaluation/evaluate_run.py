@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cgc_ros.evaluation.change_metrics import noticed_events, score_events
 from cgc_ros.evaluation.figures import CONTRACT_KEYS, read_json, read_metrics, write_json
 from cgc_ros.evaluation.held_out import evaluate
 from cgc_ros.evaluation.machine import describe_machine
@@ -50,7 +51,8 @@ def evaluate_run(
         converged = other.snapshot()
     evaluation = evaluate(snapshot, sequence, run_dir / EVAL_FOLDER, converged=converged, on_view=on_view)
 
-    metrics = {key: None for key in CONTRACT_KEYS} | metrics | evaluation.metrics
+    changes, _ = score_events(noticed_events(run_dir, sequence.origin), sequence)
+    metrics = {key: None for key in CONTRACT_KEYS} | metrics | evaluation.metrics | changes
     metrics["num_keyframes"] = len(mapper.keyframes)
     metrics.setdefault("sequence", sequence.name)
     metrics["eval_sequence"], metrics["eval_machine"] = sequence.name, describe_machine()

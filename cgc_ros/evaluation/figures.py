@@ -44,6 +44,12 @@ QUALITY = (
     Figure("floating_share", "Floating before a converged map's surfaces, share of pixels", "", 4, "lower"),
     Figure("id_stability", "Id stability", "", 4, "higher"),
     Figure("id_stability_second_half", "Id stability, second half", "", 4, "higher"),
+    Figure("event_precision", "Events, precision", "", 3, "higher"),
+    Figure("event_recall", "Events, recall", "", 3, "higher"),
+    Figure("event_delay_frames", "Events, delay, median", "frames", 1, "lower"),
+    Figure("moved_ids_kept", "Ids kept by what was moved", "", 3, "higher"),
+    Figure("moved_position_error_m", "Position error of what was moved, median", "m", 4, "lower"),
+    Figure("moved_rotation_error_deg", "Rotation error of what was moved, median", "deg", 1, "lower"),
 )
 SPEED = (
     Figure("seconds_mapping", "Mapping time", "s", 1),
@@ -84,6 +90,12 @@ CONTRACT_KEYS = (
     "peak_rss_mb",
     "peak_gpu_mb",
     "id_stability",
+    "event_precision",
+    "event_recall",
+    "event_delay_frames",
+    "moved_ids_kept",
+    "moved_position_error_m",
+    "moved_rotation_error_deg",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from cgc_ros.evaluation.figures import write_json
 from cgc_ros.evaluation.machine import describe_machine
 from cgc_ros.evaluation.mapping_run import RunOutcome, held_in
 from cgc_ros.evaluation.view_images import clear_pngs, side_by_side, write_png
-from cgc_ros.mapping import MapObject, MappingSession, MapSnapshot, SessionStatus
+from cgc_ros.mapping import MapObject, MappingSession, MapSnapshot, ObjectEvent, SessionStatus
 from cgc_ros.palette import label_picture, overlay_picture
 from cgc_ros.run_files import (
     EVAL_FOLDER,
+    EVENTS_FILE,
     HISTORY_FILE,
     MAP_FILE,
     METRICS_FILE,
@@ -32,8 +34,8 @@ SAVE_TIMEOUT = 600.0  # seconds
 def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcome: RunOutcome, run: dict) -> dict:
     """Save the map and everything that describes the run; the metrics as written.
 
-    Writes map.cgc, objects.json, history.json, metrics.json and previews/. `run` describes how the session was set up.
-    The session is stopped on the way. An evaluation of an earlier map in the same folder is removed.
+    Writes map.cgc, objects.json, events.json, history.json, metrics.json and previews/. `run` describes how the session
+    was set up. The session is stopped on the way. An evaluation of an earlier map in the same folder is removed.
     """
     shutil.rmtree(out_dir / EVAL_FOLDER, ignore_errors=True)
     session.pause(True)
@@ -49,8 +51,9 @@ def write_run(out_dir: Path, session: MappingSession, sequence: Sequence, outcom
 
     write_json(
         out_dir / OBJECTS_FILE,
-        {"objects": [object_record(candidate, sequence.origin) for candidate in snapshot.objects]},
+        {"objects": [object_record(each, sequence.origin) for each in (*snapshot.objects, *snapshot.absent)]},
     )
+    write_json(out_dir / EVENTS_FILE, event_records(snapshot.history.events, sequence))
     write_json(out_dir / HISTORY_FILE, {"records": outcome.recorder.records})
     metrics = run_metrics(outcome, status, snapshot, keyframes_taken)
     metrics |= {
@@ -110,7 +113,28 @@ def object_record(candidate: MapObject, origin: np.ndarray | None = None) -> dic
         "num_views": candidate.num_views,
         "first_seen_ns": candidate.first_seen_ns,
         "last_seen_ns": candidate.last_seen_ns,
+        "state": candidate.state,
+        "existence": candidate.existence,
+        "last_confirmed": candidate.last_confirmed_ns / 1e9,
     }
+
+
+def event_records(events: Iterable[ObjectEvent], sequence: Sequence) -> list[dict]:
+    """What the map noticed, as events.json has it: in the recording's own world, frames by their index there."""
+    index_of = {info.name: index for index, info in enumerate(sequence.frames)}
+    shift = np.eye(4)
+    shift[:3, 3] = sequence.origin
+    return [
+        {
+            "stamp": each.stamp_ns / 1e9,
+            "frame": index_of.get(each.frame),
+            "id": each.id,
+            "kind": each.kind,
+            "position": each.position + sequence.origin,
+            "transform": None if each.transform is None else shift @ each.transform @ np.linalg.inv(shift),
+        }
+        for each in events
+    ]
 
 
 def write_previews(folder: Path, snapshot: MapSnapshot, sequence: Sequence) -> list[Path]:

@@ -59,6 +59,7 @@ class GaussianModel:
         }
         self.uids = torch.zeros(0, dtype=torch.int64, device=self.device)
         self.born_step = torch.zeros(0, dtype=torch.int64, device=self.device)
+        self.agreed = torch.zeros(0, device=self.device)  # [N] views that lately agreed with each more than not
         self.background = torch.zeros(3, device=self.device)  # colour 0..1, seen where the Gaussians are transparent
         self.next_uid = 0
 
@@ -131,6 +132,7 @@ class GaussianModel:
         uids = torch.arange(self.next_uid, self.next_uid + count, device=self.device)
         self.uids = torch.cat([self.uids, uids])
         self.born_step = torch.cat([self.born_step, torch.full((count,), step, dtype=torch.int64, device=self.device)])
+        self.agreed = torch.cat([self.agreed, torch.zeros(count, device=self.device)])
         self.next_uid += count
 
     def keep(self, mask: Tensor) -> None:
@@ -143,6 +145,36 @@ class GaussianModel:
         self.moments = {name: (select(first), select(second)) for name, (first, second) in self.moments.items()}
         self.uids = select(self.uids)
         self.born_step = select(self.born_step)
+        self.agreed = select(self.agreed)
+
+    def extract(self, rows: Tensor) -> GaussianModel:
+        """A model of its own of the Gaussians at `rows` ([R] int64 rising), with all that is stored of them."""
+        part = GaussianModel(self.sh_degree, self.device)
+        part.parameters = {name: value.detach()[rows].clone() for name, value in self.parameters.items()}
+        part.moments = {name: (one[rows].clone(), two[rows].clone()) for name, (one, two) in self.moments.items()}
+        part.uids, part.born_step = self.uids[rows].clone(), self.born_step[rows].clone()
+        part.agreed = self.agreed[rows].clone()
+        part.background, part.next_uid = self.background.clone(), self.next_uid
+        return part
+
+    def insert(self, part: GaussianModel) -> None:
+        """Take in what `extract` gave of this map and was removed since, under its uids; ValueError where one of them
+        is taken.
+        """
+        if (self.rows_of(part.uids) >= 0).any():
+            raise ValueError("some of these Gaussians are in the map")
+        order = torch.cat([self.uids, part.uids]).argsort()
+
+        def joined(own: Tensor, more: Tensor) -> Tensor:
+            return torch.cat([own.detach(), more.detach().to(self.device)])[order]
+
+        self.parameters = {name: joined(value, part.parameters[name]) for name, value in self.parameters.items()}
+        self.moments = {
+            name: (joined(one, part.moments[name][0]), joined(two, part.moments[name][1]))
+            for name, (one, two) in self.moments.items()
+        }
+        self.uids, self.born_step = joined(self.uids, part.uids), joined(self.born_step, part.born_step)
+        self.agreed = joined(self.agreed, part.agreed)
 
     def rows_of(self, uids: Tensor) -> Tensor:
         """Rows of Gaussians by uid, [M] int64; -1 for those that are gone."""
@@ -171,7 +203,7 @@ class GaussianModel:
         copy = FrozenGaussians(self.sh_degree, self.device)
         copy.parameters = {name: value.detach().clone() for name, value in self.parameters.items()}
         copy.moments = {}
-        copy.uids, copy.born_step = self.uids.clone(), self.born_step.clone()
+        copy.uids, copy.born_step, copy.agreed = self.uids.clone(), self.born_step.clone(), self.agreed.clone()
         copy.next_uid = self.next_uid
         copy.background = self.background.clone()
         return copy
@@ -180,6 +212,7 @@ class GaussianModel:
         """For a map file. The optimiser's moments are left out: they settle again."""
         arrays = {f"gaussians/{name}": value.detach().cpu().numpy() for name, value in self.parameters.items()}
         arrays |= {"rows/uids": self.uids.cpu().numpy(), "rows/born_step": self.born_step.cpu().numpy()}
+        arrays |= {"rows/agreed": self.agreed.cpu().numpy()}
         info = {"sh_degree": self.sh_degree, "next_uid": self.next_uid, "background": self.background.tolist()}
         return SavedState(arrays, info)
 
@@ -197,6 +230,9 @@ class GaussianModel:
             wanted, value = (len(uids), *shape), parameters[name]
             if value.shape != wanted or not np.isfinite(value).all():
                 raise ValueError(f"{name} has shape {value.shape}, wanted {wanted} of finite numbers")
+        agreed = arrays.get("rows/agreed", np.zeros(len(uids)))  # in files of before it was kept, nothing did
+        if agreed.shape != uids.shape or not np.isfinite(agreed).all():
+            raise ValueError(f"views agree with {agreed.shape} Gaussians of {uids.shape}")
         if born_step.shape != uids.shape or (np.diff(uids) <= 0).any():
             raise ValueError("Gaussian ids are not unique and sorted")
         # Black in files of before it was kept.
@@ -211,6 +247,7 @@ class GaussianModel:
             name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in self.parameters.items()
         }
         self.uids, self.born_step = (torch.from_numpy(value).to(self.device) for value in (uids, born_step))
+        self.agreed = torch.from_numpy(agreed.astype(np.float32)).to(self.device)
         self.background = background.to(self.device)
 
 

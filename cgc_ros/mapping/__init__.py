@@ -11,6 +11,7 @@ from cgc_ros.mapping.config import (
     SegmentationConfig,
     TrainingConfig,
 )
+from cgc_ros.mapping.events import ObjectEvent
 from cgc_ros.mapping.failures import Failure, FailureLog, is_gpu_lost, is_out_of_memory
 from cgc_ros.mapping.mapper import FrameOutcome, Mapper
 from cgc_ros.mapping.session import MappingSession
@@ -42,6 +43,7 @@ __all__ = [
     "Mapper",
     "MapperConfig",
     "MappingSession",
+    "ObjectEvent",
     "OrientedBox",
     "PaperConfig",
     "SeedingConfig",

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from cgc_ros.declared import Settings, choice, group, number, odd
+from cgc_ros.mapping.change_config import ChangeConfig
 from cgc_ros.segmentation.config import (
     AssociationConfig,
     BackgroundConfig,
@@ -371,6 +372,7 @@ class MapperConfig(Settings):
     training: TrainingConfig = group(TrainingConfig)
     density: DensityConfig = group(DensityConfig)
     segmentation: SegmentationConfig = group(SegmentationConfig)
+    change: ChangeConfig = group(ChangeConfig)
     names: NamesConfig = group(NamesConfig)
     snapshot: SnapshotConfig = group(SnapshotConfig)
     paper: PaperConfig = group(PaperConfig)

@@ -70,8 +70,10 @@ class MapGrowth:
         """Make Gaussians, [N] bool, more transparent; training makes those opaque again that are borne out."""
         self.model.parameters["logit_opacities"].detach()[rows] -= self.seeding.carve_fading
 
-    def seed(self, source: SeedDepth, step: int) -> int:
-        """Gaussians for what the map does not explain of a keyframe; how many."""
+    def seed(self, source: SeedDepth, step: int, new: np.ndarray | None = None) -> int:
+        """Gaussians for what the map does not explain of a keyframe; how many. `new` [h, w] bool, of any size: where
+        something stands that was not there, however near to what is mapped.
+        """
         view = SeedView.of(source.keyframe, self.seeding.working_pixels)
         depth, measured = view.sampled(source.depth), ~view.sampled(source.guessed)
         rendered, usable = None, depth > 0
@@ -81,6 +83,9 @@ class MapGrowth:
             color, alpha, map_depth = self._rendered(view)
             behind = measured & (map_depth - depth > self.seeding.relative_depth_error * depth)
             covered = (alpha > self.seeding.covered_alpha) & ~behind
+            if new is not None:
+                size = (covered.shape[1], covered.shape[0])
+                covered &= cv2.resize(new.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
             rendered = (color, covered)
             usable = (measured | ~covered) & usable
         wanted = seed_density(view.image, usable, rendered, self.seeding)

@@ -17,6 +17,7 @@ from cgc_ros.gaussians.model import GaussianModel
 from cgc_ros.gaussians.storage import MapFileError, SavedState
 from cgc_ros.mapping import nominal
 from cgc_ros.mapping.budget import WorkBudget
+from cgc_ros.mapping.change import ChangeWatch
 from cgc_ros.mapping.config import MapperConfig
 from cgc_ros.mapping.contribution import MapContribution
 from cgc_ros.mapping.density import least_contributing, prune, remove_rows
@@ -91,6 +92,7 @@ class Mapper:
         self.trainer = PhotometricTrainer(self.model, config.training, self.backend)
         self.segmenter = MapSegmenter(self.model, self.keyframes, config.segmentation, self.backend, config.seed)
         self.parts = PartSegmenter(self.model, self.keyframes, config.segmentation, self.backend)
+        self.change = ChangeWatch(self.model, self.keyframes, self.segmenter, self.parts, config, self.backend)
         self.depth_source = DepthSource(self.device, config.depth, config.stereo, config.filling)
         self.contribution = MapContribution(self.model, self.keyframes, config.density, self.backend)
         self.growth = MapGrowth(
@@ -136,17 +138,20 @@ class Mapper:
     def _take(self, frame: Frame) -> FrameOutcome:
         if frame.ignore is not None and 1.0 - frame.ignore.mean() < self.config.keyframes.min_world:
             return FrameOutcome("tracked")
-        if self.keyframes.novelty(frame, self.scene_depth) < self.config.keyframes.standing_still:
+        novelty = self.keyframes.novelty(frame, self.scene_depth)
+        change = self.change.observe(frame, novelty, self.scene_depth)
+        if novelty < self.config.keyframes.standing_still and not change.keyframe:
             return FrameOutcome("tracked")
         look = look_at(self.model, frame, self.config.keyframes, self.backend)
         median_depth = self._median_depth(frame, look)
         seen_before = self.keyframes.novelty(frame, median_depth) < 1.0
-        if seen_before and look.unexplained < self.config.keyframes.min_unexplained:
+        explained = look.unexplained < self.config.keyframes.min_unexplained and not change.keyframe
+        if seen_before and explained:
             return FrameOutcome("tracked")
         evicted_id = self._evict()
         keyframe = self.keyframes.add(frame, median_depth, self.steps)
         self._note_background(keyframe)
-        self._seed(keyframe, look.unexplained)
+        self._seed(keyframe, look.unexplained, change.new)
         if frame.masks is not None:
             self.add_masks(keyframe.id, frame.masks)
         return FrameOutcome("keyframe", keyframe_id=keyframe.id, evicted_id=evicted_id)
@@ -207,13 +212,18 @@ class Mapper:
             if self.steps % density.prune_every == 0:
                 prune(self.model, density, self.steps, self.scene_depth)
             if keyframe.steps == self.config.seeding.refine_after and len(self.model) < density.max_gaussians:
+                first_uid = self.model.next_uid
                 self.growth.refine(keyframe, self.steps)
+                self.change.seeded(keyframe, first_uid)
             if density.lone_every and self.steps % density.lone_every == 0:
                 self._fade_lone()
         with self.work_budget.spend("train", 0.0):
             self.segmenter.learn(self.steps)
         while kind := self.work_budget.next(self._due_beside()):
             self._work_on(kind)
+        if self.change.to_renew:
+            with self.work.spend("objects"):
+                self.change.step()
         return report
 
     def _fade_lone(self) -> None:
@@ -309,6 +319,7 @@ class Mapper:
             self.config.snapshot,
             self.clouds,
             self.part_clouds,
+            self.change.history(),
         )
 
     def relieve_memory(self) -> str:
@@ -337,14 +348,23 @@ class Mapper:
 
     def _on_device(self) -> list[OnDevice]:
         """What holds tensors beside the model, or renders."""
-        return [self.trainer, self.segmenter, self.parts, self.depth_source, self.contribution, self.growth, self.lone]
+        return [
+            self.trainer,
+            self.segmenter,
+            self.parts,
+            self.change,
+            self.depth_source,
+            self.contribution,
+            self.growth,
+            self.lone,
+        ]
 
     def save(self, path: str | Path) -> None:
         """Write the map to a file, whole or not at all; raises MapFileError.
 
         Objects are saved as of their last update, a moment ago: a node that is told to end has 5 s.
         """
-        components = (self.model, self.keyframes, self.depth_source, self.segmenter, self.parts)
+        components = (self.model, self.keyframes, self.depth_source, self.segmenter, self.parts, self.change)
         own = {
             "recipe": self.config.recipe,
             "steps": self.steps,
@@ -357,6 +377,7 @@ class Mapper:
 
     def refresh_objects(self) -> None:
         """Let every keyframe vote on the map as it is now; takes seconds. For a map that is finished."""
+        self.change.finish()
         self.segmenter.refresh(self.steps, self.scene_depth)
         self.parts.refresh(self.steps, self.segmenter.layer.state)
 
@@ -377,6 +398,7 @@ class Mapper:
         self.depth_source.restore(state, self.keyframes)
         self.segmenter.restore(state)
         self.parts.restore(state)
+        self.change.restore(state)
         self.names = ObjectNames.from_json(state.info, self.config.names)
         self.steps, self.stamp_ns = int(state.info["steps"]), int(state.info["stamp_ns"])
         self.scene_depth = float(state.info["scene_depth"])
@@ -400,11 +422,13 @@ class Mapper:
             self.scene_depth = depth if self.scene_depth == 0 else 0.9 * self.scene_depth + 0.1 * depth
         return depth or self.scene_depth
 
-    def _seed(self, keyframe: Keyframe, unexplained: float) -> None:
-        """New Gaussians for what the map does not explain of a keyframe; without a depth image that has time."""
+    def _seed(self, keyframe: Keyframe, unexplained: float, new: np.ndarray | None) -> None:
+        """New Gaussians for what the map does not explain of a keyframe; without a depth image that has time. `new`
+        [h, w] bool, small: where something stands before what is mapped.
+        """
         measured = self.depth_source.measured(keyframe)
         if measured is not None:
-            self._grow(measured)
+            self._grow(measured, new)
             return
         self.depth_source.wait(keyframe, unexplained)
         if len(self.model) == 0:  # nothing can be trained on before
@@ -420,10 +444,12 @@ class Mapper:
         if source is not None:
             self._grow(source)
 
-    def _grow(self, source: SeedDepth) -> None:
+    def _grow(self, source: SeedDepth, new: np.ndarray | None = None) -> None:
         self._note_depth(source.keyframe, source.depth)
         self.growth.carve(source)
-        self.growth.seed(source, self.steps)
+        first_uid = self.model.next_uid
+        self.growth.seed(source, self.steps, new)
+        self.change.seeded(source.keyframe, first_uid, new)
 
     def _note_psnr(self, report: StepReport) -> None:
         before = report.psnr if np.isnan(self.train_psnr) else self.train_psnr

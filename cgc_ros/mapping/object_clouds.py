@@ -65,7 +65,7 @@ class ObjectClouds:
             found: dict[int, MapObject | None] = {}
             for each, begin, end in zip(known.tolist(), *edges, strict=True):
                 if each in stale or each not in self._objects:
-                    found[each] = _made(each, model, solid[order[begin:end]], spacing, up, config)
+                    found[each] = made_object(each, model, solid[order[begin:end]], spacing, up, config)
                 else:
                     found[each] = self._objects[each]
                 found[each] = _told(found[each], records[each], told(each))
@@ -128,7 +128,7 @@ def _told(found: MapObject | None, record: ObjectRecord | PartRecord, told: dict
     return found if all(getattr(found, name) == value for name, value in fields.items()) else replace(found, **fields)
 
 
-def _made(
+def made_object(
     object_id: int, model: GaussianModel, rows: np.ndarray, spacing: float, up: np.ndarray, config: SnapshotConfig
 ) -> MapObject | None:
     """One object from its solid Gaussians; None where they are too few to have a shape."""

@@ -17,6 +17,7 @@ from cgc_ros.gaussians.model import FEATURE_DIM, GaussianModel
 from cgc_ros.gaussians.optimizer import GaussianAdam
 from cgc_ros.gaussians.storage import SavedState
 from cgc_ros.mapping.config import SegmentationConfig
+from cgc_ros.mapping.fresh_matter import FreshMatter
 from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.vote_images import VoteImage, keyframe_votes
 from cgc_ros.rendering import blend_weights
@@ -27,6 +28,7 @@ from cgc_ros.segmentation import (
     spatial_similarity_loss,
 )
 from cgc_ros.segmentation.membership import rows_among
+from cgc_ros.segmentation.votes import MaskVotes, without
 
 
 class MapSegmenter:
@@ -46,6 +48,8 @@ class MapSegmenter:
         )
         self.optimizer = GaussianAdam(model)
         self.rng = np.random.default_rng(seed)
+        self.is_urgent = False  # something new has come into the world: it is to be named an object soon
+        self.fresh = FreshMatter()  # what came later than some keyframes
         self.masks: dict[int, VoteImage] = {}
         self.waiting: deque[int] = deque()  # keyframes whose masks have not voted yet
         self.unheard: set[int] = set()  # keyframes of a file without votes: until they vote, its objects stay
@@ -63,7 +67,7 @@ class MapSegmenter:
         image = self.masks[keyframe.id] = VoteImage.of(masks, keyframe.ignore, self.config)
         if keyframe.id in self.layer.votes:
             self.layer.mask_objects.pop(keyframe.id, None)  # numbers of its former masks
-            self.layer.set_votes(keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight))
+            self.layer.set_votes(self._votes(keyframe, image))
         elif keyframe.id not in self.waiting:
             self.waiting.append(keyframe.id)
 
@@ -71,6 +75,19 @@ class MapSegmenter:
         """Other pixels of a keyframe are ignored: its masks say without them what they said."""
         if keyframe.id in self.masks and keyframe.masks is not None:
             self.add_masks(keyframe, keyframe.masks if keyframe.masks.ndim == 2 else keyframe.masks[0])
+
+    def withdraw(self, object_id: int) -> None:
+        """An object's Gaussians leave the map; its id stays taken (`ObjectLayer.withdraw`)."""
+        self._update = None  # what is under way still knows it
+        self.layer.withdraw(object_id)
+
+    def renumber(self, object_id: int, new_id: int) -> None:
+        """Give an object the id of one that was withdrawn."""
+        self._update = None
+        self.layer.renumber(object_id, new_id)
+        self.prototype_ids = np.where(self.prototype_ids == object_id, new_id, self.prototype_ids)
+        order = np.argsort(self.prototype_ids)
+        self.prototype_ids, self.prototypes = self.prototype_ids[order], self.prototypes[torch.from_numpy(order)]
 
     def drop_keyframe(self, keyframe_id: int) -> None:
         """Forget a keyframe that has left; its votes live on in the memory."""
@@ -140,7 +157,7 @@ class MapSegmenter:
         if entry is None or keyframe is None:
             return
         entry.voted_step = step
-        self.layer.set_votes(keyframe_votes(self.model, keyframe, entry, self.backend, self.config.min_vote_weight))
+        self.layer.set_votes(self._votes(keyframe, entry))
 
     def learn(self, step: int) -> None:
         """Train the feature field where it is due at this training step."""
@@ -154,7 +171,8 @@ class MapSegmenter:
             return False
         if self._update is not None:
             return True
-        enough_news = self.new_votes >= max(config.min_news, config.news_share * len(self.masks))
+        wanted = max(config.min_news, config.news_share * len(self.masks))
+        enough_news = self.new_votes >= (1 if self.is_urgent else wanted)
         return not self.unheard and (enough_news or step - self.clustered_step >= config.cluster_every)
 
     def renew(self, step: int, scene_depth: float) -> None:
@@ -235,6 +253,13 @@ class MapSegmenter:
         while self.waiting and len(self.model):
             self.vote(step)
         self.update_objects(step, scene_depth)
+
+    def _votes(self, keyframe: Keyframe, image: VoteImage) -> MaskVotes:
+        """What a keyframe says, but of what came after it."""
+        opaque = len(self.fresh.uids) > 0 and keyframe.stamp_ns >= self.fresh.stamps_ns.min()
+        votes = keyframe_votes(self.model, keyframe, image, self.backend, self.config.min_vote_weight, opaque)
+        later = self.fresh.since(keyframe.stamp_ns)
+        return without(votes, np.isin(votes.uids, later)) if len(later) else votes
 
     def train_features(self, step: int) -> None:
         """Contrastive step on pixels sampled from one keyframe's masks, geometry fixed; now and then the spatial

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from cgc_ros.gaussians.rendering import render_model
 from cgc_ros.mapping.config import SnapshotConfig
 from cgc_ros.mapping.exposure import ExposureTrack
 from cgc_ros.mapping.object_clouds import ObjectClouds
+from cgc_ros.mapping.object_history import ObjectHistory
 from cgc_ros.rendering import Camera, label_image
 from cgc_ros.segmentation.object_state import GaussianIds, ObjectRecord
 from cgc_ros.segmentation.objects import MapObject
@@ -50,6 +51,7 @@ class MapSnapshot:
     config: SnapshotConfig
     clouds: ObjectClouds  # the map's, of objects and
     part_clouds: ObjectClouds  # of parts: what was made for the last snapshot serves the next
+    history: ObjectHistory
 
     @property
     def num_gaussians(self) -> int:
@@ -102,9 +104,17 @@ class MapSnapshot:
             label, confidence = self.names.get(object_id, ("", 0.0))
             record = self.records[object_id]
             known = {"background": record.background, "pinned": record.pinned}
-            return known | {"label": label, "label_confidence": confidence}
+            return known | {"label": label, "label_confidence": confidence} | self.history.told(object_id)
 
         return self._clouds(self.clouds, self.object_ids, self.records, told)
+
+    @cached_property
+    def absent(self) -> tuple[MapObject, ...]:
+        """Objects that the map knows and that are not in the world now, gone or held, as they last stood; by id."""
+        names = {each.id: self.names.get(each.id, ("", 0.0)) for each in self.history.absent}
+        return tuple(
+            replace(each, label=names[each.id][0], label_confidence=names[each.id][1]) for each in self.history.absent
+        )
 
     @cached_property
     def parts(self) -> tuple[MapObject, ...]:

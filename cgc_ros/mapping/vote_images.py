@@ -16,6 +16,7 @@ from cgc_ros.masks import compact_masks
 from cgc_ros.rendering import Camera, mask_votes
 from cgc_ros.segmentation import MaskVotes, collect_votes
 
+HIDDEN_MARGIN = 0.025  # relative depth behind a surface, from which on a Gaussian is hidden by it
 MAX_STORED_ID = 65535  # of a mask in a map file
 
 
@@ -58,9 +59,13 @@ def storable(masks: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def keyframe_votes(
-    model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str, min_weight: float
+    model: GaussianModel, keyframe: Keyframe, image: VoteImage, backend: str, min_weight: float, opaque: bool = False
 ) -> MaskVotes:
-    """What a keyframe's masks say about the Gaussians as they are now; `min_weight` as for `collect_votes`."""
+    """What a keyframe's masks say about the Gaussians as they are now; `min_weight` as for `collect_votes`.
+
+    `opaque`: nothing is seen behind what the keyframe's depth camera measured. Something new stands there, and the map
+    is slow to cover what it hides.
+    """
     votes = mask_votes(
         *model.geometry,
         image.camera(keyframe, model.device),
@@ -68,4 +73,22 @@ def keyframe_votes(
         image.count + 1,
         backend=backend,
     )
+    if opaque:
+        votes[_hidden(model.means.detach(), keyframe)] = 0.0
     return collect_votes(keyframe.id, keyframe.stamp_ns, model.uids, votes, image.masks, min_weight)
+
+
+def _hidden(means: torch.Tensor, keyframe: Keyframe) -> torch.Tensor:
+    """Which Gaussians ([N, 3] means) lie behind what a keyframe measured, [N] bool."""
+    surface = keyframe.world_depth()
+    if surface is None or keyframe.depth_trust < 1.0:
+        return torch.zeros(len(means), dtype=torch.bool, device=means.device)
+    camera = keyframe.camera(1.0, means.device)
+    pose, depth = camera.camera_from_world, torch.from_numpy(surface).to(means.device)
+    points = means @ pose[:3, :3].T + pose[:3, 3]
+    z = points[:, 2].clamp_min(1e-6)
+    columns = (camera.fx * points[:, 0] / z + camera.cx).round().long()
+    rows = (camera.fy * points[:, 1] / z + camera.cy).round().long()
+    inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height) & (points[:, 2] > 0)
+    at = depth[rows.clamp(0, camera.height - 1), columns.clamp(0, camera.width - 1)]
+    return inside & (at > 0) & (points[:, 2] > (1 + HIDDEN_MARGIN) * at)

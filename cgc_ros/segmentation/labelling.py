@@ -151,6 +151,19 @@ class IdRegistry:
         self.taken = len(self.members.keys() | set(reserved))
         return ids
 
+    def withdraw(self, object_id: int) -> None:
+        """An object has left the map: none of what shares its Gaussians is it."""
+        self.members.pop(object_id, None)
+        self.missing.pop(object_id, None)
+
+    def renumber(self, object_id: int, new_id: int) -> None:
+        """An object goes on under another id, which nobody else has."""
+        if object_id in self.members:
+            self.members[new_id] = self.members.pop(object_id)
+        if object_id in self.missing:
+            self.missing[new_id] = self.missing.pop(object_id)
+        self.forgotten.pop(new_id, None)
+
     def shortage(self, what: str) -> str:
         """What to say about ids that run out, "" while there are enough; `what` they belong to."""
         if self.waiting == 0 and self.taken < LOW_SHARE * self.max_id:

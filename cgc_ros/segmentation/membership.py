@@ -32,8 +32,12 @@ class Membership:
         """Whether nothing was followed so far."""
         return len(self.uids) == 0
 
-    def follow(self, evidence: ObjectEvidence, uids: np.ndarray, means: np.ndarray, everything: bool) -> np.ndarray:
-        """Group of each Gaussian of `uids` ([N] sorted, at `means` [N, 3]) as votes have it, [N] int64, -1 none."""
+    def follow(
+        self, evidence: ObjectEvidence, uids: np.ndarray, means: np.ndarray, everything: bool, apart: np.ndarray
+    ) -> np.ndarray:
+        """Group of each Gaussian of `uids` ([N] sorted, at `means` [N, 3]) as votes have it, [N] int64, -1 none. Those
+        that lie `apart` (uids) are of no neighbour's group before votes say so.
+        """
         tally, count = evidence.tally, len(evidence.views)
         rows = rows_among(tally.uids, uids)
         labels = tally.labels[rows].astype(np.int64)
@@ -41,7 +45,9 @@ class Membership:
         lasting = (sizes >= self.min_gaussians) & (evidence.views >= self.config.min_support * tally.observers(sizes))
         clusters = np.where(labels >= 0, np.where(np.append(lasting, False), np.arange(count + 1), -1)[labels], -1)
         silent, masked = tally.silent[rows], tally.masked[rows]
-        clusters = _inherited(clusters, silent + masked > 0, means)
+        seen = silent + masked > 0
+        clusters = _inherited(clusters, seen, means)
+        clusters[~seen & np.isin(uids, apart)] = -1
         self.confidence, self.undecided = tally.confidence[rows], (labels < 0) & (masked > silent)
         self._note(clusters, uids, count, everything)
         return clusters

@@ -70,6 +70,18 @@ class VoteMemory:
             standing=min(max_standing, float(np.median(list(self.views.values())))),
         )
 
+    def forget(self, object_id: int) -> None:
+        """Nothing that was said of an object holds any more."""
+        kept = self.objects != object_id
+        self.uids, self.objects, self.weights = self.uids[kept], self.objects[kept], self.weights[kept]
+        self.views.pop(object_id, None)
+
+    def renumber(self, object_id: int, new_id: int) -> None:
+        """What was said of an object is said of another id."""
+        self.objects = np.where(self.objects == object_id, new_id, self.objects)
+        if object_id in self.views:
+            self.views[new_id] = self.views.pop(object_id)
+
     def saved(self) -> SavedState:
         """For a map file."""
         arrays = {"memory/uids": self.uids, "memory/objects": self.objects, "memory/weights": self.weights}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -19,9 +19,13 @@ from cgc_ros.segmentation.memory import VoteMemory
 from cgc_ros.segmentation.object_edits import ObjectEdits
 from cgc_ros.segmentation.object_names import ObjectNames
 from cgc_ros.segmentation.object_state import ObjectRecord, ObjectState, empty_state
-from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes
+from cgc_ros.segmentation.votes import MaskVotes, restored_votes, saved_votes, without
 
 _DEPARTED = 16  # keyframes that leave before their votes and the memory of them are exchanged for each other
+
+
+def _nothing() -> np.ndarray:
+    return np.zeros(0, np.int64)
 
 
 @dataclass
@@ -51,6 +55,8 @@ class ObjectLayer:
     memory: VoteMemory = field(default_factory=VoteMemory)
     first_seen: dict[int, int] = field(default_factory=dict)
     names: Callable[[], ObjectNames] = ObjectNames  # an id that has a name is never given to another object
+    apart: Callable[[], np.ndarray] = _nothing  # uids of Gaussians that are new where something else was mapped
+    reserved: Callable[[], Collection[int]] = frozenset  # nor is one of these: objects that are not in the map now
 
     def __post_init__(self) -> None:
         self.edits = ObjectEdits(self.draw_id, self.min_gaussians)
@@ -91,6 +97,31 @@ class ObjectLayer:
         drawn = self.registry.draw(self._reserved())
         self._forget_reused()
         return drawn
+
+    def withdraw(self, object_id: int) -> None:
+        """An object's Gaussians leave the map while its id stays taken: masks that showed it say nothing any more, and
+        what else they gave to it is nobody's.
+        """
+        for key, objects in self.mask_objects.items():
+            votes = self.votes.get(key)
+            if votes is not None and (objects == object_id).any():
+                self.set_votes(without(votes, (objects == object_id)[votes.masks]))
+        self.memory.forget(object_id)
+        self.registry.withdraw(object_id)
+        self.found, self.state = (state.without(object_id) for state in (self.found, self.state))
+
+    def renumber(self, object_id: int, new_id: int) -> None:
+        """Give an object the id of one that was withdrawn: they are the same."""
+        self.registry.renumber(object_id, new_id)
+        self.memory.renumber(object_id, new_id)
+        self.mask_objects = {key: np.where(o == object_id, new_id, o) for key, o in self.mask_objects.items()}
+        self._lasting = np.where(self._lasting == object_id, new_id, self._lasting)
+        first = self.first_seen.pop(object_id, None)
+        if first is not None:
+            self.first_seen[new_id] = min(first, self.first_seen.get(new_id, first))
+        self.found, self.state = (
+            state.renumbered(object_id, new_id, self.first_seen.get(new_id)) for state in (self.found, self.state)
+        )
 
     def saved(self, living: np.ndarray) -> SavedState:
         """For a map file; `living` [N] sorted are the uids of the map's Gaussians.
@@ -177,7 +208,7 @@ class ObjectLayer:
         yield from evidence.pieces(uids, everything)
         yield
         membership = self._membership
-        clusters = membership.follow(evidence, uids, means, everything)
+        clusters = membership.follow(evidence, uids, means, everything, self.apart())
         yield
         membership.part(clusters, means, self.strays)
         yield
@@ -192,7 +223,7 @@ class ObjectLayer:
 
     def _reserved(self) -> set[int]:
         """Ids that are given to no new object though none in the map has them."""
-        return {*self.memory.views, *self.names().resolved(), *self.edits.spoken_for}
+        return {*self.memory.views, *self.names().resolved(), *self.edits.spoken_for, *self.reserved()}
 
     def _forget_reused(self) -> None:
         """What is known by ids that were just given again is of other objects."""
@@ -204,6 +235,7 @@ class ObjectLayer:
         """Forget what was made of the votes, not the votes."""
         self._evidence: ObjectEvidence | None = None
         self._membership = Membership(self.labelling, self.min_gaussians)
+        self._lasting = np.zeros(0, np.int64)  # [G + 1] lasting id of each group, -1 none
         self._departed: list[int] = []  # keyframes that have left the votes and not yet the evidence
 
     def _prepared(self, uids: np.ndarray, everything: bool) -> ObjectEvidence | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,20 @@ class ObjectState(GaussianIds):
     confidence: np.ndarray  # [N] float32
     records: dict[int, ObjectRecord]
     undecided: np.ndarray  # [N] bool: without an object, though most views that see it have a mask there
+
+    def without(self, object_id: int) -> ObjectState:
+        """The same without an object: its Gaussians are nobody's."""
+        records = {key: record for key, record in self.records.items() if key != object_id}
+        return replace(self, ids=np.where(self.ids == object_id, np.int32(-1), self.ids), records=records)
+
+    def renumbered(self, object_id: int, new_id: int, first_seen_ns: int | None) -> ObjectState:
+        """The same with an object under another id, which was first seen then (None: as this one)."""
+        records = dict(self.records)
+        record = records.pop(object_id, None)
+        if record is not None:
+            first_ns = record.first_seen_ns if first_seen_ns is None else first_seen_ns
+            records[new_id] = replace(record, id=new_id, first_seen_ns=first_ns)
+        return replace(self, ids=np.where(self.ids == object_id, np.int32(new_id), self.ids), records=records)
 
 
 def empty_state() -> ObjectState:

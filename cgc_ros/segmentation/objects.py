@@ -40,6 +40,9 @@ class MapObject:
     last_seen_ns: int  # newest keyframe whose masks support it
     parent_id: int = 0  # of a part: the object that it belongs to; 0: a whole object
     pinned: bool = False  # by hand: it stays as it is
+    state: str = "present"  # present | gone (not in the map, its id is kept) | held (by the robot)
+    existence: float = 1.0  # 0..1, how sure it is that it still stands there
+    last_confirmed_ns: int = 0  # when it was last seen to be there; 0: never held against a view
 
 
 def without_floaters(points: np.ndarray, config: FloaterConfig | None = None) -> np.ndarray:

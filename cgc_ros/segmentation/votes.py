@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,12 @@ def collect_votes(
         border,
         area.astype(np.float32),
     )
+
+
+def without(votes: MaskVotes, unseen: np.ndarray) -> MaskVotes:
+    """The same view as if it did not see some of its Gaussians ([V] bool)."""
+    kept = ~unseen
+    return replace(votes, uids=votes.uids[kept], masks=votes.masks[kept], weights=votes.weights[kept])
 
 
 def saved_votes(votes: Iterable[MaskVotes], living: np.ndarray) -> SavedState:

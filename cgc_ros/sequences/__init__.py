@@ -24,12 +24,12 @@ from cgc_ros.sequences import (
     seven_scenes,
     tum,
 )
-from cgc_ros.sequences.base import GroundTruth, Sequence, SequenceError
+from cgc_ros.sequences.base import GroundTruth, Sequence, SequenceError, TrueEvent
 
 if TYPE_CHECKING:
     from cgc_ros.robot.recorded import RecordedRobot
 
-__all__ = ["GroundTruth", "Sequence", "SequenceError", "open_sequence"]
+__all__ = ["GroundTruth", "Sequence", "SequenceError", "TrueEvent", "open_sequence"]
 
 
 class Reader(NamedTuple):

@@ -34,6 +34,17 @@ class SequenceError(ReasonError, ValueError):
 
 
 @dataclass(frozen=True)
+class TrueEvent:
+    """Something that happened to an instance; places are world_from_object."""
+
+    frame: int  # index of the first frame after it
+    id: int  # instance
+    kind: str  # appeared | removed | moved | returned
+    source: np.ndarray | None  # [4, 4] where it stood before; None where it was not there
+    target: np.ndarray | None  # [4, 4] where it stands since; None where it is not there
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """Truth for evaluation only; a mapper never sees it."""
 
@@ -41,6 +52,7 @@ class GroundTruth:
     object_points: dict[int, np.ndarray] | None  # instance id -> [P, 3] float32 surface points, world frame, metres
     #: frame index -> [H, W] int32 ids that hold across frames, 0 = unlabelled
     instances: Callable[[int], np.ndarray | None]
+    events: tuple[TrueEvent, ...] | None = None  # in the order of frames; None where nothing is said
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class Sequence:
         warnings: tuple[str, ...] = (),
         labels: dict[int, tuple[str, str]] | None = None,
         object_points: dict[int, np.ndarray] | None = None,
+        events: tuple[TrueEvent, ...] | None = None,
     ):
         if not frames:
             raise SequenceError(
@@ -100,7 +113,7 @@ class Sequence:
         self.origin = np.zeros(3)
         self.truth = None
         if labels is not None:
-            self.truth = GroundTruth(labels, object_points, self._instances)
+            self.truth = GroundTruth(labels, object_points, self._instances, events)
         self.recentre(self.origin if origin is None else origin)
         if origin is not None:
             self.warn_once(
@@ -154,6 +167,12 @@ class Sequence:
                 for label, values in self.truth.object_points.items()
             }
             self.truth = replace(self.truth, object_points=points)
+        if self.truth is not None and self.truth.events is not None:
+            events = tuple(
+                replace(each, source=_shifted_place(each.source, -shift), target=_shifted_place(each.target, -shift))
+                for each in self.truth.events
+            )
+            self.truth = replace(self.truth, events=events)
         self.origin = self.origin + shift
 
     def recalibrate(self, change: Recalibration) -> None:
@@ -316,6 +335,10 @@ def _far_origin(frames: tuple[FrameInfo, ...]) -> np.ndarray | None:
         return None
     first = positions[np.argmax(far)]
     return first if np.linalg.norm(positions[far] - first, axis=1).max() < 0.5 * distances.max() else None
+
+
+def _shifted_place(place: np.ndarray | None, shift: np.ndarray) -> np.ndarray | None:
+    return None if place is None else _shifted(place, shift)
 
 
 def _shifted(pose: np.ndarray, shift: np.ndarray) -> np.ndarray:

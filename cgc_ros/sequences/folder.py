@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cgc_ros.frame import Intrinsics
-from cgc_ros.sequences.base import HELD_OUT_PERIOD, HELD_OUT_REMAINDER, Sequence, SequenceError, example_of
+from cgc_ros.sequences.base import HELD_OUT_PERIOD, HELD_OUT_REMAINDER, Sequence, SequenceError, TrueEvent, example_of
 from cgc_ros.sequences.image_files import IMAGE_SUFFIXES, FrameFiles, beside, read_labels
 from cgc_ros.sequences.posed_files import PosedFiles
 from cgc_ros.sequences.poses import quaternion_pose
@@ -62,6 +63,7 @@ def read(path: Path, *, depth_unit: float | None = None) -> Sequence:
     if metric_scale is None and any(paths.depth for paths in found):
         metric_scale = True  # depth is metric, so its poses are in metres
     object_points = _read_object_points(path / "object_points.npz")
+    events = _read_events(path / "events.json")
     has_truth = object_points is not None or any(paths.instances for paths in found)
     return posed.sequence(
         path.resolve().name,
@@ -70,6 +72,7 @@ def read(path: Path, *, depth_unit: float | None = None) -> Sequence:
         metric_scale=metric_scale,
         labels=_labels(path / "labels.json", found) if has_truth else None,
         object_points=object_points,
+        events=events,
     )
 
 
@@ -211,6 +214,31 @@ def _labels(path: Path, files: list[FrameFiles]) -> dict[int, tuple[str, str]]:
         raise SequenceError(
             "bad_labels", f'{path} must map each id to {{"name": ..., "kind": "object" or "background"}}: {error!r}'
         ) from error
+
+
+def _read_events(path: Path) -> tuple[TrueEvent, ...] | None:
+    if not path.is_file():
+        return None
+    try:
+        events = [
+            TrueEvent(
+                int(each["frame"]),
+                int(each["id"]),
+                str(each["kind"]),
+                _read_place(each["from"]),
+                _read_place(each["to"]),
+            )
+            for each in json.loads(read_text(path))
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise SequenceError(
+            "bad_events", f"{path} must list events of frame, id, kind, from and to (4x4 or null): {error!r}"
+        ) from error
+    return tuple(sorted(events, key=lambda each: each.frame))
+
+
+def _read_place(found: list | None) -> np.ndarray | None:
+    return None if found is None else np.array(found, dtype=np.float64).reshape(4, 4)
 
 
 def _read_object_points(path: Path) -> dict[int, np.ndarray] | None:

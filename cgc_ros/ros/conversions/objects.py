@@ -76,6 +76,9 @@ def object_messages(objects: Sequence[MapObject], frame: ObjectsIn, max_points: 
             num_views=int(each.num_views),
             first_seen=time_message(each.first_seen_ns),
             last_seen=time_message(each.last_seen_ns),
+            state=each.state,
+            existence=float(each.existence),
+            last_confirmed=time_message(each.last_confirmed_ns),
         )
         for each, box in zip(objects, _box_messages(objects, frame), strict=True)
     ]

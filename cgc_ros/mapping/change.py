@@ -1,0 +1,529 @@
+"""Changes of the world, noticed: objects that are gone leave the map, what is new is told, what was moved keeps its id.
+
+Every frame that is taken in is held against the map, also those that are not kept. `ChangeWatch` is a part of the
+mapper, which calls it from its own thread.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from cgc_ros.frame import Frame
+from cgc_ros.gaussians.model import GaussianModel
+from cgc_ros.gaussians.storage import SavedState
+from cgc_ros.mapping.absent_objects import AbsentObject
+from cgc_ros.mapping.config import MapperConfig
+from cgc_ros.mapping.events import ObjectEvent
+from cgc_ros.mapping.existence import ExistenceTable, Presence
+from cgc_ros.mapping.fresh_matter import FreshMatter
+from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
+from cgc_ros.mapping.measured_clouds import measured_cloud
+from cgc_ros.mapping.object_clouds import made_object
+from cgc_ros.mapping.object_history import ObjectHistory
+from cgc_ros.mapping.object_matter import matter_in_view, shown_pixels, take_out
+from cgc_ros.mapping.part_segmenter import PartSegmenter
+from cgc_ros.mapping.relocation import ColoredCloud, Relocation, relocations
+from cgc_ros.mapping.relocation_check import seen_as
+from cgc_ros.mapping.segmenter import MapSegmenter
+from cgc_ros.mapping.view_comparison import ViewComparison, compare_view, num_levels
+from cgc_ros.rendering import mask_votes
+from cgc_ros.segmentation.objects import MapObject
+
+_LEAST_PIXELS = 0.3  # that a Gaussian takes in a view for the view to tell of it
+_FORCED_AT_ONE_PLACE = 4  # keyframes of what changed, from a camera that stands still
+_RENEWED_PER_STEP = 2
+_URGENT_NS = 2_000_000_000  # for which something new makes objects be updated at every keyframe
+_DISPLACED = 0.5  # of an object's Gaussians that lie within something new: both cannot be there
+_ASKED_AT_MOST = 6  # times that keyframes are asked about one object
+
+
+@dataclass(frozen=True)
+class FrameChange:
+    """What a frame shows that the map does not."""
+
+    keyframe: bool = False  # the frame should be kept for it
+    new: np.ndarray | None = None  # [h, w] bool, small: something stands before what is mapped
+
+
+@dataclass(frozen=True)
+class _History:
+    """What keyframes know of an object."""
+
+    is_known: bool  # whether they settle that it is new, or that it is not
+    since_ns: int | None = None  # of the first keyframe that shows it, where it is new
+
+
+class ChangeWatch:
+    """Watches the objects of one map."""
+
+    def __init__(
+        self,
+        model: GaussianModel,
+        keyframes: KeyframeStore,
+        segmenter: MapSegmenter,
+        parts: PartSegmenter,
+        config: MapperConfig,
+        backend: str,
+    ):
+        self.model, self.keyframes, self.segmenter, self.parts = model, keyframes, segmenter, parts
+        self.mapper_config, self.config, self.backend = config, config.change, backend
+        self.up = np.asarray(config.up, dtype=np.float64)
+        self.existence = ExistenceTable(self.config.existence)
+        self.absent: dict[int, AbsentObject] = {}
+        self.events: list[ObjectEvent] = []
+        self.stale_uids, self.stale_views = np.zeros(0, np.int64), np.zeros(0, np.int64)  # seen through, by Gaussian
+        self.fresh = FreshMatter()
+        self.to_renew: dict[int, None] = {}  # keyframes whose masks are to be said anew
+        self.compared_ns: int | None = None
+        self.forced_ns: int | None = None
+        self.forced_here = 0
+        segmenter.layer.reserved = lambda: self.absent.keys()
+        segmenter.layer.apart = lambda: self.fresh.uids
+        segmenter.fresh = self.fresh
+
+    def to(self, device: torch.device, backend: str) -> None:
+        """Go on on another device."""
+        self.backend = backend
+        for each in self.absent.values():
+            each.matter.to(device)
+
+    def history(self) -> ObjectHistory:
+        """For a snapshot."""
+        absent = [each.shown() for _, each in sorted(self.absent.items())]
+        presences = {key: copy(each) for key, each in self.existence.of.items() if key not in self.absent}
+        return ObjectHistory(tuple(self.events), tuple(each for each in absent if each is not None), presences)
+
+    def saved(self) -> SavedState:
+        """For a map file."""
+        info = {
+            "events": [each.to_json() for each in self.events],
+            "absent": {key: each.saved().info for key, each in self.absent.items()},
+            "to_renew": list(self.to_renew),
+        }
+        arrays = {"stale/uids": self.stale_uids, "stale/views": self.stale_views}
+        absent = [SavedState(each.saved().arrays, {}).below(f"absent/{key}/") for key, each in self.absent.items()]
+        own = SavedState(arrays, info)
+        return SavedState.joined([own, *absent, self.existence.saved(), self.fresh.saved()])
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from what `saved` gave; nothing has happened in files of before it was kept.
+
+        KeyError, TypeError or ValueError where it garbles something.
+        """
+        arrays, info = state
+        self.existence.restore(state)
+        self.fresh.restore(state)
+        self.events = [ObjectEvent.from_json(each) for each in info.get("events", [])]
+        self.to_renew = dict.fromkeys(map(int, info.get("to_renew", [])))
+        self.stale_uids = arrays.get("stale/uids", np.zeros(0, np.int64))
+        self.stale_views = arrays.get("stale/views", np.zeros(0, np.int64))
+        if self.stale_uids.shape != self.stale_views.shape:
+            raise ValueError("what is seen through of the map is garbled")
+        for key, each in info.get("absent", {}).items():
+            own = SavedState(state.within(f"absent/{key}/").arrays, each)
+            self.absent[int(key)] = AbsentObject.restored(own, self.model.sh_degree, self.model.device)
+
+    # ---- frames
+
+    def observe(self, frame: Frame, novelty: float, scene_depth: float) -> FrameChange:
+        """Hold a frame against the map before anything else is made of it. `novelty` is that of its pose
+        (`KeyframeStore.novelty`).
+        """
+        if self.config.mode == "off" or len(self.model) == 0 or not self._is_due(frame, novelty):
+            return FrameChange()
+        if frame.depth is None:
+            return FrameChange()
+        self.compared_ns = frame.stamp_ns
+        view = compare_view(self.model, frame, self.config.comparison, self.backend)
+        counts = mask_votes(
+            *self.model.geometry,
+            view.camera,
+            torch.from_numpy(view.levels).to(self.model.device),
+            num_levels(self.config.comparison),
+            backend=self.backend,
+        )
+        self._trust(counts)
+        gone = self._hear(counts, frame)
+        through, new = self._patches(view)
+        self._settle(counts)
+        self.segmenter.is_urgent = self.fresh.came_since(frame.stamp_ns - _URGENT_NS)
+        for object_id in gone:
+            counts = counts[self._remove(object_id, counts, frame, scene_depth)]
+        if not gone:
+            self._take_stale(view, through, frame)
+        self._judge_next(frame, scene_depth)
+        wanted = bool(gone) or self._may_force(frame, novelty, bool(through.any() or new.any()))
+        if wanted:
+            self.forced_ns = frame.stamp_ns
+        widened = cv2.dilate(new.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        return FrameChange(wanted, widened if new.any() else None)
+
+    def _trust(self, counts: Tensor) -> None:
+        """Note which Gaussians a view agrees with, and which not."""
+        margins, level = len(self.config.comparison.margins), self.config.comparison.plain_level
+        agrees, through = self._sides(counts, level)
+        nearer = counts[:, margins + 1 + level :].sum(dim=1) > 0.5 * counts.sum(dim=1).clamp_min(2 * _LEAST_PIXELS)
+        self.model.agreed += agrees.float() - (through | nearer).float()
+        self.model.agreed.clamp_(0.0, self.config.comparison.most_views)
+
+    def _patches(self, view: ViewComparison) -> tuple[np.ndarray, np.ndarray]:
+        """Where a view shows what is behind the map, and something before what is surely there, and looks otherwise,
+        [h, w] bool each.
+        """
+        margins, level = len(self.config.comparison.margins), self.config.comparison.plain_level
+        behind = (view.levels > level) & (view.levels <= margins)
+        before = (view.levels > margins + level) & view.settled
+        least, share = self.config.arrival.changed_pixels, self.config.arrival.otherwise
+        return large_patches(behind, view.differs, least, share), large_patches(before, view.differs, least, share)
+
+    def seeded(self, keyframe: Keyframe, first_uid: int, new: np.ndarray | None = None) -> None:
+        """A keyframe was seeded with Gaussians from `first_uid` on. Those that lie in `new` ([h, w] bool, of any size)
+        stand where nothing stood, and so do those beside what came a moment ago.
+        """
+        is_recent = self.fresh.came_since(keyframe.stamp_ns - _URGENT_NS)
+        if self.config.mode == "off" or (new is None and not is_recent):
+            return
+        rows = torch.nonzero(self.model.uids >= first_uid)[:, 0]
+        means = self.model.means.detach().cpu().numpy()
+        uids, added = self.model.uids.cpu().numpy(), means[rows.cpu().numpy()]
+        sure = np.zeros(len(rows), bool) if new is None else _inside(added, keyframe, new)
+        fresh, before = sure.copy(), uids < first_uid
+        if is_recent and before.any() and len(rows):
+            _, nearest = cKDTree(means[before], balanced_tree=False, compact_nodes=False).query(added)
+            fresh |= np.isin(uids[before][nearest], self.fresh.sure_uids)
+        self.fresh.add(uids[rows.cpu().numpy()][fresh], keyframe.stamp_ns, sure[fresh])
+
+    def _settle(self, counts: Tensor) -> None:
+        """New matter that views agree with is there: keyframes of before say nothing any more of what is behind it."""
+        if not self.fresh.is_waiting:
+            return
+        level, uids = self.config.comparison.plain_level, self.model.uids.cpu().numpy()
+        agrees, through = (uids[side.cpu().numpy()] for side in self._sides(counts, level))
+        settled, since_ns = self.fresh.hear(agrees, through, uids, self.config.fresh_views)
+        if len(settled):
+            rows = self.model.rows_of(torch.from_numpy(settled).to(self.model.device))
+            self._silence(self.model.extract(rows), level, before_ns=since_ns, only_behind=True)
+
+    def step(self) -> None:
+        """What is left to do of masks, a little at every training step."""
+        for key in list(self.to_renew)[:_RENEWED_PER_STEP]:
+            self._renew(key)
+
+    def finish(self) -> None:
+        """Do all that is left to do."""
+        for key in list(self.to_renew):
+            self._renew(key)
+
+    def _renew(self, key: int) -> None:
+        del self.to_renew[key]
+        keyframe = self.keyframes.keyframes.get(key)
+        if keyframe is not None:
+            self.segmenter.renew_masks(keyframe)
+            self.parts.renew_masks(keyframe)
+
+    def _is_due(self, frame: Frame, novelty: float) -> bool:
+        if novelty >= 1.0 or self.compared_ns is None:
+            return True
+        return not 0 <= frame.stamp_ns - self.compared_ns < self.config.min_interval * 1e9
+
+    def _may_force(self, frame: Frame, novelty: float, changed: bool) -> bool:
+        """Whether a frame that shows something else than the map is kept for that alone."""
+        if novelty >= self.mapper_config.keyframes.standing_still:
+            self.forced_here = 0
+        gap = self.config.arrival.keyframe_gap * 1e9
+        if not changed or self.forced_here >= _FORCED_AT_ONE_PLACE:
+            return False
+        if self.forced_ns is not None and 0 <= frame.stamp_ns - self.forced_ns < gap:
+            return False
+        self.forced_here += 1
+        return True
+
+    # ---- what was there and is not
+
+    def _hear(self, counts: Tensor, frame: Frame) -> list[int]:
+        """Let a view ([N, L] pixels of each Gaussian by level) tell of every object; those that are gone by now."""
+        records, ids = self.segmenter.layer.state.records, self.segmenter.object_ids()
+        self.existence.forget_all_but(records.keys() | self.absent.keys())
+        known = torch.nonzero(ids >= 0)[:, 0]
+        sums = torch.zeros(max(records, default=0) + 1, counts.shape[1], device=counts.device)
+        sums.index_add_(0, ids[known].long().clamp_max(len(sums) - 1), counts[known])
+        of_objects = sums.cpu().numpy()
+        heard = {key: self.existence.hear(key, of_objects[key], frame.stamp_ns) for key in records}
+        return [
+            key for key, is_gone in heard.items() if is_gone and not (records[key].background or records[key].pinned)
+        ]
+
+    def _remove(self, object_id: int, counts: Tensor | None, frame: Frame, scene_depth: float) -> Tensor:
+        """An object is gone: its matter leaves the map, and keyframes say nothing any more of where they showed it.
+        Which Gaussians stay, [N] bool.
+        """
+        own = self.segmenter.object_ids() == object_id
+        stays = torch.ones_like(own)
+        if not own.any():
+            return stays
+        level = self._level(object_id)
+        shape = self._object(object_id, torch.nonzero(own)[:, 0], scene_depth)
+        leaves = own
+        if counts is not None:
+            agrees, through = self._sides(counts, level)
+            leaves = (own & ~agrees) | (through & ~own & self._around(own, scene_depth))
+        rows = torch.nonzero(leaves)[:, 0]
+        presence = self.existence.of[object_id]
+        record = self.segmenter.layer.state.records[object_id]
+        stays[rows] = False
+        matter = take_out(self.model, rows)
+        seen = [each for each in self.keyframes if each.stamp_ns <= presence.last_confirmed_ns]
+        cloud = measured_cloud(matter, seen, shape, self.config, self.backend)
+        self._silence(matter, level, until_ns=presence.last_confirmed_ns)
+        self.absent[object_id] = AbsentObject("gone", record, shape, matter, presence, cloud)
+        self.segmenter.withdraw(object_id)
+        self._tell(frame, object_id, "removed", shape)
+        return stays
+
+    def _level(self, object_id: int) -> int:
+        """The margin by which an object is told."""
+        level = self.existence.level(object_id)
+        return self.config.comparison.plain_level if level is None else level
+
+    def _sides(self, counts: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Gaussians that a view mostly agrees with, and those that it mostly sees through, [N] bool each."""
+        margins = (counts.shape[1] - 1) // 2
+        through = counts[:, 1 + level : margins + 1].sum(dim=1)
+        agrees = counts.sum(dim=1) - through - counts[:, margins + 1 + level :].sum(dim=1)
+        least = torch.full_like(agrees, _LEAST_PIXELS)
+        return agrees > torch.maximum(through, least), through > torch.maximum(agrees, least)
+
+    def _object(self, object_id: int, rows: Tensor, scene_depth: float) -> MapObject | None:
+        snapshot = self.mapper_config.snapshot
+        solid = rows[self.model.opacities.detach()[rows] >= 0.5 * snapshot.solid_opacity]
+        spacing = snapshot.point_spacing * scene_depth
+        return made_object(object_id, self.model, solid.cpu().numpy(), spacing, self.up, snapshot)
+
+    def _around(self, own: Tensor, scene_depth: float) -> Tensor:
+        """Gaussians within or right beside the box of some ([N] bool), [N] bool."""
+        means = self.model.means.detach()
+        reach = self.config.relocation.tolerance * scene_depth
+        low, high = means[own].amin(dim=0) - reach, means[own].amax(dim=0) + reach
+        return ((means >= low) & (means <= high)).all(dim=1)
+
+    def _silence(
+        self,
+        matter: GaussianModel,
+        level: int,
+        *,
+        until_ns: int | None = None,
+        before_ns: int | None = None,
+        only_behind: bool = False,
+    ) -> None:
+        """Keyframes up to a stamp (or before one) ignore from now on where they show `matter`, or its place
+        (`shown_pixels`).
+        """
+        for keyframe in self.keyframes:
+            if until_ns is not None and keyframe.stamp_ns > until_ns:
+                continue
+            if before_ns is not None and keyframe.stamp_ns >= before_ns:
+                continue
+            shown = shown_pixels(matter, keyframe, level, self.config, self.backend, only_behind=only_behind)
+            if shown is not None and keyframe.ignore_pixels(shown):
+                self.to_renew[keyframe.id] = None
+
+    def _take_stale(self, view: ViewComparison, patches: np.ndarray, frame: Frame) -> None:
+        """Matter that is no object for sure, seen through again and again, leaves the map."""
+        if not patches.any() and len(self.stale_uids) == 0:
+            return
+        level, margins = self.config.comparison.plain_level, len(self.config.comparison.margins)
+        behind = (view.levels > 0) & (view.levels <= margins)
+        counts = mask_votes(
+            *self.model.geometry,
+            view.camera,
+            torch.from_numpy(np.where(behind & ~patches, -1, view.levels).astype(np.int32)).to(self.model.device),
+            num_levels(self.config.comparison),
+            backend=self.backend,
+        )
+        ids = self.segmenter.object_ids()
+        least = self.config.existence.confirmations
+        sure = [key for key, each in self.existence.of.items() if each.confirmations >= least]
+        owned = torch.isin(ids, torch.tensor(sure, dtype=ids.dtype, device=ids.device))
+        agrees, through = self._sides(counts, level)
+        through &= ~owned
+        uids = self.model.uids.cpu().numpy()
+        seen, refuted = uids[through.cpu().numpy()], uids[(agrees | owned).cpu().numpy()]
+        kept = np.isin(self.stale_uids, uids) & ~np.isin(self.stale_uids, refuted)
+        merged = np.union1d(self.stale_uids[kept], seen)
+        counts = np.zeros(len(merged), np.int64)
+        counts[np.searchsorted(merged, self.stale_uids[kept])] = self.stale_views[kept]
+        counts[np.searchsorted(merged, seen)] += 1
+        stale = counts >= self.config.stale_views
+        self.stale_uids, self.stale_views = merged[~stale], counts[~stale]
+        if stale.any():
+            rows = self.model.rows_of(torch.from_numpy(merged[stale]).to(self.model.device))
+            matter = take_out(self.model, rows[rows >= 0])
+            self._silence(matter, level, before_ns=frame.stamp_ns)
+
+    # ---- what is there and was not
+
+    def _judge_next(self, frame: Frame, scene_depth: float) -> None:
+        """Ask the keyframes about one object of which it is not known whether it is new."""
+        for object_id, record in self.segmenter.layer.state.records.items():
+            presence = self.existence.of.get(object_id)
+            if presence is None or presence.judged or record.background:
+                continue
+            if presence.confirmations < self.config.arrival.confirmations * (1 + presence.asked):
+                continue
+            rows = torch.nonzero(self.segmenter.object_ids() == object_id)[:, 0]
+            if len(rows) == 0:
+                continue
+            presence.asked += 1
+            found = self._history(self.model.extract(rows), self._level(object_id))
+            presence.judged = found.is_known or presence.asked >= _ASKED_AT_MOST
+            if found.since_ns is not None:
+                self._arrive(object_id, rows, found.since_ns, frame, scene_depth)
+            return
+
+    def _history(self, matter: GaussianModel, level: int) -> _History:
+        """What keyframes know of matter's place, the oldest first: new is what shows after some saw through it."""
+        config, comparison = self.config.arrival, self.config.comparison
+        heard = []
+        for keyframe in self._that_look_at(matter):
+            found = matter_in_view(matter, keyframe, comparison.width, 0.5, comparison, self.backend, keyframe.depth)
+            heard.append((keyframe.stamp_ns, found.told(level, comparison)))
+        least = max(config.min_pixels, config.least_view * max((told.both for _, told in heard), default=0.0))
+        through = 0
+        for stamp_ns, told in heard:
+            if told.both < least:
+                continue
+            if told.agrees >= config.share * told.both:
+                return _History(True, stamp_ns) if through >= config.seen_through else _History(through == 0)
+            if told.through >= config.share * told.both:
+                through += 1
+        return _History(False)
+
+    def _that_look_at(self, matter: GaussianModel) -> list[Keyframe]:
+        """Keyframes in whose view matter's middle lies, by stamp, not too many."""
+        middle = matter.means.detach().median(dim=0).values.cpu().numpy()
+        found = [each for each in self.keyframes if _in_view(middle, each)]
+        found.sort(key=lambda each: each.stamp_ns)
+        count = self.config.arrival.keyframes
+        if len(found) <= count:
+            return found
+        return [found[index] for index in np.linspace(0, len(found) - 1, count).round().astype(int)]
+
+    def _arrive(self, object_id: int, rows: Tensor, since_ns: int, frame: Frame, scene_depth: float) -> None:
+        """Something is new: it is an object that was elsewhere, or it has appeared."""
+        shape = self._object(object_id, rows, scene_depth)
+        if shape is None:
+            return
+        matter = self.model.extract(rows)
+        self._silence(matter, self._level(object_id), before_ns=since_ns)
+        seen = [each for each in self.keyframes if each.stamp_ns >= since_ns]
+        cloud = measured_cloud(matter, seen, shape, self.config, self.backend)
+        for displaced in self._displaced(object_id, shape, seen):
+            self._remove(displaced, None, frame, scene_depth)
+        found = self._identified(cloud, seen, scene_depth)
+        if found is None:
+            self._tell(frame, object_id, "appeared", shape)
+        else:
+            self._return(object_id, *found, shape, frame)
+
+    def _displaced(self, object_id: int, shape: MapObject, seen: list[Keyframe]) -> list[int]:
+        """Objects in whose place something new stands, that keyframes have `seen`: it is within them, or what shows of
+        them beside it is seen through.
+        """
+        ids, found = self.segmenter.object_ids(), []
+        reach = float(np.linalg.norm(shape.box.size))
+        for other, record in self.segmenter.layer.state.records.items():
+            presence = self.existence.of.get(other)
+            if other == object_id or record.background or presence is None or not presence.confirmations:
+                continue
+            rows = torch.nonzero(ids == other)[:, 0]
+            means = self.model.means.detach()[rows].cpu().numpy()
+            if not len(means) or np.linalg.norm(np.median(means, axis=0) - shape.box.center) > reach:
+                continue
+            local = np.abs((means - shape.box.center) @ shape.box.rotation)
+            within = float((local <= 0.5 * shape.box.size + 1e-9).all(axis=1).mean())
+            is_unseen = presence.last_confirmed_ns < seen[0].stamp_ns
+            if (is_unseen and within >= _DISPLACED) or self._is_refuted(self.model.extract(rows), other, seen[-3:]):
+                found.append(other)
+        return found
+
+    def _is_refuted(self, matter: GaussianModel, object_id: int, seen: list[Keyframe]) -> bool:
+        """Whether keyframes see through what shows of an object."""
+        level, comparison = self._level(object_id), self.config.comparison
+        agrees = through = silhouette = 0.0
+        for keyframe in seen:
+            view = matter_in_view(matter, keyframe, comparison.width, 0.5, comparison, self.backend, keyframe.depth)
+            told = view.told(level, comparison)
+            agrees, through = agrees + told.agrees, through + told.through
+            silhouette += float(view.silhouette.sum())
+        enough = agrees + through >= self.config.existence.min_share * silhouette > 0
+        return enough and through >= self.config.existence.refuted * (agrees + through)
+
+    def _identified(
+        self, cloud: ColoredCloud, seen: list[Keyframe], scene_depth: float
+    ) -> tuple[int, Relocation] | None:
+        """Which of the objects that are gone something new is, as the keyframes that have seen it bear out."""
+        config, comparison = self.config.relocation, self.config.comparison
+        margin = comparison.margins[min(comparison.plain_level, len(comparison.margins) - 1)]
+        best: tuple[float, int, Relocation] | None = None
+        for object_id, absent in self.absent.items():
+            if absent.state != "gone":
+                continue
+            for found in relocations(absent.cloud, cloud, self.up, scene_depth, config)[: config.checked]:
+                views = seen[:: max(1, len(seen) // config.views)][: config.views]
+                look = seen_as(absent.cloud, found.transform, views, margin)
+                score = look.agrees + look.likeness - look.color / config.max_color
+                if look.agrees < config.min_agreement or look.color > config.max_color:
+                    continue
+                if best is None or score > best[0]:
+                    best = score, object_id, found
+        return None if best is None else best[1:]
+
+    def _return(self, new_id: int, object_id: int, found: Relocation, shape: MapObject, frame: Frame) -> None:
+        """Something new is an object that was gone: it goes on under its old id."""
+        del self.absent[object_id]
+        self.segmenter.renumber(new_id, object_id)
+        presence = self.existence.of.pop(new_id, Presence())
+        presence.judged = True
+        self.existence.of[object_id] = presence
+        self._tell(frame, object_id, "returned", shape, found.transform)
+
+    def _tell(
+        self, frame: Frame, object_id: int, kind: str, shape: MapObject | None, transform: np.ndarray | None = None
+    ) -> None:
+        position = np.zeros(3) if shape is None else np.asarray(shape.box.center, dtype=np.float64)
+        self.events.append(ObjectEvent(frame.stamp_ns, frame.name, object_id, kind, position, transform))
+
+
+def _inside(points: np.ndarray, keyframe: Keyframe, mask: np.ndarray) -> np.ndarray:
+    """Which points [P, 3] a keyframe sees within a mask [h, w] bool of any size, [P] bool."""
+    camera_from_world = np.linalg.inv(keyframe.world_from_camera)
+    local = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    k, depth = keyframe.intrinsics, np.maximum(local[:, 2], 1e-6)
+    columns = ((k.fx * local[:, 0] / depth + k.cx + 0.5) * mask.shape[1] / k.width).astype(int)
+    rows = ((k.fy * local[:, 1] / depth + k.cy + 0.5) * mask.shape[0] / k.height).astype(int)
+    seen = (local[:, 2] > 0) & (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    return seen & mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
+
+
+def large_patches(mask: np.ndarray, differs: np.ndarray, least: int, share: float) -> np.ndarray:
+    """The connected parts of a mask [h, w] bool of which so many pixels, and such a share, are of `differs`, once thin
+    ones are gone.
+    """
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, labels = cv2.connectedComponents(opened, connectivity=8)
+    area = np.bincount(labels.ravel(), minlength=count)
+    other = np.bincount(labels.ravel(), weights=differs.ravel(), minlength=count)
+    large = (other >= least) & (other >= share * area)
+    large[0] = False
+    return large[labels]
+
+
+def _in_view(point: np.ndarray, keyframe: Keyframe) -> bool:
+    return bool(_inside(point[None], keyframe, np.ones((1, 1), bool))[0])
