@@ -145,7 +145,7 @@ class ChangeWatch:
         counts = mask_votes(
             *self.model.geometry,
             view.camera,
-            torch.from_numpy(view.levels).to(self.model.device),
+            torch.from_numpy(view.telling).to(self.model.device),
             num_levels(self.config.comparison),
             backend=self.backend,
         )

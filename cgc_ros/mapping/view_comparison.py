@@ -28,6 +28,13 @@ class ViewComparison:
     levels: np.ndarray  # [h, w] int32, `depth_levels`
     differs: np.ndarray  # [h, w] bool: looks otherwise than the map
     settled: np.ndarray  # [h, w] bool: what the map shows here has been borne out by views
+    margins: int  # of depth, that levels count
+
+    @property
+    def telling(self) -> np.ndarray:
+        """The levels, where what lies behind the map looks otherwise, too: misaligned depth alone says nothing."""
+        behind = (self.levels > 0) & (self.levels <= self.margins)
+        return np.where(behind & ~self.differs, UNKNOWN, self.levels).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,9 @@ def compare_view(model: GaussianModel, frame: Frame, config: ComparisonConfig, b
         solid &= ~touched_resized(frame.ignore, camera.width, camera.height)
     differs = color_differs(image, view.color.cpu().numpy(), solid, config)
     measured = np.zeros_like(depth) if frame.depth is None else resized_depth(frame.depth, camera)
-    return ViewComparison(camera, depth_levels(measured, np.where(solid, depth, 0.0), config), differs, settled)
+    return ViewComparison(
+        camera, depth_levels(measured, np.where(solid, depth, 0.0), config), differs, settled, len(config.margins)
+    )
 
 
 def small_camera(frame: Frame, width: int, model: GaussianModel) -> Camera:
