@@ -134,7 +134,7 @@ def box_cloud(size: tuple[float, float, float], seed: int, count: int = 1500) ->
     return ColoredCloud(points, np.clip(palette[faces] + waves[:, None], 0, 1))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(yaw=st.floats(0, 360), x=st.floats(-0.6, 0.6), y=st.floats(-0.6, 0.6), tipped=st.sampled_from(["", "x", "y"]))
 def test_a_box_is_found_again_wherever_it_was_put(yaw, x, y, tipped):
     old, new = box_cloud((0.16, 0.1, 0.22), seed=2), box_cloud((0.16, 0.1, 0.22), seed=3)
@@ -172,7 +172,7 @@ def gaussians(count: int = 40, degree: int = 2) -> GaussianModel:
     return model
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), degree=st.integers(1, 3))
 def test_turned_harmonics_look_from_there_as_they_did_from_here(seed, degree):
     turn = torch.from_numpy(Rotation.random(random_state=seed).as_matrix()).float()

@@ -50,7 +50,7 @@ class AbsentObject:
         """For a map file."""
         matter = self.matter.saved()
         arrays = matter.arrays | {"cloud": self.cloud.points, "cloud_colors": self.cloud.colors}
-        info = {"state": self.state, "record": asdict(self.record), "presence": asdict(self.presence)}
+        info: dict = {"state": self.state, "record": asdict(self.record), "presence": asdict(self.presence)}
         info |= {"matter": matter.info, "has_shape": self.shape is not None}
         if self.shape is not None:
             box = self.shape.box

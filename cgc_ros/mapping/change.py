@@ -357,11 +357,11 @@ class ChangeWatch:
         seen, refuted = uids[through.cpu().numpy()], uids[(agrees | owned).cpu().numpy()]
         kept = np.isin(self.stale_uids, uids) & ~np.isin(self.stale_uids, refuted)
         merged = np.union1d(self.stale_uids[kept], seen)
-        counts = np.zeros(len(merged), np.int64)
-        counts[np.searchsorted(merged, self.stale_uids[kept])] = self.stale_views[kept]
-        counts[np.searchsorted(merged, seen)] += 1
-        stale = counts >= self.config.stale_views
-        self.stale_uids, self.stale_views = merged[~stale], counts[~stale]
+        views = np.zeros(len(merged), np.int64)
+        views[np.searchsorted(merged, self.stale_uids[kept])] = self.stale_views[kept]
+        views[np.searchsorted(merged, seen)] += 1
+        stale = views >= self.config.stale_views
+        self.stale_uids, self.stale_views = merged[~stale], views[~stale]
         if stale.any():
             rows = self.model.rows_of(torch.from_numpy(merged[stale]).to(self.model.device))
             matter = take_out(self.model, rows[rows >= 0])

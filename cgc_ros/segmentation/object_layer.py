@@ -115,7 +115,7 @@ class ObjectLayer:
         self.registry.renumber(object_id, new_id)
         self.memory.renumber(object_id, new_id)
         self.mask_objects = {key: np.where(o == object_id, new_id, o) for key, o in self.mask_objects.items()}
-        self._lasting = np.where(self._lasting == object_id, new_id, self._lasting)
+        self._lasting[self._lasting == object_id] = new_id
         first = self.first_seen.pop(object_id, None)
         if first is not None:
             self.first_seen[new_id] = min(first, self.first_seen.get(new_id, first))
