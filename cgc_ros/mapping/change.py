@@ -253,7 +253,7 @@ class ChangeWatch:
         self.existence.forget_all_but(records.keys() | self.absent.keys())
         known = torch.nonzero(ids >= 0)[:, 0]
         sums = torch.zeros(max(records, default=0) + 1, counts.shape[1], device=counts.device)
-        sums.index_add_(0, ids[known].long().clamp_max(len(sums) - 1), counts[known])
+        sums.index_add_(0, ids[known].to(torch.int64).clamp_max(len(sums) - 1), counts[known])
         of_objects = sums.cpu().numpy()
         heard = {key: self.existence.hear(key, of_objects[key], frame.stamp_ns) for key in records}
         return [
