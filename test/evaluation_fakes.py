@@ -12,6 +12,7 @@ import numpy as np
 from cgc_ros.evaluation.synthetic import SyntheticSequence, ray_cast
 from cgc_ros.frame import Intrinsics
 from cgc_ros.mapping import MapObject, OrientedBox, ViewRender
+from cgc_ros.mapping.object_history import ObjectHistory
 from cgc_ros.mapping.work_times import WorkTimes
 from cgc_ros.rendering import Camera
 from cgc_ros.segmentation.object_state import GaussianIds
@@ -28,6 +29,7 @@ class PerfectSnapshot:
     def __init__(self, version: int = 1):
         self.version = version
         self.stamp_ns = 0
+        self.absent, self.history = (), ObjectHistory()
         sequence = SyntheticSequence(num_frames=2)
         self.objects = tuple(
             map_object(instance + ID_OFFSET, points, name=sequence.truth.labels[instance][0])
