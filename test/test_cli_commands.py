@@ -112,7 +112,7 @@ def test_render_from_a_pose_takes_the_mapped_camera_unless_told_otherwise(run_di
     )
     posed = run_json(capsys, "render", str(run_dir), pose, "--out", str(tmp_path))
     difference = cv2.imread(frame["files"]["color"]).astype(int) - cv2.imread(posed["files"]["color"])
-    assert np.abs(difference).mean() < 0.5
+    assert np.abs(difference).mean() < 1.0  # of 255: but for the exposure that the frame had
 
 
 def test_render_names_what_is_wrong_with_a_view(run_dir, recording, capsys):

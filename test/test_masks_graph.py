@@ -174,11 +174,11 @@ def test_input_that_is_no_image_is_refused_by_name(source):
 
 
 def test_sources_are_made_by_name():
-    assert set(KINDS) == {"graph", "sam", "given"}
+    assert set(KINDS) == {"graph", "sam", "onnx", "given"}
     assert create_mask_source("graph").name == "graph"
     assert create_mask_source("given") is None  # frames carry their masks
     for kind, options, named in (
-        ("magic", {}, "magic.*graph, sam, given"),
+        ("magic", {}, "magic.*graph, sam, onnx, given"),
         ("graph", {"colour": 3}, "colour"),
         ("graph", {"superpixel_spacing": 200}, "superpixel_spacing"),
         ("graph", {"parts": 1.0}, "parts"),

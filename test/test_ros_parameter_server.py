@@ -89,7 +89,7 @@ def test_descriptors_carry_text_unit_and_range(serve):
     assert rate.description == "most overlays [Hz, takes effect any time]"
     assert (rate.floating_point_range[0].from_value, rate.floating_point_range[0].to_value) == (0.0, 1000.0)
     assert cap.integer_range[0].from_value == 1 and "max gaussians" not in cap.description
-    assert node.describe_parameter("mask_source").additional_constraints == "one of: graph, sam, topic, none"
+    assert node.describe_parameter("mask_source").additional_constraints == "one of: graph, sam, onnx, topic, none"
 
 
 def test_what_applies_on_configure_is_refused_afterwards(serve):

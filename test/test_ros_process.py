@@ -91,6 +91,7 @@ def process(tmp_path, camera):
         "map_directory": str(tmp_path),
         "save_on_shutdown": "last",
         "objects_rate": 5.0,
+        "splats_rate": 5.0,
         "mapping_rate": 0.0,
         "mapper.segmentation.cluster_every": 5,
         "mapper.segmentation.min_views": 2,

@@ -22,6 +22,7 @@ def _folder() -> tempfile.TemporaryDirectory:
         mapper.add_frame(SEQUENCE[index])
     for _ in range(STEPS):
         mapper.step()
+    mapper.refresh_objects()
     mapper.save(Path(folder.name) / "map.cgc")
     return folder
 

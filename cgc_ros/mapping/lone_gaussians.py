@@ -27,6 +27,7 @@ class LoneGaussians:
     def to(self, device: torch.device, backend: str) -> None:
         """Go on on another device; the round begins again."""
         self.backend, self._left = backend, None
+        self._begin()
 
     def look(self) -> Tensor | None:
         """Look from one more keyframe. At the end of a round, the Gaussians that one of them alone shows, and too near,
