@@ -46,6 +46,7 @@ CHECKS = {
             "test_rendering_queries.py",
             "test_rendering_photometric.py",
             "test_mapping_training.py",
+            "test_robot_silhouettes.py",
             "test_space.py",
             "test_stereo_cpu_matcher.py",
             "test_gaussians_model.py",

@@ -102,8 +102,7 @@ void draw_part(const MeshDrawing& d, const MeshPart& part) {
   const float* m = part.camera_from_part;
   for (int64_t i = 0; i < part.num_vertices; ++i) {
     const float* p = d.vertices + 3 * (part.first_vertex + i);
-    points[size_t(i)] = {m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3],
-                         m[4] * p[0] + m[5] * p[1] + m[6] * p[2] + m[7],
+    points[size_t(i)] = {m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3], m[4] * p[0] + m[5] * p[1] + m[6] * p[2] + m[7],
                          m[8] * p[0] + m[9] * p[1] + m[10] * p[2] + m[11]};
   }
   for (int64_t f = part.first_face; f < part.first_face + part.num_faces; ++f) {

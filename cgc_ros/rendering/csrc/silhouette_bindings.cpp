@@ -16,11 +16,11 @@ std::vector<MeshPart> parts_of(const In<float>& vertices, const In<int32_t>& fac
   const float* widening = read(reach, {count}, "reach");
   std::vector<MeshPart> parts;
   for (py::ssize_t p = 0; p < count; ++p) {
-    MeshPart part{range[5 * p], range[5 * p + 1], range[5 * p + 2], range[5 * p + 3], range[5 * p + 4] != 0, {},
-                  widening[p]};
+    MeshPart part{range[5 * p], range[5 * p + 1], range[5 * p + 2], range[5 * p + 3], range[5 * p + 4] != 0,
+                  {},           widening[p]};
     std::copy_n(pose + 12 * p, 12, part.camera_from_part);
-    const bool fits = part.first_vertex >= 0 && part.num_vertices >= 0 && part.first_face >= 0 &&
-                      part.num_faces >= 0 && part.first_vertex + part.num_vertices <= num_vertices &&
+    const bool fits = part.first_vertex >= 0 && part.num_vertices >= 0 && part.first_face >= 0 && part.num_faces >= 0 &&
+                      part.first_vertex + part.num_vertices <= num_vertices &&
                       part.first_face + part.num_faces <= faces.shape(0);
     if (!fits) throw py::index_error("part " + std::to_string(p) + " has vertices or faces that are not there");
     for (int64_t k = 3 * part.first_face; k < 3 * (part.first_face + part.num_faces); ++k)
@@ -44,10 +44,8 @@ py::tuple silhouette(In<float> vertices, In<int32_t> faces, In<int64_t> ranges, 
   const size_t pixels = size_t(width) * height;
   std::vector<float> radii(pixels);
   std::vector<int16_t> scratch(pixels);
-  MeshDrawing drawing{width,           height,       fx,
-                      fy,              cx,           cy,
-                      near,            vertices.data(), faces.data(),
-                      inverse_depth.mutable_data(), radii.data()};
+  MeshDrawing drawing{
+      width, height, fx, fy, cx, cy, near, vertices.data(), faces.data(), inverse_depth.mutable_data(), radii.data()};
   auto* out = reinterpret_cast<uint8_t*>(mask.mutable_data());
   {
     py::gil_scoped_release release;
