@@ -94,13 +94,20 @@ def test_a_simulation_at_a_tenth_of_real_time_is_mapped():
             clock.publish(Clock(clock=time_message(round(seconds * SECOND))))
 
         rig.wait(lambda: abs(rig.node.get_clock().now().nanoseconds * 1e-9 - seconds) < 1.0, do=tick)
-        header = rig.send(stamp=time_message(round(seconds * SECOND)), transform=False)
-        start = seconds
+        start, headers = seconds, []
+
+        def play():  # more than one image: best effort may lose one
+            tick()
+            if seconds > start + 0.02 * len(headers):
+                headers.append(rig.send(stamp=time_message(round(seconds * SECOND)), transform=False))
+
         # 0.1 s of simulated time, a second of real time: five times transform_timeout
-        rig.wait(lambda: seconds > start + 0.1, do=tick)
+        rig.wait(lambda: seconds > start + 0.1, do=play)
         assert not rig.session.frames and "late_transform" not in rig.faults()
-        rig.transform(header.stamp, 1.0)
-        rig.wait(lambda: [frame.stamp_ns for frame in rig.session.frames] == [stamp_of(header.stamp)], do=tick)
+        for header in headers:
+            rig.transform(header.stamp, 1.0)
+        rig.wait(lambda: rig.session.frames, do=tick)
+        assert rig.session.frames[0].stamp_ns in {stamp_of(header.stamp) for header in headers[:3]}
 
 
 def test_a_slow_camera_is_not_silent():

@@ -20,7 +20,7 @@ SAME_PLACE = 0.25
 MOVED = 0.3
 #: Least ratio of the sorted edges of the boxes of one thing, on average.
 SAME_SIZE, NEAR_SIZE = 0.8, 0.6
-_SAMPLES = 12  # along each edge of a box
+_SAMPLES = 32  # along each edge of a box
 
 _PLACES = (np.stack(np.meshgrid(*[np.arange(_SAMPLES)] * 3), axis=-1).reshape(-1, 3) + 0.5) / _SAMPLES - 0.5
 

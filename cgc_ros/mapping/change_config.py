@@ -78,7 +78,6 @@ class RelocationConfig(Settings):
     checked: int = number(5, "motions of one object that are held against views", 1, 100)
     views: int = number(3, "keyframes that they are held against", 1, 100)
     min_agreement: float = number(0.7, "share of an object, moved so, at whose place views must show something", 0, 1)
-    same_place: float = number(0.03, "of the scene's typical distance: nearer than this it is back where it was", 0, 1)
 
 
 @dataclass(frozen=True)
