@@ -73,7 +73,7 @@ class BackgroundConfig(Settings):
     )
     max_thing_area: float = number(0.35, "share of the image that a thing takes, in its median view", 0.001, 1)
     min_agreement: float = number(
-        0.6, "share of its Gaussians' votes that a thing has: what views cut differently is a surface's piece", 0, 1
+        0.4, "share of its Gaussians' votes that a thing has: what views cut differently is a surface's piece", 0, 1
     )
     hysteresis: float = number(1.25, "factor beyond a limit that changes what an object was taken for", 1, 10)
 
