@@ -65,8 +65,8 @@ def test_few_points_are_all_kept():
 
 
 def test_what_views_cut_differently_is_no_thing_and_one_near_the_limit_stays_what_it_was():
-    assert is_background(0.3, WHOLE, SMALL, agreement=0.5)
-    assert not is_background(0.3, WHOLE, SMALL, agreement=0.7)
-    for agreement in (0.55, 0.65):
+    assert is_background(0.3, WHOLE, SMALL, agreement=0.35)
+    assert not is_background(0.3, WHOLE, SMALL, agreement=0.45)
+    for agreement in (0.35, 0.45):
         assert is_background(0.3, WHOLE, SMALL, before=True, agreement=agreement)
         assert not is_background(0.3, WHOLE, SMALL, before=False, agreement=agreement)
