@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cgc_ros.evaluation.figures import CHANGE_KEYS
 from cgc_ros.run_files import EVENTS_FILE, RunError
 from cgc_ros.sequences import Sequence, SequenceError, TrueEvent
 
@@ -18,15 +19,6 @@ PLAIN_REACH = 0.15
 _VIEWS = 3  # that an instance's extent is taken from
 _LOOKED_AT = 40  # frames, before or after an event, that are searched for them
 _SHOWN = 0.5  # of an instance's points that a frame must have in view to show its place
-
-CHANGE_KEYS = (
-    "event_precision",
-    "event_recall",
-    "event_delay_frames",
-    "moved_ids_kept",
-    "moved_position_error_m",
-    "moved_rotation_error_deg",
-)
 
 
 @dataclass(frozen=True)

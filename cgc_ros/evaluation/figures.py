@@ -70,6 +70,16 @@ SIZE = (
 FIGURE_GROUPS = (("Quality", QUALITY), ("Speed", SPEED), ("Size", SIZE))
 FIGURES = QUALITY + SPEED + SIZE
 
+#: Those of them that tell of changes (`change_metrics`).
+CHANGE_KEYS = (
+    "event_precision",
+    "event_recall",
+    "event_delay_frames",
+    "moved_ids_kept",
+    "moved_position_error_m",
+    "moved_rotation_error_deg",
+)
+
 #: Keys that `cgc eval` always writes, null where unknown.
 CONTRACT_KEYS = (
     "psnr",
@@ -90,12 +100,7 @@ CONTRACT_KEYS = (
     "peak_rss_mb",
     "peak_gpu_mb",
     "id_stability",
-    "event_precision",
-    "event_recall",
-    "event_delay_frames",
-    "moved_ids_kept",
-    "moved_position_error_m",
-    "moved_rotation_error_deg",
+    *CHANGE_KEYS,
 )
 
 

@@ -27,18 +27,19 @@ from cgc_ros.mapping.keyframes import Keyframe, KeyframeStore
 from cgc_ros.mapping.measured_clouds import measured_cloud
 from cgc_ros.mapping.object_clouds import made_object
 from cgc_ros.mapping.object_history import ObjectHistory
-from cgc_ros.mapping.object_matter import matter_in_view, shown_pixels, take_out
+from cgc_ros.mapping.object_matter import take_out
 from cgc_ros.mapping.part_segmenter import PartSegmenter
-from cgc_ros.mapping.relocation import ColoredCloud, Relocation, relocations
-from cgc_ros.mapping.relocation_check import seen_as
+from cgc_ros.mapping.place_history import PlaceHistory, inside
+from cgc_ros.mapping.relocation import Relocation
 from cgc_ros.mapping.segmenter import MapSegmenter
-from cgc_ros.mapping.view_comparison import ViewComparison, compare_view, num_levels
+from cgc_ros.mapping.silence import Silence
+from cgc_ros.mapping.stale_matter import StaleMatter
+from cgc_ros.mapping.view_comparison import ViewComparison, compare_view, large_patches, num_levels
 from cgc_ros.rendering import mask_votes
 from cgc_ros.segmentation.objects import MapObject
 
 _LEAST_PIXELS = 0.3  # that a Gaussian takes in a view for the view to tell of it
 _FORCED_AT_ONE_PLACE = 4  # keyframes of what changed, from a camera that stands still
-_RENEWED_PER_STEP = 2
 _URGENT_NS = 2_000_000_000  # for which something new makes objects be updated at every keyframe
 _DISPLACED = 0.5  # of an object's Gaussians that lie within something new: both cannot be there
 _ASKED_AT_MOST = 6  # times that keyframes are asked about one object
@@ -50,14 +51,6 @@ class FrameChange:
 
     keyframe: bool = False  # the frame should be kept for it
     new: np.ndarray | None = None  # [h, w] bool, small: something stands before what is mapped
-
-
-@dataclass(frozen=True)
-class _History:
-    """What keyframes know of an object."""
-
-    is_known: bool  # whether they settle that it is new, or that it is not
-    since_ns: int | None = None  # of the first keyframe that shows it, where it is new
 
 
 class ChangeWatch:
@@ -78,9 +71,10 @@ class ChangeWatch:
         self.existence = ExistenceTable(self.config.existence)
         self.absent: dict[int, AbsentObject] = {}
         self.events: list[ObjectEvent] = []
-        self.stale_uids, self.stale_views = np.zeros(0, np.int64), np.zeros(0, np.int64)  # seen through, by Gaussian
+        self.stale = StaleMatter()
         self.fresh = FreshMatter()
-        self.to_renew: dict[int, None] = {}  # keyframes whose masks are to be said anew
+        self.silence = Silence(keyframes, segmenter, parts, self.config, backend)
+        self.places = PlaceHistory(keyframes, self.config, backend)
         self.compared_ns: int | None = None
         self.forced_ns: int | None = None
         self.forced_here = 0
@@ -90,7 +84,7 @@ class ChangeWatch:
 
     def to(self, device: torch.device, backend: str) -> None:
         """Go on on another device."""
-        self.backend = backend
+        self.backend = self.silence.backend = self.places.backend = backend
         for each in self.absent.values():
             each.matter.to(device)
 
@@ -105,27 +99,23 @@ class ChangeWatch:
         info = {
             "events": [each.to_json() for each in self.events],
             "absent": {key: each.saved().info for key, each in self.absent.items()},
-            "to_renew": list(self.to_renew),
+            "to_renew": list(self.silence.to_renew),
         }
-        arrays = {"stale/uids": self.stale_uids, "stale/views": self.stale_views}
         absent = [SavedState(each.saved().arrays, {}).below(f"absent/{key}/") for key, each in self.absent.items()]
-        own = SavedState(arrays, info)
-        return SavedState.joined([own, *absent, self.existence.saved(), self.fresh.saved()])
+        own = SavedState({}, info)
+        return SavedState.joined([own, *absent, self.existence.saved(), self.fresh.saved(), self.stale.saved()])
 
     def restore(self, state: SavedState) -> None:
         """Go on from what `saved` gave; nothing has happened in files of before it was kept.
 
         KeyError, TypeError or ValueError where it garbles something.
         """
-        arrays, info = state
+        info = state.info
         self.existence.restore(state)
         self.fresh.restore(state)
         self.events = [ObjectEvent.from_json(each) for each in info.get("events", [])]
-        self.to_renew = dict.fromkeys(map(int, info.get("to_renew", [])))
-        self.stale_uids = arrays.get("stale/uids", np.zeros(0, np.int64))
-        self.stale_views = arrays.get("stale/views", np.zeros(0, np.int64))
-        if self.stale_uids.shape != self.stale_views.shape:
-            raise ValueError("what is seen through of the map is garbled")
+        self.silence.await_renewal(map(int, info.get("to_renew", [])))
+        self.stale.restore(state)
         for key, each in info.get("absent", {}).items():
             own = SavedState(state.within(f"absent/{key}/").arrays, each)
             self.absent[int(key)] = AbsentObject.restored(own, self.model.sh_degree, self.model.device)
@@ -193,7 +183,7 @@ class ChangeWatch:
         rows = torch.nonzero(self.model.uids >= first_uid)[:, 0]
         means = self.model.means.detach().cpu().numpy()
         uids, added = self.model.uids.cpu().numpy(), means[rows.cpu().numpy()]
-        sure = np.zeros(len(rows), bool) if new is None else _inside(added, keyframe, new)
+        sure = np.zeros(len(rows), bool) if new is None else inside(added, keyframe, new)
         fresh, before = sure.copy(), uids < first_uid
         if is_recent and before.any() and len(rows):
             _, nearest = cKDTree(means[before], balanced_tree=False, compact_nodes=False).query(added)
@@ -209,24 +199,7 @@ class ChangeWatch:
         settled, since_ns = self.fresh.hear(agrees, through, uids, self.config.fresh_views)
         if len(settled):
             rows = self.model.rows_of(torch.from_numpy(settled).to(self.model.device))
-            self._silence(self.model.extract(rows), level, before_ns=since_ns, only_behind=True)
-
-    def step(self) -> None:
-        """What is left to do of masks, a little at every training step."""
-        for key in list(self.to_renew)[:_RENEWED_PER_STEP]:
-            self._renew(key)
-
-    def finish(self) -> None:
-        """Do all that is left to do."""
-        for key in list(self.to_renew):
-            self._renew(key)
-
-    def _renew(self, key: int) -> None:
-        del self.to_renew[key]
-        keyframe = self.keyframes.keyframes.get(key)
-        if keyframe is not None:
-            self.segmenter.renew_masks(keyframe)
-            self.parts.renew_masks(keyframe)
+            self.silence.of(self.model.extract(rows), level, before_ns=since_ns, only_behind=True)
 
     def _is_due(self, frame: Frame, novelty: float) -> bool:
         if novelty >= 1.0 or self.compared_ns is None:
@@ -281,7 +254,7 @@ class ChangeWatch:
         matter = take_out(self.model, rows)
         seen = [each for each in self.keyframes if each.stamp_ns <= presence.last_confirmed_ns]
         cloud = measured_cloud(matter, seen, shape, self.config, self.backend)
-        self._silence(matter, level, until_ns=presence.last_confirmed_ns)
+        self.silence.of(matter, level, until_ns=presence.last_confirmed_ns)
         self.absent[object_id] = AbsentObject("gone", record, shape, matter, presence, cloud)
         self.segmenter.withdraw(object_id)
         self._tell(frame, object_id, "removed", shape)
@@ -313,30 +286,9 @@ class ChangeWatch:
         low, high = means[own].amin(dim=0) - reach, means[own].amax(dim=0) + reach
         return ((means >= low) & (means <= high)).all(dim=1)
 
-    def _silence(
-        self,
-        matter: GaussianModel,
-        level: int,
-        *,
-        until_ns: int | None = None,
-        before_ns: int | None = None,
-        only_behind: bool = False,
-    ) -> None:
-        """Keyframes up to a stamp (or before one) ignore from now on where they show `matter`, or its place
-        (`shown_pixels`).
-        """
-        for keyframe in self.keyframes:
-            if until_ns is not None and keyframe.stamp_ns > until_ns:
-                continue
-            if before_ns is not None and keyframe.stamp_ns >= before_ns:
-                continue
-            shown = shown_pixels(matter, keyframe, level, self.config, self.backend, only_behind=only_behind)
-            if shown is not None and keyframe.ignore_pixels(shown):
-                self.to_renew[keyframe.id] = None
-
     def _take_stale(self, view: ViewComparison, patches: np.ndarray, frame: Frame) -> None:
         """Matter that is no object for sure, seen through again and again, leaves the map."""
-        if not patches.any() and len(self.stale_uids) == 0:
+        if not patches.any() and len(self.stale) == 0:
             return
         level, margins = self.config.comparison.plain_level, len(self.config.comparison.margins)
         behind = (view.levels > 0) & (view.levels <= margins)
@@ -355,17 +307,11 @@ class ChangeWatch:
         through &= ~owned
         uids = self.model.uids.cpu().numpy()
         seen, refuted = uids[through.cpu().numpy()], uids[(agrees | owned).cpu().numpy()]
-        kept = np.isin(self.stale_uids, uids) & ~np.isin(self.stale_uids, refuted)
-        merged = np.union1d(self.stale_uids[kept], seen)
-        views = np.zeros(len(merged), np.int64)
-        views[np.searchsorted(merged, self.stale_uids[kept])] = self.stale_views[kept]
-        views[np.searchsorted(merged, seen)] += 1
-        stale = views >= self.config.stale_views
-        self.stale_uids, self.stale_views = merged[~stale], views[~stale]
-        if stale.any():
-            rows = self.model.rows_of(torch.from_numpy(merged[stale]).to(self.model.device))
+        stale = self.stale.hear(seen, refuted, uids, self.config.stale_views)
+        if len(stale):
+            rows = self.model.rows_of(torch.from_numpy(stale).to(self.model.device))
             matter = take_out(self.model, rows[rows >= 0])
-            self._silence(matter, level, before_ns=frame.stamp_ns)
+            self.silence.of(matter, level, before_ns=frame.stamp_ns)
 
     # ---- what is there and was not
 
@@ -381,39 +327,11 @@ class ChangeWatch:
             if len(rows) == 0:
                 continue
             presence.asked += 1
-            found = self._history(self.model.extract(rows), self._level(object_id))
+            found = self.places.judged(self.model.extract(rows), self._level(object_id))
             presence.judged = found.is_known or presence.asked >= _ASKED_AT_MOST
             if found.since_ns is not None:
                 self._arrive(object_id, rows, found.since_ns, frame, scene_depth)
             return
-
-    def _history(self, matter: GaussianModel, level: int) -> _History:
-        """What keyframes know of matter's place, the oldest first: new is what shows after some saw through it."""
-        config, comparison = self.config.arrival, self.config.comparison
-        heard = []
-        for keyframe in self._that_look_at(matter):
-            found = matter_in_view(matter, keyframe, comparison.width, 0.5, comparison, self.backend, keyframe.depth)
-            heard.append((keyframe.stamp_ns, found.told(level, comparison)))
-        least = max(config.min_pixels, config.least_view * max((told.both for _, told in heard), default=0.0))
-        through = 0
-        for stamp_ns, told in heard:
-            if told.both < least:
-                continue
-            if told.agrees >= config.share * told.both:
-                return _History(True, stamp_ns) if through >= config.seen_through else _History(through == 0)
-            if told.through >= config.share * told.both:
-                through += 1
-        return _History(False)
-
-    def _that_look_at(self, matter: GaussianModel) -> list[Keyframe]:
-        """Keyframes in whose view matter's middle lies, by stamp, not too many."""
-        middle = matter.means.detach().median(dim=0).values.cpu().numpy()
-        found = [each for each in self.keyframes if _in_view(middle, each)]
-        found.sort(key=lambda each: each.stamp_ns)
-        count = self.config.arrival.keyframes
-        if len(found) <= count:
-            return found
-        return [found[index] for index in np.linspace(0, len(found) - 1, count).round().astype(int)]
 
     def _arrive(self, object_id: int, rows: Tensor, since_ns: int, frame: Frame, scene_depth: float) -> None:
         """Something is new: it is an object that was elsewhere, or it has appeared."""
@@ -421,12 +339,12 @@ class ChangeWatch:
         if shape is None:
             return
         matter = self.model.extract(rows)
-        self._silence(matter, self._level(object_id), before_ns=since_ns)
+        self.silence.of(matter, self._level(object_id), before_ns=since_ns)
         seen = [each for each in self.keyframes if each.stamp_ns >= since_ns]
         cloud = measured_cloud(matter, seen, shape, self.config, self.backend)
         for displaced in self._displaced(object_id, shape, seen):
             self._remove(displaced, None, frame, scene_depth)
-        found = self._identified(cloud, seen, scene_depth)
+        found = self.places.identified(cloud, self.absent, seen, self.up, scene_depth)
         if found is None:
             self._tell(frame, object_id, "appeared", shape)
         else:
@@ -449,41 +367,11 @@ class ChangeWatch:
             local = np.abs((means - shape.box.center) @ shape.box.rotation)
             within = float((local <= 0.5 * shape.box.size + 1e-9).all(axis=1).mean())
             is_unseen = presence.last_confirmed_ns < seen[0].stamp_ns
-            if (is_unseen and within >= _DISPLACED) or self._is_refuted(self.model.extract(rows), other, seen[-3:]):
+            if (is_unseen and within >= _DISPLACED) or self.places.is_refuted(
+                self.model.extract(rows), self._level(other), seen[-3:]
+            ):
                 found.append(other)
         return found
-
-    def _is_refuted(self, matter: GaussianModel, object_id: int, seen: list[Keyframe]) -> bool:
-        """Whether keyframes see through what shows of an object."""
-        level, comparison = self._level(object_id), self.config.comparison
-        agrees = through = silhouette = 0.0
-        for keyframe in seen:
-            view = matter_in_view(matter, keyframe, comparison.width, 0.5, comparison, self.backend, keyframe.depth)
-            told = view.told(level, comparison)
-            agrees, through = agrees + told.agrees, through + told.through
-            silhouette += float(view.silhouette.sum())
-        enough = agrees + through >= self.config.existence.min_share * silhouette > 0
-        return enough and through >= self.config.existence.refuted * (agrees + through)
-
-    def _identified(
-        self, cloud: ColoredCloud, seen: list[Keyframe], scene_depth: float
-    ) -> tuple[int, Relocation] | None:
-        """Which of the objects that are gone something new is, as the keyframes that have seen it bear out."""
-        config, comparison = self.config.relocation, self.config.comparison
-        margin = comparison.margins[min(comparison.plain_level, len(comparison.margins) - 1)]
-        best: tuple[float, int, Relocation] | None = None
-        for object_id, absent in self.absent.items():
-            if absent.state != "gone":
-                continue
-            for found in relocations(absent.cloud, cloud, self.up, scene_depth, config)[: config.checked]:
-                views = seen[:: max(1, len(seen) // config.views)][: config.views]
-                look = seen_as(absent.cloud, found.transform, views, margin)
-                score = look.agrees + look.likeness - look.color / config.max_color
-                if look.agrees < config.min_agreement or look.color > config.max_color:
-                    continue
-                if best is None or score > best[0]:
-                    best = score, object_id, found
-        return None if best is None else best[1:]
 
     def _return(self, new_id: int, object_id: int, found: Relocation, shape: MapObject, frame: Frame) -> None:
         """Something new is an object that was gone: it goes on under its old id."""
@@ -499,31 +387,3 @@ class ChangeWatch:
     ) -> None:
         position = np.zeros(3) if shape is None else np.asarray(shape.box.center, dtype=np.float64)
         self.events.append(ObjectEvent(frame.stamp_ns, frame.name, object_id, kind, position, transform))
-
-
-def _inside(points: np.ndarray, keyframe: Keyframe, mask: np.ndarray) -> np.ndarray:
-    """Which points [P, 3] a keyframe sees within a mask [h, w] bool of any size, [P] bool."""
-    camera_from_world = np.linalg.inv(keyframe.world_from_camera)
-    local = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    k, depth = keyframe.intrinsics, np.maximum(local[:, 2], 1e-6)
-    columns = ((k.fx * local[:, 0] / depth + k.cx + 0.5) * mask.shape[1] / k.width).astype(int)
-    rows = ((k.fy * local[:, 1] / depth + k.cy + 0.5) * mask.shape[0] / k.height).astype(int)
-    seen = (local[:, 2] > 0) & (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-    return seen & mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]
-
-
-def large_patches(mask: np.ndarray, differs: np.ndarray, least: int, share: float) -> np.ndarray:
-    """The connected parts of a mask [h, w] bool of which so many pixels, and such a share, are of `differs`, once thin
-    ones are gone.
-    """
-    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    count, labels = cv2.connectedComponents(opened, connectivity=8)
-    area = np.bincount(labels.ravel(), minlength=count)
-    other = np.bincount(labels.ravel(), weights=differs.ravel(), minlength=count)
-    large = (other >= least) & (other >= share * area)
-    large[0] = False
-    return large[labels]
-
-
-def _in_view(point: np.ndarray, keyframe: Keyframe) -> bool:
-    return bool(_inside(point[None], keyframe, np.ones((1, 1), bool))[0])

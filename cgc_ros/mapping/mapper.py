@@ -31,6 +31,7 @@ from cgc_ros.mapping.map_file import load_map, save_map
 from cgc_ros.mapping.object_clouds import ObjectClouds
 from cgc_ros.mapping.part_segmenter import PartSegmenter
 from cgc_ros.mapping.segmenter import MapSegmenter
+from cgc_ros.mapping.side_work import SideWork
 from cgc_ros.mapping.snapshot import MapSnapshot
 from cgc_ros.mapping.training import PhotometricTrainer, StepReport, rate_factor, step_scale
 from cgc_ros.mapping.vote_images import storable
@@ -43,7 +44,6 @@ MIN_CAP = 1000
 MAX_MEMORY_FAILURES = 2  # on a GPU before mapping moves to the CPU
 PSNR_MEMORY = 0.98  # of the running training PSNR
 UNMAPPED_FRAMES = 8  # without any map after which something is wrong
-STEREO_URGENCY = 3.0  # times the unexplained share of a view: how much more its stereo may take than usual
 BACKGROUND_KEYFRAMES = 50  # over which the background's colour is a running mean
 
 
@@ -114,6 +114,15 @@ class Mapper:
         self.work = WorkTimes()
         self.depth_watch = DepthParallaxWatch()
         self.work_budget = WorkBudget(config.budget, self.work, self.by_clock)
+        self.side_work = SideWork(
+            self.work_budget,
+            config,
+            self.model,
+            self.keyframes,
+            self.segmenter,
+            self.parts,
+            self.depth_source,
+        )
         self.resting = False  # after a load nothing changes until something new comes in
 
     def count_by_clock(self) -> None:
@@ -219,11 +228,11 @@ class Mapper:
                 self._fade_lone()
         with self.work_budget.spend("train", 0.0):
             self.segmenter.learn(self.steps)
-        while kind := self.work_budget.next(self._due_beside()):
+        while kind := self.work_budget.next(self.side_work.due(self.steps)):
             self._work_on(kind)
-        if self.change.to_renew:
+        if self.change.silence.to_renew:
             with self.work.spend("objects"):
-                self.change.step()
+                self.change.silence.step()
         return report
 
     def _fade_lone(self) -> None:
@@ -235,49 +244,13 @@ class Mapper:
         """One piece of what is due beside training, whatever its share: for time that training does not want. False
         where nothing is.
         """
-        due = [] if self.resting or len(self.model) == 0 else self._due_beside()
+        due = [] if self.resting or len(self.model) == 0 else self.side_work.due(self.steps)
         if due:
             self._work_on(due[0])
         return bool(due)
 
-    def _due_beside(self) -> list[str]:
-        """What has something to do beside training, the most useful first."""
-        votes = self.segmenter.wants_votes(self.steps) or self.parts.wants_votes()
-        objects = self.segmenter.wants_update(self.steps) or self.parts.wants_update(self.steps)
-        stereo = self.depth_source.urgency(self.keyframes) is not None
-        return [kind for kind, wants in (("stereo", stereo), ("votes", votes), ("objects", objects)) if wants]
-
     def _work_on(self, kind: str) -> None:
-        """One piece of work of a kind that has something to do."""
-        newest, gaussians = self.keyframes.newest(), len(self.model)
-        if newest is None:
-            return
-        if kind == "stereo":
-            urgency = 1.0 + STEREO_URGENCY * (self.depth_source.urgency(self.keyframes) or 0.0)
-            with self.work_budget.spend(
-                kind, nominal.stereo(newest, self.config.stereo.working_pixels, gaussians), urgency
-            ):
-                self._match_stereo()
-        elif kind == "votes":
-            with self.work_budget.spend(kind, nominal.votes(newest, self.config.segmentation.vote_scale, gaussians)):
-                self._vote()
-        else:
-            with self.work_budget.spend(kind, nominal.piece_of_objects(len(self.keyframes), gaussians)):
-                self._renew_objects()
-
-    def _vote(self) -> None:
-        """The masks of a keyframe vote; those of parts when no others wait."""
-        if self.segmenter.wants_votes(self.steps):
-            self.segmenter.vote(self.steps)
-        else:
-            self.parts.vote()
-
-    def _renew_objects(self) -> None:
-        """A piece of an update of objects; parts are cut when none is under way."""
-        if self.segmenter.wants_update(self.steps):
-            self.segmenter.renew(self.steps, self.scene_depth)
-        else:
-            self.parts.update(self.steps, self.segmenter.layer.state)
+        self.side_work.do(kind, self.steps, self.scene_depth, self._match_stereo)
 
     def faults(self) -> dict[str, str]:
         """What keeps the map from being what it should be: name (cgc_ros/ros/faults.py) and what happened."""
@@ -377,7 +350,7 @@ class Mapper:
 
     def refresh_objects(self) -> None:
         """Let every keyframe vote on the map as it is now; takes seconds. For a map that is finished."""
-        self.change.finish()
+        self.change.silence.finish()
         self.segmenter.refresh(self.steps, self.scene_depth)
         self.parts.refresh(self.steps, self.segmenter.layer.state)
 

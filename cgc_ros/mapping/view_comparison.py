@@ -150,3 +150,16 @@ def _fitted(rendered: np.ndarray, image: np.ndarray, where: np.ndarray) -> np.nd
     spread = float(x.var())
     gain = float(np.clip(((x - x.mean()) * (y - y.mean())).mean() / max(spread, 1e-6), 0.4, 2.5))
     return gain * (rendered - x.mean()) + float(y.mean())
+
+
+def large_patches(mask: np.ndarray, differs: np.ndarray, least: int, share: float) -> np.ndarray:
+    """The connected parts of a mask [h, w] bool of which so many pixels, and such a share, are of `differs`, once thin
+    ones are gone.
+    """
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, labels = cv2.connectedComponents(opened, connectivity=8)
+    area = np.bincount(labels.ravel(), minlength=count)
+    other = np.bincount(labels.ravel(), weights=differs.ravel(), minlength=count)
+    large = (other >= least) & (other >= share * area)
+    large[0] = False
+    return large[labels]
