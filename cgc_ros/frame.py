@@ -50,6 +50,25 @@ class Intrinsics:
             cy=(self.cy + 0.5) * sy - 0.5,
         )
 
+    def project(self, points: np.ndarray, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where points [P, 3] of the world land from a pose [4, 4]: columns and rows [P], pixels, the first one's
+        centre at 0, and depth [P] along the optical axis. Behind the camera (depth <= 0) pixels mean nothing, but are
+        finite.
+        """
+        local = (points - world_from_camera[:3, 3]) @ world_from_camera[:3, :3]
+        depth = local[:, 2]
+        ahead = np.maximum(depth, 1e-6)
+        return self.fx * local[:, 0] / ahead + self.cx, self.fy * local[:, 1] / ahead + self.cy, depth
+
+    def lift(
+        self, columns: np.ndarray, rows: np.ndarray, depth: np.ndarray, world_from_camera: np.ndarray
+    ) -> np.ndarray:
+        """Points [P, 3] of the world that a pose [4, 4] sees at pixels, columns and rows [P], at a `depth` [P]: the
+        inverse of `project`.
+        """
+        local = np.stack([(columns - self.cx) / self.fx * depth, (rows - self.cy) / self.fy * depth, depth], axis=1)
+        return local @ world_from_camera[:3, :3].T + world_from_camera[:3, 3]
+
 
 @dataclass(frozen=True)
 class Frame:

@@ -156,11 +156,9 @@ def _scored(event: TrueEvent, used: list[NoticedEvent], sequence: Sequence, clou
 
 def _shows(sequence: Sequence, index: int, points: np.ndarray) -> bool:
     info = sequence.frames[index]
-    camera_from_world = np.linalg.inv(info.world_from_camera)
-    local = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    k, z = info.intrinsics, np.maximum(local[:, 2], 1e-9)
-    columns, rows = k.fx * local[:, 0] / z + k.cx, k.fy * local[:, 1] / z + k.cy
-    inside = (local[:, 2] > 0) & (columns >= 0) & (columns < k.width) & (rows >= 0) & (rows < k.height)
+    k = info.intrinsics
+    columns, rows, depth = k.project(points, info.world_from_camera)
+    inside = (depth > 0) & (columns >= 0) & (columns < k.width) & (rows >= 0) & (rows < k.height)
     return bool(inside.mean() >= _SHOWN)
 
 
@@ -215,6 +213,5 @@ class _Extents:
         rows, columns = np.nonzero((ids == instance) & (frame.depth > 0))
         if len(rows) < 20:
             return None
-        k, z = frame.intrinsics, frame.depth[rows, columns].astype(float)
-        local = np.stack([(columns - k.cx) / k.fx * z, (rows - k.cy) / k.fy * z, z], axis=1)
-        return local @ frame.world_from_camera[:3, :3].T + frame.world_from_camera[:3, 3]
+        depth = frame.depth[rows, columns].astype(float)
+        return frame.intrinsics.lift(columns, rows, depth, frame.world_from_camera)

@@ -57,10 +57,9 @@ def _lifted(keyframe: Keyframe, shown: np.ndarray) -> tuple[np.ndarray, np.ndarr
     columns = ((columns + 0.5) * width / shown.shape[1]).astype(int)
     depth = np.zeros(len(rows)) if keyframe.depth is None else keyframe.depth[rows, columns].astype(np.float64)
     rows, columns, depth = rows[depth > 0], columns[depth > 0], depth[depth > 0]
-    k, pose = keyframe.intrinsics, keyframe.world_from_camera
-    local = np.stack([(columns - k.cx) / k.fx * depth, (rows - k.cy) / k.fy * depth, depth], axis=1)
+    points = keyframe.intrinsics.lift(columns, rows, depth, keyframe.world_from_camera)
     small = cv2.blur(keyframe.image, (3, 3))
-    return local @ pose[:3, :3].T + pose[:3, 3], small[rows, columns] / 255.0
+    return points, small[rows, columns] / 255.0
 
 
 def _voxels(points: np.ndarray, colors: np.ndarray) -> ColoredCloud:

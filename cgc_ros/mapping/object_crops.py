@@ -95,12 +95,10 @@ def _window(points_map: np.ndarray, view: PosedImage, margin: float) -> tuple[fl
 
     The score is the share of points inside the image times the side of the square relative to the image's height, or 0.
     """
-    rotation, position = view.world_from_camera[:3, :3], view.world_from_camera[:3, 3]
-    local = (points_map - position) @ rotation
-    if local[:, 2].min() <= 0.01:
-        return 0.0, (0.0, 0.0, 0.0)
     k = view.intrinsics
-    u, v = k.fx * local[:, 0] / local[:, 2] + k.cx, k.fy * local[:, 1] / local[:, 2] + k.cy
+    u, v, depth = k.project(points_map, view.world_from_camera)
+    if depth.min() <= 0.01:
+        return 0.0, (0.0, 0.0, 0.0)
     inside = ((u >= 0) & (u < k.width) & (v >= 0) & (v < k.height)).mean()
     side = (1 + 2 * margin) * max(np.ptp(u), np.ptp(v), 8.0)
     left, top = (u.min() + u.max() - side) / 2, (v.min() + v.max() - side) / 2

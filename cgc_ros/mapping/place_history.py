@@ -100,10 +100,9 @@ class PlaceHistory:
 
 def inside(points: np.ndarray, keyframe: Keyframe, mask: np.ndarray) -> np.ndarray:
     """Which points [P, 3] a keyframe sees within a mask [h, w] bool of any size, [P] bool."""
-    camera_from_world = np.linalg.inv(keyframe.world_from_camera)
-    local = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    k, depth = keyframe.intrinsics, np.maximum(local[:, 2], 1e-6)
-    columns = ((k.fx * local[:, 0] / depth + k.cx + 0.5) * mask.shape[1] / k.width).astype(int)
-    rows = ((k.fy * local[:, 1] / depth + k.cy + 0.5) * mask.shape[0] / k.height).astype(int)
-    seen = (local[:, 2] > 0) & (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    k = keyframe.intrinsics
+    u, v, depth = k.project(points, keyframe.world_from_camera)
+    columns = np.floor((u + 0.5) * mask.shape[1] / k.width).astype(int)
+    rows = np.floor((v + 0.5) * mask.shape[0] / k.height).astype(int)
+    seen = (depth > 0) & (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
     return seen & mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)]

@@ -49,12 +49,8 @@ def seen_as(cloud: ColoredCloud, new_from_old: np.ndarray, keyframes: Sequence[K
 
 
 def _projected(points: np.ndarray, keyframe: Keyframe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    camera_from_world = np.linalg.inv(keyframe.world_from_camera)
-    local = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    k, z = keyframe.intrinsics, local[:, 2]
-    ahead = np.maximum(z, 1e-6)
-    columns = np.clip(k.fx * local[:, 0] / ahead + k.cx, -1e6, 1e6).round().astype(int)
-    rows = np.clip(k.fy * local[:, 1] / ahead + k.cy, -1e6, 1e6).round().astype(int)
+    columns, rows, z = keyframe.intrinsics.project(points, keyframe.world_from_camera)
+    columns, rows = (np.clip(each, -1e6, 1e6).round().astype(int) for each in (columns, rows))
     return rows, columns, z
 
 
